@@ -1,0 +1,58 @@
+# Gateway Cron. `make` alone lists what there is.
+# Everything works without make too: go build ./... && go test ./...
+
+BINARY   := bin/gateway-cron
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 30s
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
+
+# A fixed version from a module of its own, so that a hundred linters' modules
+# stay out of go.mod.
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check fmt fmt-check vet lint fuzz compose-test redis clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## run it: with your ai-server if there is one, else the demo
+	@scripts/run.sh $(BINARY)
+
+build: ## build bin/gateway-cron, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) ./cmd/gateway-cron
+
+test: redis ## all tests, with the race detector and real Redis servers
+ifeq ($(RACE),)
+	@echo "no C compiler: running without the race detector"
+endif
+	go test $(RACE) -timeout 15m ./...
+
+check: ## exactly what CI runs: gofmt, vet, lint, tests, fuzzing
+	@.ci/run
+
+fmt: ## format every file
+	$(LINT) fmt ./...
+
+fmt-check:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not gofmt-clean (make fmt mends it):"; echo "$$out"; exit 1; fi
+
+vet: ## go vet
+	go vet ./...
+
+lint: ## golangci-lint, its version pinned in tools/go.mod
+	$(LINT) run ./...
+
+fuzz: ## every fuzz target, FUZZTIME each (30s)
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
+	@scripts/compose-test.sh
+
+redis:
+	@scripts/install-redis.sh
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,106 @@
+// Package api owns the REST API: its routes, the shapes of requests and
+// answers, the checks of what a client sends, authentication, and the one place
+// where errors become HTTP.
+//
+// It stands on small interfaces of its own, which the caller fills. It must not
+// import the store, the scheduler, the handlers, asynq or Redis: whatever
+// changes a job goes through the store's atomic operations.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// JobStore keeps the jobs. Every change is one atomic step that moves the job's
+// next slot along with its definition.
+type JobStore interface {
+	// CreateJob stores a new job; an empty id has the store make one.
+	// It returns job.ErrExists when the id is taken.
+	CreateJob(ctx context.Context, id string, spec job.Spec) (job.Job, error)
+	// UpdateJob applies edit to the job's newest definition, and again when the
+	// job changed meanwhile. An error of edit is returned as it is. It returns
+	// job.ErrNotFound, and job.ErrConflict when the changes never ended.
+	UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error)
+	// DeleteJob returns job.ErrNotFound for an unknown id.
+	DeleteJob(ctx context.Context, id string) error
+	// Job returns job.ErrNotFound for an unknown id.
+	Job(ctx context.Context, id string) (job.Job, error)
+	// Jobs returns a page of jobs and the cursor of the next, "" after the last.
+	// It returns a *job.InvalidError for a cursor it did not make.
+	Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error)
+	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
+	// and job.ErrTooMany when too many runs of the job are unfinished.
+	RunJob(ctx context.Context, id string) (job.Job, string, error)
+}
+
+// HistoryStore keeps the runs, which outlive their job.
+type HistoryStore interface {
+	// Runs returns a page of a job's runs, newest first, and the cursor of the
+	// next. It returns job.ErrNotFound when neither job nor history exists, and
+	// a *job.InvalidError for a cursor it did not make.
+	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
+	// Run returns job.ErrNotFound for an unknown id.
+	Run(ctx context.Context, id string) (job.Run, error)
+}
+
+// SessionStore keeps what runs said in their sessions.
+type SessionStore interface {
+	// Session returns the newest limit messages, oldest first, or
+	// job.ErrNotFound.
+	Session(ctx context.Context, key string, limit int) (job.Session, error)
+}
+
+// Options are what the API needs.
+type Options struct {
+	Jobs     JobStore
+	History  HistoryStore
+	Sessions SessionStore
+
+	// CheckTarget says what is wrong with a job's chat target, such as a channel
+	// that is not connected. It is asked when a job with a channel is created or
+	// edited; nil accepts every target.
+	CheckTarget func(job.Target) []job.Problem
+	// Ready returns nil when the process can serve requests.
+	Ready func(ctx context.Context) error
+
+	// Token is what clients have to present as a bearer token. When it is empty
+	// nobody has to, and only requests addressed to this machine are served.
+	Token string
+	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
+	MaxBodyBytes int64
+	// Version is shown by /health.
+	Version string
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+const (
+	defaultMaxBodyBytes = 1 << 20
+
+	// requestTimeout ends a request whose store does not answer, well before
+	// clients give up, so that they get an error they can read.
+	requestTimeout = 10 * time.Second
+	// readyTimeout is shorter, because probes are.
+	readyTimeout = 2 * time.Second
+)
+
+// New returns the handler of all API routes. It has to be mounted where nothing
+// cleans paths: http.ServeMux answers `/api/cron/jobs//run` with a redirect, which
+// turns a client's POST into a GET of the list.
+func New(o Options) http.Handler {
+	if o.MaxBodyBytes <= 0 {
+		o.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	if o.CheckTarget == nil {
+		o.CheckTarget = func(job.Target) []job.Problem { return nil }
+	}
+	return (&server{Options: o}).routes()
+}
+
+// server carries the dependencies of the handlers.
+type server struct{ Options }

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// guard is the middleware that decides who may use the API: holders of the
+// token when there is one, else programs of this machine.
+func (s *server) guard() func(http.Handler) http.Handler {
+	allow := localOnly()
+	if s.Token != "" {
+		allow = bearer(s.Token)
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := allow(r); err != nil {
+				s.renderError(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// bearer wants the token in the Authorization header. Both sides are hashed, so
+// that the comparison takes the same time for every length and content.
+func bearer(token string) func(*http.Request) error {
+	want := sha256.Sum256([]byte(token))
+	return func(r *http.Request) error {
+		scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(strings.TrimSpace(credentials)))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			return &apiError{status: http.StatusUnauthorized, detail: "A valid token is required, in the header Authorization: Bearer <token>."}
+		}
+		return nil
+	}
+}
+
+// localOnly guards an API without a token. It listens on the loopback interface
+// alone, but every web page that a browser on this machine shows can send
+// requests there, in two ways. A page of another origin can send them blindly:
+// browsers mark those, and what could change something is refused. And a page
+// whose own host name is made to resolve to 127.0.0.1 (DNS rebinding) counts as
+// the same origin and could even read the answers: its requests carry that name
+// in Host, so only names of this machine are served.
+func localOnly() func(*http.Request) error {
+	crossOrigin := http.NewCrossOriginProtection()
+	return func(r *http.Request) error {
+		if !isLoopback(r.Host) {
+			return &apiError{status: http.StatusForbidden, detail: "Without a token the API answers only to localhost, 127.0.0.1 and [::1]; use such an address or configure a token."}
+		}
+		if err := crossOrigin.Check(r); err != nil {
+			return &apiError{status: http.StatusForbidden, detail: "Without a token the API takes no changes from web pages; configure a token."}
+		}
+		return nil
+	}
+}
+
+// isLoopback reports whether a Host header names this machine.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}

@@ -1,0 +1,175 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// fakeStore is a test fake of the three stores: maps, no next-slot arithmetic,
+// no concurrency. Setting err makes every call fail with it.
+type fakeStore struct {
+	err      error
+	jobs     map[string]job.Job
+	runs     map[string][]job.Run // by job id, newest first
+	sessions map[string]job.Session
+
+	calls   []string // the operations asked for, in order
+	limits  []int    // the limits asked for, in order
+	replays int      // how often UpdateJob runs its edit again
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{jobs: map[string]job.Job{}, runs: map[string][]job.Run{}, sessions: map[string]job.Session{}}
+}
+
+func (f *fakeStore) called(op, key string) error {
+	f.calls = append(f.calls, op+" "+key)
+	if f.err != nil {
+		return fmt.Errorf("%s %s: %w", op, key, f.err)
+	}
+	return nil
+}
+
+func (f *fakeStore) CreateJob(_ context.Context, id string, spec job.Spec) (job.Job, error) {
+	if err := f.called("create", id); err != nil {
+		return job.Job{}, err
+	}
+	if id == "" {
+		id = "job" + strconv.Itoa(len(f.jobs)+1)
+	}
+	j := job.Job{Spec: spec, ID: id, Revision: 1, CreatedAt: nowMillis, UpdatedAt: nowMillis}
+	if spec.Enabled {
+		j.NextSlot = slotMillis
+	}
+	f.jobs[id] = j
+	return j, nil
+}
+
+func (f *fakeStore) UpdateJob(_ context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error) {
+	if err := f.called("update", id); err != nil {
+		return job.Job{}, err
+	}
+	j, ok := f.jobs[id]
+	if !ok {
+		return job.Job{}, job.ErrNotFound
+	}
+	for range f.replays + 1 {
+		spec, err := edit(f.jobs[id].Spec)
+		if err != nil {
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+		}
+		j.Spec = spec
+	}
+	j.Revision++
+	if !j.Enabled {
+		j.NextSlot = 0
+	}
+	f.jobs[id] = j
+	return j, nil
+}
+
+func (f *fakeStore) DeleteJob(_ context.Context, id string) error {
+	if err := f.called("delete", id); err != nil {
+		return err
+	}
+	if _, ok := f.jobs[id]; !ok {
+		return fmt.Errorf("delete job %s: %w", id, job.ErrNotFound)
+	}
+	delete(f.jobs, id)
+	return nil
+}
+
+func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
+	if err := f.called("get", id); err != nil {
+		return job.Job{}, err
+	}
+	j, ok := f.jobs[id]
+	if !ok {
+		return job.Job{}, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
+	}
+	return j, nil
+}
+
+func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job, string, error) {
+	f.limits = append(f.limits, limit)
+	if err := f.called("list", cursor); err != nil {
+		return nil, "", err
+	}
+	all := make([]job.Job, 0, len(f.jobs))
+	for _, id := range slices.Sorted(maps.Keys(f.jobs)) {
+		all = append(all, f.jobs[id])
+	}
+	return fakePage(all, cursor, limit)
+}
+
+func (f *fakeStore) RunJob(_ context.Context, id string) (job.Job, string, error) {
+	if err := f.called("run", id); err != nil {
+		return job.Job{}, "", err
+	}
+	j, ok := f.jobs[id]
+	if !ok {
+		return job.Job{}, "", job.ErrNotFound
+	}
+	return j, id + ":manual:01JABCDEF", nil
+}
+
+func (f *fakeStore) Runs(_ context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
+	f.limits = append(f.limits, limit)
+	if err := f.called("runs", jobID); err != nil {
+		return nil, "", err
+	}
+	runs, ok := f.runs[jobID]
+	if !ok {
+		return nil, "", job.ErrNotFound
+	}
+	return fakePage(runs, cursor, limit)
+}
+
+func (f *fakeStore) Run(_ context.Context, id string) (job.Run, error) {
+	if err := f.called("getrun", id); err != nil {
+		return job.Run{}, err
+	}
+	for _, runs := range f.runs {
+		for _, r := range runs {
+			if r.ID == id {
+				return r, nil
+			}
+		}
+	}
+	return job.Run{}, job.ErrNotFound
+}
+
+func (f *fakeStore) Session(_ context.Context, key string, limit int) (job.Session, error) {
+	f.limits = append(f.limits, limit)
+	if err := f.called("session", key); err != nil {
+		return job.Session{}, err
+	}
+	s, ok := f.sessions[key]
+	if !ok {
+		return job.Session{}, job.ErrNotFound
+	}
+	return s, nil
+}
+
+// fakePage uses the offset as its cursor.
+func fakePage[T any](all []T, cursor string, limit int) ([]T, string, error) {
+	from := 0
+	if cursor != "" {
+		n, err := strconv.Atoi(cursor)
+		if err != nil || n < 0 || n > len(all) {
+			return nil, "", &job.InvalidError{Problems: []job.Problem{{Field: "cursor", Detail: "is none of ours"}}}
+		}
+		from = n
+	}
+	to := min(from+limit, len(all))
+	next := ""
+	if to < len(all) {
+		next = strconv.Itoa(to)
+	}
+	return all[from:to], next, nil
+}

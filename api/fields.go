@@ -1,0 +1,157 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// jobShape is what a client may define of a job.
+var jobShape = shape[job.Spec]{
+	fields: []field[job.Spec]{
+		text("schedule", `"0 9 * * 1-5"`, func(s *job.Spec) *string { return &s.Schedule }),
+		text("timezone", `"Europe/Berlin"`, func(s *job.Spec) *string { return &s.Timezone }),
+		text("task", `"Summarise my unread mail"`, func(s *job.Spec) *string { return &s.Task }),
+		// Without null: clients that send every field, null where they have
+		// nothing to say, would resume a paused job by renaming it.
+		withoutNull(boolean("enabled", func(s *job.Spec) *bool { return &s.Enabled })),
+		text("name", `"Morning summary"`, func(s *job.Spec) *string { return &s.Name }),
+
+		text("agentId", `"main"`, func(s *job.Spec) *string { return &s.AgentID }),
+		text("sessionKey", `"agent:main:telegram:dm:123"`, func(s *job.Spec) *string { return &s.SessionKey }),
+		text("model", `"anthropic/claude-sonnet-4-5"`, func(s *job.Spec) *string { return &s.Model }),
+		text("reasoningEffort", `"medium"`, func(s *job.Spec) *string { return &s.Effort }),
+
+		text("channel", `"telegram"`, func(s *job.Spec) *string { return &s.Channel }),
+		identifier("chatId", `"123456"`, func(s *job.Spec) *string { return &s.ChatID }),
+		identifier("peerId", `"123456"`, func(s *job.Spec) *string { return &s.PeerID }),
+		identifier("threadId", `"42"`, func(s *job.Spec) *string { return &s.ThreadID }),
+		optionalBoolean("isGroup", func(s *job.Spec) **bool { return &s.IsGroup }),
+
+		count("maxRuns", job.MaxMaxRuns, "1", func(s *job.Spec) *int { return &s.MaxRuns }),
+		text("misfire", `"run_once"`, func(s *job.Spec) *job.Misfire { return &s.Misfire }),
+		count("misfireGraceSeconds", job.MaxMisfireGraceSeconds, "3600", func(s *job.Spec) *int { return &s.MisfireGraceSeconds }),
+		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
+		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
+	},
+	readOnly: []string{
+		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
+		"nextRunAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated",
+	},
+	synonyms: map[string]string{
+		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",
+		"prompt": "task", "message": "task", "text": "task", "instructions": "task",
+		"tz": "timezone", "effort": "reasoningEffort", "title": "name",
+		"agent": "agentId", "session": "sessionKey", "chat": "chatId", "timeout": "timeoutSeconds",
+	},
+	example: `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
+}
+
+// text is a string field.
+func text[T any, S ~string](name, example string, at func(*T) *S) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) (S, string) {
+		var v string
+		if json.Unmarshal(raw, &v) != nil {
+			return "", "must be a string, not " + kindOf(raw)
+		}
+		return S(v), ""
+	})
+}
+
+// identifier is a string field that may be sent as a whole number, since chat
+// ids look like numbers and models write them so. The digits are kept exactly.
+func identifier[T any](name, example string, at func(*T) *string) field[T] {
+	plain := text(name, example, at)
+	f := plain
+	f.read = func(raw json.RawMessage) (func(*T), string) {
+		if kindOf(raw) != "a number" {
+			return plain.read(raw)
+		}
+		if strings.ContainsAny(string(raw), ".eE") {
+			return nil, "must be a string or a whole number"
+		}
+		return func(t *T) { *at(t) = string(raw) }, ""
+	}
+	return f
+}
+
+// count is a whole number from 1 to most. 0 is refused instead of taken for "no
+// limit": clients mean different things by it.
+func count[T any](name string, most int, example string, at func(*T) *int) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) (int, string) {
+		want := fmt.Sprintf("must be a whole number from 1 to %d", most)
+		if kind := kindOf(raw); kind != "a number" {
+			return 0, want + ", not " + kind
+		}
+		n, err := strconv.Atoi(string(raw))
+		if err != nil || n < 1 || n > most {
+			return 0, want + ", not " + clip(string(raw), maxEchoRunes)
+		}
+		return n, ""
+	})
+}
+
+// boolean is true or false.
+func boolean[T any](name string, at func(*T) *bool) field[T] {
+	return stored(name, "true", at, readBool)
+}
+
+// optionalBoolean is true, false or unknown.
+func optionalBoolean[T any](name string, at func(*T) **bool) field[T] {
+	return stored(name, "true", at, func(raw json.RawMessage) (*bool, string) {
+		v, problem := readBool(raw)
+		return &v, problem
+	})
+}
+
+func readBool(raw json.RawMessage) (v bool, problem string) {
+	if json.Unmarshal(raw, &v) != nil {
+		return false, "must be true or false without quotes, not " + kindOf(raw)
+	}
+	return v, ""
+}
+
+// moment is an instant in RFC 3339, in the years that previews make sense for.
+func moment[T any](name, example string, at func(*T) *time.Time) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) (time.Time, string) {
+		var v string
+		if json.Unmarshal(raw, &v) != nil {
+			return time.Time{}, "must be a time as RFC 3339 in a string, not " + kindOf(raw)
+		}
+		t, err := time.Parse(time.RFC3339, v)
+		if err != nil {
+			return time.Time{}, "must be a time as RFC 3339, with a date, a time and a zone offset"
+		}
+		if year := t.UTC().Year(); year < 1970 || year > 2200 {
+			return time.Time{}, "must be between the years 1970 and 2200"
+		}
+		return t, ""
+	})
+}
+
+// stored is a field whose value is kept at one place of T, and whose null puts
+// the zero value there.
+func stored[T, V any](name, example string, at func(*T) *V, read func(json.RawMessage) (V, string)) field[T] {
+	return field[T]{
+		name:    name,
+		example: example,
+		clear:   func(t *T) { *at(t) = *new(V) },
+		read: func(raw json.RawMessage) (func(*T), string) {
+			v, problem := read(raw)
+			if problem != "" {
+				return nil, problem
+			}
+			return func(t *T) { *at(t) = v }, ""
+		},
+	}
+}
+
+// withoutNull refuses null in an edit.
+func withoutNull[T any](f field[T]) field[T] {
+	f.clear = nil
+	return f
+}

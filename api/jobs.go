@@ -1,0 +1,170 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
+
+const (
+	defaultJobsPage = 50
+	maxJobsPage     = 200
+)
+
+func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
+	in, err := readObject(s, w, r, jobShape, nullIsAbsent)
+	if err != nil {
+		return err
+	}
+	spec := job.Spec{Enabled: true}
+	in.apply(&spec)
+	if err := in.check(s.problems(spec)); err != nil {
+		return err
+	}
+	j, err := s.Jobs.CreateJob(r.Context(), "", normalised(spec))
+	if err != nil {
+		return in.respell(err)
+	}
+	w.Header().Set("Location", "/api/cron/jobs/"+url.PathEscape(j.ID))
+	return writeJSON(w, http.StatusCreated, s.detailedJob(j))
+}
+
+func (s *server) listJobs(w http.ResponseWriter, r *http.Request) error {
+	page, err := readPage(r, defaultJobsPage, maxJobsPage)
+	if err != nil {
+		return err
+	}
+	jobs, next, err := s.Jobs.Jobs(r.Context(), page.cursor, page.limit)
+	if err != nil {
+		return err
+	}
+	list := jobList{Jobs: make([]jobView, len(jobs)), NextCursor: next}
+	for i, j := range jobs {
+		list.Jobs[i] = leanJob(j)
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+func (s *server) getJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	j, err := s.Jobs.Job(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+}
+
+// patchJob changes the fields that are sent and leaves the others.
+func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	in, err := readObject(s, w, r, jobShape, nullClears)
+	if err != nil {
+		return err
+	}
+	if len(in.set) == 0 && len(in.problems) == 0 {
+		return invalid("body", "names no field to change", `{"enabled":false}`)
+	}
+	var refused error // by the last call of the edit
+	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
+		after := before
+		in.apply(&after)
+		found := s.problems(after)
+		if !after.Enabled {
+			// A job that today's rules would refuse (its channel has gone, its
+			// zone was renamed) can still be paused.
+			known := s.problems(before)
+			found = slices.DeleteFunc(found, func(p job.Problem) bool { return slices.Contains(known, p) })
+		}
+		if refused = in.check(found); refused != nil {
+			return job.Spec{}, refused
+		}
+		if after.Schedule != before.Schedule {
+			after = normalised(after)
+		}
+		return after, nil
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil:
+		return in.respell(err)
+	}
+	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+}
+
+func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	if err := s.refuseBody(w, r); err != nil {
+		return err
+	}
+	if err := s.Jobs.DeleteJob(r.Context(), id); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, deletedJob{ID: id, Deleted: true})
+}
+
+// runJob answers as soon as the run is queued: a run takes minutes.
+func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	if err := s.refuseBody(w, r); err != nil {
+		return err
+	}
+	j, runID, err := s.Jobs.RunJob(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/api/cron/runs/"+url.PathEscape(runID))
+	return writeJSON(w, http.StatusAccepted, startedJob{jobView: wholeJob(j), RunID: runID})
+}
+
+// jobID returns the job id of the path. What cannot be an id is answered like
+// one that does not exist.
+func jobID(r *http.Request) (string, error) {
+	id, err := pathParam(r, "id")
+	if err == nil && !job.ValidID(id) {
+		err = job.ErrNotFound
+	}
+	return id, err
+}
+
+// problems returns everything that is wrong with spec.
+func (s *server) problems(spec job.Spec) []job.Problem {
+	var found []job.Problem
+	var invalid *job.InvalidError
+	if errors.As(spec.Validate(), &invalid) {
+		found = slices.Clone(invalid.Problems)
+	}
+	target := job.Target{Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup}
+	malformed := slices.ContainsFunc(found, func(p job.Problem) bool {
+		return slices.Contains([]string{"channel", "chatId", "peerId", "threadId"}, p.Field)
+	})
+	if target.Channel == "" || malformed {
+		return found
+	}
+	return append(found, s.CheckTarget(target)...)
+}
+
+// normalised returns a valid spec with its schedule as it is stored: macros
+// expanded, single spaces, so that equal schedules are equal texts.
+func normalised(spec job.Spec) job.Spec {
+	if sched, err := schedule.Parse(spec.Schedule, spec.Timezone); err == nil {
+		spec.Schedule = sched.Expr()
+	}
+	return spec
+}

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
+
+const (
+	nextTimes     = 5   // shown with a single job
+	leanTaskRunes = 200 // of a task in a list, which a model reads whole
+)
+
+// jobView is a job on the wire. Times are epoch milliseconds; a field without a
+// value is absent, a policy without one is shown with the default in force.
+type jobView struct {
+	ID       string `json:"id"`
+	Name     string `json:"name,omitempty"`
+	Schedule string `json:"schedule"`
+	Timezone string `json:"timezone"`
+	Enabled  bool   `json:"enabled"`
+
+	AgentID    string `json:"agentId,omitempty"`
+	SessionKey string `json:"sessionKey,omitempty"`
+	Channel    string `json:"channel,omitempty"`
+	ChatID     string `json:"chatId,omitempty"`
+	PeerID     string `json:"peerId,omitempty"`
+	ThreadID   string `json:"threadId,omitempty"`
+	IsGroup    *bool  `json:"isGroup,omitempty"`
+
+	Task          string `json:"task"`
+	TaskTruncated bool   `json:"taskTruncated,omitempty"`
+	Model         string `json:"model,omitempty"`
+	Effort        string `json:"reasoningEffort,omitempty"`
+
+	MaxRuns             int             `json:"maxRuns,omitempty"`
+	RunsUsed            int             `json:"runsUsed,omitempty"`
+	Misfire             job.Misfire     `json:"misfire"`
+	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
+	TimeoutSeconds      int             `json:"timeoutSeconds"`
+	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
+
+	Revision    int64       `json:"revision"`
+	CreatedAt   job.Millis  `json:"createdAt"`
+	UpdatedAt   job.Millis  `json:"updatedAt"`
+	LastRunAt   job.Millis  `json:"lastRunAt,omitempty"`
+	LastRunID   string      `json:"lastRunId,omitempty"`
+	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
+	NextRunAt   job.Millis  `json:"nextRunAt,omitempty"`
+
+	// Of a single job only.
+	Next        []string `json:"next,omitempty"`      // RFC 3339, UTC
+	NextLocal   []string `json:"nextLocal,omitempty"` // the same in the job's zone
+	Description string   `json:"description,omitempty"`
+}
+
+type jobList struct {
+	Jobs       []jobView `json:"jobs"`
+	NextCursor string    `json:"nextCursor,omitempty"`
+}
+
+// startedJob is the job with the id of its new run beside the job's own fields,
+// which is where clients of the plain job look for them.
+type startedJob struct {
+	jobView
+	RunID string `json:"runId"`
+}
+
+type deletedJob struct {
+	ID      string `json:"id"`
+	Deleted bool   `json:"deleted"`
+}
+
+func wholeJob(j job.Job) jobView {
+	spec := j.WithDefaults()
+	v := jobView{
+		ID: j.ID, Name: spec.Name, Schedule: spec.Schedule, Timezone: spec.Timezone, Enabled: spec.Enabled,
+		AgentID: spec.AgentID, SessionKey: spec.SessionKey,
+		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
+		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
+		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
+		TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
+		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,
+	}
+	if v.Timezone == "" {
+		v.Timezone = "UTC"
+	}
+	if v.MaxRuns > 0 {
+		v.RunsUsed = j.Claims
+	}
+	return v
+}
+
+func leanJob(j job.Job) jobView {
+	v := wholeJob(j)
+	v.Task, v.TaskTruncated = truncate(v.Task, leanTaskRunes)
+	return v
+}
+
+// detailedJob adds what the schedule means. A schedule that cannot be read any
+// more leaves it out: the job itself must stay readable, to be mended.
+func (s *server) detailedJob(j job.Job) jobView {
+	v := wholeJob(j)
+	sched, err := schedule.Parse(j.Schedule, j.Timezone)
+	if err != nil {
+		return v
+	}
+	v.Description = sched.Describe()
+	if slots := upcoming(j, sched); len(slots) > 0 {
+		v.Next, v.NextLocal = formatTimes(slots, time.UTC), formatTimes(slots, sched.Location())
+	}
+	return v
+}
+
+// upcoming returns the job's next slots, which begin at its cursor and end with
+// its last allowed run.
+func upcoming(j job.Job, sched *schedule.Schedule) []time.Time {
+	n := nextTimes
+	if j.MaxRuns > 0 {
+		n = min(n, j.MaxRuns-j.Claims)
+	}
+	if j.NextSlot == 0 || n <= 0 {
+		return nil
+	}
+	first := j.NextSlot.Time()
+	return append([]time.Time{first}, sched.Upcoming(first, n-1)...)
+}
+
+func formatTimes(times []time.Time, loc *time.Location) []string {
+	texts := make([]string, len(times))
+	for i, t := range times {
+		texts[i] = t.In(loc).Format(time.RFC3339)
+	}
+	return texts
+}

@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// problem is the body of every error answer (RFC 9457). Clients show it to a
+// model as it is, so it is short, and its detail alone says what to do.
+type problem struct {
+	Title     string        `json:"title"`
+	Status    int           `json:"status"`
+	Detail    string        `json:"detail,omitempty"`
+	Problems  []job.Problem `json:"problems,omitempty"`
+	RequestID string        `json:"requestId,omitempty"`
+}
+
+// apiError is an error made here, its text meant for the client.
+type apiError struct {
+	status int
+	detail string
+}
+
+func (e *apiError) Error() string { return e.detail }
+
+// panicError is a defect caught in a handler.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
+
+// renderError is the only place where an error becomes an answer, and where one
+// that the client cannot mend is logged.
+func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) {
+	p := toProblem(err)
+	switch {
+	case p.Status < http.StatusInternalServerError:
+	case r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		// The client has gone: nobody reads the answer and nothing is wrong here.
+	case p.Status == http.StatusServiceUnavailable:
+		s.Logger.WarnContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
+	default:
+		p.RequestID = requestID(r)
+		s.Logger.ErrorContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	switch p.Status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	case http.StatusRequestEntityTooLarge:
+		w.Header().Set("Connection", "close") // the rest of the body is not read
+	}
+	// A problem is made of strings and always encodes.
+	_ = writeBody(w, p.Status, "application/problem+json", p)
+}
+
+// toProblem is the status map. What it does not know is opaque.
+func toProblem(err error) problem {
+	var (
+		own      *apiError
+		invalid  *job.InvalidError
+		size     *http.MaxBytesError
+		notReady *notReadyError
+	)
+	p := problem{Status: http.StatusInternalServerError, Detail: "Something failed here; the log has more under this request id."}
+	switch {
+	case errors.As(err, &own):
+		p.Status, p.Detail = own.status, own.detail
+	case errors.As(err, &invalid):
+		p.Status, p.Detail, p.Problems = http.StatusBadRequest, summary(invalid.Problems), invalid.Problems
+	case errors.As(err, &size):
+		p.Status, p.Detail = http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is too large; at most %d bytes are accepted.", size.Limit)
+	case errors.As(err, &notReady):
+		p.Status, p.Detail = http.StatusServiceUnavailable, "Not ready."
+		if unreachable(err) {
+			p.Detail = "Not ready: the store cannot be reached."
+		}
+	case errors.Is(err, job.ErrNotFound):
+		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. GET /api/cron/jobs lists the jobs with their ids."
+	case errors.Is(err, job.ErrExists):
+		p.Status, p.Detail = http.StatusConflict, "A job of that id exists already."
+	case errors.Is(err, job.ErrConflict):
+		p.Status, p.Detail = http.StatusConflict, "The job was being changed by somebody else; send the request again."
+	case errors.Is(err, job.ErrTooMany):
+		p.Status, p.Detail = http.StatusTooManyRequests, "The job has too many unfinished runs to start another; wait until some have ended."
+	case errors.Is(err, job.ErrNewerVersion):
+		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
+	case unreachable(err):
+		p.Status, p.Detail = http.StatusServiceUnavailable, "The store cannot be reached at the moment; send the request again."
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+// unreachable reports whether err says that the store did not answer, as
+// opposed to answering with an error.
+func unreachable(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
+}
+
+// summaryProblems is how many problems the one sentence of detail spells out.
+const summaryProblems = 3
+
+// summary says in one sentence what is wrong and what works.
+func summary(problems []job.Problem) string {
+	var b strings.Builder
+	b.WriteString("Not accepted: ")
+	for i, p := range problems[:min(len(problems), summaryProblems)] {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(strings.TrimSpace(p.Field + " " + strings.TrimRight(p.Detail, ". ")))
+		if p.Example != "" {
+			b.WriteString(", for example " + p.Example)
+		}
+	}
+	if rest := len(problems) - summaryProblems; rest > 0 {
+		fmt.Fprintf(&b, "; and %d more", rest)
+	}
+	b.WriteString(".")
+	return b.String()
+}
+
+// invalid is an InvalidError of one problem.
+func invalid(field, detail, example string) error {
+	return &job.InvalidError{Problems: []job.Problem{{Field: field, Detail: detail, Example: example}}}
+}
+
+// clip cuts s to n runes, so that an answer never echoes an unbounded input.
+func clip(s string, n int) string {
+	short, cut := truncate(s, n)
+	if cut {
+		return short + "…"
+	}
+	return short
+}
+
+// truncate returns the first n runes of s and whether it left any out.
+func truncate(s string, n int) (string, bool) {
+	for i := range s {
+		if n == 0 {
+			return s[:i], true
+		}
+		n--
+	}
+	return s, false
+}

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+// routes is the whole API on one page.
+func (s *server) routes() http.Handler {
+	r := chi.NewRouter()
+	r.Use(identify, s.logRequests, s.recoverPanics, secureHeaders, middleware.GetHead)
+	r.NotFound(s.handle(noRoute))
+	r.MethodNotAllowed(s.handle(wrongMethod(r)))
+
+	// Open to everybody: probes, and the page that looks for a gateway.
+	r.Get("/health", s.health)
+	r.Get("/readyz", s.handle(s.readyz))
+
+	r.Group(func(r chi.Router) {
+		r.Use(s.guard(), limitTime)
+
+		r.Post("/api/cron/jobs", s.handle(s.createJob))
+		r.Get("/api/cron/jobs", s.handle(s.listJobs))
+		r.Get("/api/cron/jobs/{id}", s.handle(s.getJob))
+		r.Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
+		r.Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
+		r.Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
+
+		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
+		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
+		r.Get("/api/sessions/{key}", s.handle(s.getSession))
+		r.Post("/api/cron/preview", s.handle(s.preview))
+	})
+	return r
+}
+
+// noRoute answers paths that are none of ours, a missing id among them: no
+// redirect to a neighbouring path, which might mean something else.
+func noRoute(http.ResponseWriter, *http.Request) error {
+	return &apiError{status: http.StatusNotFound, detail: "There is no such path. Jobs are at /api/cron/jobs and /api/cron/jobs/{id}."}
+}
+
+// wrongMethod answers a known path with an unknown method. The router forgets
+// the allowed methods when it is given a handler of ours, so they are looked up.
+func wrongMethod(routes chi.Routes) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		path := chi.RouteContext(r.Context()).RoutePath
+		if path == "" {
+			path = r.URL.EscapedPath()
+		}
+		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+			if routes.Match(chi.NewRouteContext(), m, path) {
+				w.Header().Add("Allow", m)
+			}
+		}
+		return &apiError{status: http.StatusMethodNotAllowed, detail: "This path does not support the method " + clip(r.Method, 20) + "."}
+	}
+}

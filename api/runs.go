@@ -1,0 +1,126 @@
+package api
+
+import (
+	"net/http"
+	"regexp"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+const (
+	defaultRunsPage = 20
+	maxRunsPage     = 100
+	leanReplyRunes  = 500 // of a reply in a list
+)
+
+// runIDPattern is the form of a run id: the job's id, then its slot or "manual"
+// and a token of its own.
+var runIDPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}:[A-Za-z0-9:_-]{1,100}$`)
+
+// listRuns answers a job's runs, newest first, also of a job that is gone.
+func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	page, err := readPage(r, defaultRunsPage, maxRunsPage)
+	if err != nil {
+		return err
+	}
+	runs, next, err := s.History.Runs(r.Context(), id, page.cursor, page.limit)
+	if err != nil {
+		return err
+	}
+	list := runList{Runs: make([]runView, len(runs)), NextCursor: next}
+	for i, run := range runs {
+		v := wholeRun(run)
+		v.Reply, v.ReplyTruncated = truncate(v.Reply, leanReplyRunes)
+		list.Runs[i] = v
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathParam(r, "id")
+	if err != nil {
+		return err
+	}
+	if !runIDPattern.MatchString(id) {
+		return job.ErrNotFound
+	}
+	run, err := s.History.Run(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, wholeRun(run))
+}
+
+// runView is a run on the wire. Times are epoch milliseconds; a field without a
+// value is absent.
+type runView struct {
+	ID      string      `json:"id"`
+	JobID   string      `json:"jobId"`
+	Trigger job.Trigger `json:"trigger"`
+	State   job.State   `json:"state"`
+	Outcome job.Outcome `json:"outcome,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+	Error   string      `json:"error,omitempty"`
+
+	Slot     job.Millis `json:"slot,omitempty"`
+	LastSlot job.Millis `json:"lastSlot,omitempty"` // of a record that stands for several slots
+	Count    int        `json:"count,omitempty"`
+
+	CreatedAt  job.Millis `json:"createdAt"`
+	NotBefore  job.Millis `json:"notBefore,omitempty"`
+	StartedAt  job.Millis `json:"startedAt,omitempty"`
+	FinishedAt job.Millis `json:"finishedAt,omitempty"`
+
+	SessionKey     string            `json:"sessionKey,omitempty"`
+	Attempts       []job.Attempt     `json:"attempts,omitempty"`
+	Reply          string            `json:"reply,omitempty"`
+	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
+	Delivery       job.DeliveryState `json:"delivery,omitempty"`
+	Deliveries     []deliveryView    `json:"deliveries,omitempty"`
+}
+
+type deliveryView struct {
+	N          int               `json:"n"`
+	State      job.DeliveryState `json:"state"`
+	Channel    string            `json:"channel,omitempty"`
+	ChatID     string            `json:"chatId,omitempty"`
+	ThreadID   string            `json:"threadId,omitempty"`
+	Attempts   int               `json:"attempts"`
+	Parts      int               `json:"parts,omitempty"`
+	MessageIDs []string          `json:"messageIds,omitempty"`
+	Error      string            `json:"error,omitempty"`
+	CreatedAt  job.Millis        `json:"createdAt"`
+	FinishedAt job.Millis        `json:"finishedAt,omitempty"`
+}
+
+type runList struct {
+	Runs       []runView `json:"runs"`
+	NextCursor string    `json:"nextCursor,omitempty"`
+}
+
+func wholeRun(run job.Run) runView {
+	v := runView{
+		ID: run.ID, JobID: run.JobID, Trigger: run.Trigger,
+		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
+		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
+		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Delivery: run.DeliveryState,
+	}
+	if run.Count > 1 {
+		v.LastSlot, v.Count = run.LastSlot, run.Count
+	}
+	if run.State == job.StateWaiting {
+		v.NotBefore = run.NotBefore
+	}
+	for _, d := range run.Deliveries {
+		v.Deliveries = append(v.Deliveries, deliveryView{
+			N: d.N, State: d.State, Channel: d.Target.Channel, ChatID: d.Target.ChatID, ThreadID: d.Target.ThreadID,
+			Attempts: d.Attempts, Parts: d.Parts, MessageIDs: d.MessageIDs, Error: d.Error,
+			CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt,
+		})
+	}
+	return v
+}

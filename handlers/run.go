@@ -1,0 +1,300 @@
+package handlers
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+	"github.com/gatewaycron/gatewaycron/tasks"
+)
+
+// RunStore is what a run needs of the records.
+type RunStore interface {
+	Claim(ctx context.Context, c job.Claim) (job.Begun, error)
+	Begin(ctx context.Context, run, token, worker string) (job.Begun, error)
+	Renew(ctx context.Context, run string, epoch int64) error
+	Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
+	Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error)
+}
+
+type chatter interface {
+	Chat(ctx context.Context, r aiserver.ChatRequest) (aiserver.Reply, error)
+}
+
+const (
+	// askTimeout bounds one question to Redis.
+	askTimeout = 5 * time.Second
+	// rateLimitDelay is the delay after "too many requests" without a time.
+	rateLimitDelay = 30 * time.Second
+	// staleTries bounds how often a claim is computed again for a job that is
+	// edited meanwhile.
+	staleTries = 5
+	// lane takes the writing and scheduling tools from the model: a job must not
+	// make jobs.
+	lane = "subagent"
+)
+
+// runHandler handles cron:run.
+type runHandler struct {
+	base        context.Context // ends when the worker cuts what runs
+	store       RunStore
+	ai          chatter
+	transcript  *transcript
+	schedules   *schedule.Cache
+	kick        func(ctx context.Context, carriers []job.Carrier)
+	worker      string
+	workspaceID string
+	logger      *slog.Logger
+}
+
+func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
+	return &runHandler{
+		base: base, store: o.Runs, ai: o.AI, worker: o.ID, workspaceID: o.WorkspaceID, logger: o.Logger,
+		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
+		schedules:  schedule.NewCache(4096),
+		kick:       kicker(o.Queues, client, o.Logger),
+	}
+}
+
+// kicker enqueues carriers at once, as a shortcut: what fails here is found by the
+// next look.
+func kicker(q tasks.Queues, client *asynq.Client, logger *slog.Logger) func(context.Context, []job.Carrier) {
+	return func(ctx context.Context, carriers []job.Carrier) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		for _, c := range carriers {
+			carrier, err := q.Carry(string(c.Kind), c.ID, c.N)
+			if err == nil {
+				err = carrier.Enqueue(ctx, client)
+			}
+			if err != nil {
+				logger.Warn("carrier not enqueued at once, the next look will", "kind", string(c.Kind), "id", c.ID, "err", err)
+				return
+			}
+		}
+	}
+}
+
+func (h *runHandler) handle(_ context.Context, task *asynq.Task) error {
+	p, err := tasks.ParseRun(task)
+	if err != nil {
+		h.logger.Error("run task cannot be read", "err", err)
+		return fmt.Errorf("%w: %w", errGone, asynq.RevokeTask)
+	}
+	if p.V > tasks.Version {
+		return &giveBack{delay: maxGiveBack, why: errNewer}
+	}
+	asked := time.Now()
+	begun, err := h.begin(p)
+	if err != nil {
+		return &giveBack{delay: time.Second, why: err}
+	}
+	if begun.Verdict != job.BeginOK {
+		h.logger.Debug("carrier has nothing to do", "job_id", p.Job, "run_id", p.Run, "verdict", string(begun.Verdict))
+		return settle(begun.Verdict, begun.Delay)
+	}
+	h.attempt(begun, asked)
+	return nil
+}
+
+// begin claims the slot, or begins the existing run.
+func (h *runHandler) begin(p tasks.Run) (job.Begun, error) {
+	ctx, cancel := context.WithTimeout(h.base, askTimeout)
+	defer cancel()
+	token := rand.Text()
+	if p.Run != "" {
+		return h.store.Begin(ctx, p.Run, token, h.worker)
+	}
+	claim := job.Claim{JobID: p.Job, UID: p.UID, Slot: job.Millis(p.Slot), Revision: p.Revision, Token: token, Worker: h.worker}
+	expr, zone := p.Schedule, p.Timezone
+	for range staleTries {
+		sched, err := h.schedules.Parse(expr, zone)
+		if err != nil {
+			return job.Begun{}, fmt.Errorf("schedule of job %s: %w", p.Job, err)
+		}
+		claim.Next = 0
+		// From the claimed slot, never from now: nothing in between is lost.
+		if next, ok := sched.Next(claim.Slot.Time()); ok {
+			claim.Next = job.ToMillis(next)
+		}
+		begun, err := h.store.Claim(ctx, claim)
+		if err != nil || begun.Verdict != job.BeginStale {
+			return begun, err
+		}
+		claim.Revision, expr, zone = begun.Revision, begun.Schedule, begun.Timezone
+	}
+	return job.Begun{}, fmt.Errorf("claim %s: %w", p.Job, job.ErrConflict)
+}
+
+// attempt makes one attempt and writes down how it ended.
+func (h *runHandler) attempt(b job.Begun, asked time.Time) {
+	log := h.logger.With("job_id", b.Run.JobID, "run_id", b.Run.ID, "attempt", b.Attempt)
+	log.Info("attempt started", "slot", b.Run.Slot.Time(), "trigger", string(b.Run.Trigger))
+
+	ctx, fence := context.WithCancelCause(h.base)
+	defer fence(nil)
+	lease := holdLease(asked, func(ctx context.Context) error { return h.store.Renew(ctx, b.Run.ID, b.Epoch) }, fence)
+	defer lease.release()
+
+	started := time.Now()
+	reply, err := h.chat(ctx, b, lease)
+	ended := job.Millis(int64(b.Now) + time.Since(asked).Milliseconds())
+
+	// What is known now is written whatever ctx says, for as long as it takes; a
+	// worker that is being cut has only a moment.
+	write, cancel := lastWords(h.base)
+	defer cancel()
+	switch {
+	case err == nil:
+		h.commit(write, log, b, reply, ended, time.Since(started))
+	case isFenced(err) || isFenced(context.Cause(ctx)):
+		log.Warn("attempt fenced, its result is dropped")
+	default:
+		h.fail(write, log, b, classify(err, context.Cause(ctx), b.Retries))
+	}
+}
+
+// errPanic is a defect of ours in the middle of an attempt.
+var errPanic = errors.New("internal error")
+
+// chat loads the transcript and makes the call.
+func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.logger.Error("attempt panicked", "run_id", b.Run.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	timeout := time.Duration(b.Job.TimeoutSeconds) * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	history, err := h.transcript.load(ctx, b.Run.SessionKey)
+	if err != nil {
+		return "", err
+	}
+	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
+		SessionID:       b.Run.SessionKey,
+		Messages:        append(history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
+		Model:           b.Job.Model,
+		ReasoningEffort: b.Job.Effort,
+		WorkspaceID:     h.workspaceID,
+		Gateway: aiserver.Gateway{
+			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.IsGroup,
+			DisplayName: history.DisplayName, AgentID: b.Job.ResolveAgent(), SessionKey: b.Run.SessionKey, Lane: lane,
+		},
+		IdempotencyKey: b.Run.ID,
+		Before:         lease.fresh,
+	})
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(answer.Text) == "" {
+		return "", &aiserver.Error{Kind: aiserver.KindRetryable, Message: "ai-server answered with an empty text"}
+	}
+	return answer.Text, nil
+}
+
+func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) {
+	c := job.Commit{
+		RunID: b.Run.ID, Epoch: b.Epoch, Token: rand.Text(), Reply: reply,
+		Messages: [2]job.Message{
+			{Role: "user", Text: b.Job.Task, Timestamp: b.Now, RunID: b.Run.ID},
+			{Role: "assistant", Text: reply, Timestamp: ended, RunID: b.Run.ID},
+		},
+		Delivery: job.DeliveryPending,
+		Target: job.Target{Channel: b.Job.Channel, ChatID: b.Job.ChatID, PeerID: b.Job.PeerID,
+			ThreadID: b.Job.ThreadID, IsGroup: b.Job.IsGroup},
+	}
+	switch {
+	case b.Job.Channel == "":
+		c.Delivery = job.DeliveryNotRequested
+	case strings.TrimSpace(reply) == job.NoReply:
+		c.Delivery = job.DeliverySuppressed
+	}
+	var carriers []job.Carrier
+	err := insist(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		var err error
+		carriers, err = h.store.Commit(ctx, c)
+		return err
+	}, isFenced)
+	if err != nil {
+		log.Error("reply not committed", "err", err)
+		return
+	}
+	log.Info("run succeeded", "duration_ms", took.Milliseconds(), "delivery", string(c.Delivery))
+	h.kick(ctx, carriers)
+}
+
+func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f job.Failure) {
+	f.RunID, f.Epoch = b.Run.ID, b.Epoch
+	var (
+		retry    bool
+		carriers []job.Carrier
+	)
+	err := insist(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		var err error
+		retry, carriers, err = h.store.Fail(ctx, f)
+		return err
+	}, isFenced)
+	if err != nil {
+		log.Error("failed attempt not written down, its lease will run out", "result", string(f.Result), "err", err)
+		return
+	}
+	log.Warn("attempt failed", "result", string(f.Result), "cause", string(f.Cause), "err", f.Message, "retry", retry)
+	h.kick(ctx, carriers)
+}
+
+// classify says what a failed attempt was and what may follow. cause is why its
+// context ended, nil if it did not.
+func classify(err, cause error, retries int) job.Failure {
+	f := job.Failure{
+		Result: job.ResultFailed, Cause: job.CauseAIError, Message: err.Error(), Outcome: job.Failed,
+		Retry: job.RetryCounted, Delay: job.RetryDelay(retries + 1),
+	}
+	stopped := errors.Is(cause, errShutdown)
+	var e *aiserver.Error
+	switch {
+	case errors.Is(err, errNotConfirmed):
+		f.Cause, f.Retry, f.Delay = job.CauseInternal, job.RetryFree, time.Second
+	case errors.Is(err, errPanic):
+		f.Cause, f.Retry = job.CauseInternal, job.RetryNever
+	case !errors.As(err, &e):
+		if stopped {
+			f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
+		}
+	case e.Kind == aiserver.KindDeadline:
+		// The turn may still be going on over there: trying again could do
+		// everything twice.
+		f.Result, f.Cause, f.Outcome, f.Retry = job.ResultTimedOut, job.CauseDeadline, job.TimedOut, job.RetryNever
+	case e.Kind == aiserver.KindAmbiguous && stopped:
+		f.Result, f.Cause = job.ResultAmbiguous, job.CauseShutdown
+		f.Delay = 0 // the delay is for a server in trouble; here it was us
+	case e.Kind == aiserver.KindAmbiguous:
+		f.Result, f.Cause = job.ResultAmbiguous, job.CauseBroken
+	case e.Kind == aiserver.KindRateLimited:
+		f.Cause, f.Retry, f.Delay = job.CauseRateLimited, job.RetryFree, e.RetryAfter
+		if f.Delay <= 0 {
+			f.Delay = rateLimitDelay
+		}
+	case e.Kind == aiserver.KindPermanent:
+		f.Retry = job.RetryNever
+	case stopped:
+		f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
+	}
+	return f
+}

@@ -1,0 +1,76 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// SessionStore is what a run needs of our own sessions.
+type SessionStore interface {
+	Session(ctx context.Context, key string, limit int) (job.Session, error)
+}
+
+type transcripts interface {
+	Session(ctx context.Context, id, workspaceID string) (session aiserver.Session, found bool, err error)
+}
+
+// loadTimeout bounds the question for a stored session, which is read from a file
+// over there; the deadline of the attempt is for the turn.
+const loadTimeout = 30 * time.Second
+
+// localMessages is how many messages of our own session are sent when the
+// ai-server has none.
+const localMessages = 200
+
+// transcript finds the history of a session. The ai-server replaces its stored
+// session by what a call sends, so the call must send all of it.
+//
+// Where the ai-server has the session, its copy wins, whole: it is the one that
+// would be replaced, and people go on talking in it between our runs. Ours is
+// for a server that has lost it, or keeps none.
+type transcript struct {
+	remote      transcripts
+	local       SessionStore
+	workspaceID string
+}
+
+// load answers the history of a session; it is empty for a new one. Errors are
+// those of the ai-server client, or of the store.
+func (t *transcript) load(ctx context.Context, key string) (aiserver.Session, error) {
+	session, found, err := t.loadRemote(ctx, key)
+	if err != nil {
+		return aiserver.Session{}, err
+	}
+	if found {
+		return session, nil
+	}
+	own, err := t.local.Session(ctx, key, localMessages)
+	if errors.Is(err, job.ErrNotFound) {
+		return aiserver.Session{}, nil
+	}
+	if err != nil {
+		return aiserver.Session{}, fmt.Errorf("load the transcript: %w", err)
+	}
+	messages := make([]aiserver.Message, len(own.Messages))
+	for i, m := range own.Messages {
+		messages[i] = aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
+	}
+	return aiserver.Session{Messages: messages}, nil
+}
+
+func (t *transcript) loadRemote(ctx context.Context, key string) (aiserver.Session, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	session, found, err := t.remote.Session(ctx, key, t.workspaceID)
+	var e *aiserver.Error
+	if errors.As(err, &e) && e.Kind == aiserver.KindDeadline {
+		// A read that hangs did nothing: unlike a turn, it can be tried again.
+		err = &aiserver.Error{Kind: aiserver.KindRetryable, Message: e.Message, Err: err}
+	}
+	return session, found, err
+}

@@ -1,0 +1,185 @@
+// Package handlers runs tasks: cron:run (claim, begin, chat, commit) and
+// cron:deliver (the reply to its chat). It owns the life of an attempt and of a
+// send: leases, deadlines, what each error means, and what is written when.
+//
+// It must not import the store, the scheduler, the api, or web. A handler's
+// answer to asynq is only about the carrier; the run record holds the truth.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/channel"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/tasks"
+)
+
+// Options are the dependencies of a Worker.
+type Options struct {
+	Runs       RunStore
+	Deliveries DeliveryStore
+	Sessions   SessionStore
+	AI         AIServer
+	Channels   Channels
+	Redis      redis.UniversalClient // for the queue; stays the caller's to close
+	Queues     tasks.Queues
+	Logger     *slog.Logger
+	QueueLog   asynq.Logger // receives what asynq has to say
+
+	ID          string // names this worker in the attempts it makes
+	WorkspaceID string // sent to the ai-server with each call; may be empty
+	Concurrency int    // calls under way at once
+	// Grace is how long running turns may go on after a stop; then they are cut,
+	// and their attempts are ambiguous.
+	Grace time.Duration
+}
+
+// AIServer is what a run calls; see package aiserver.
+type AIServer interface {
+	chatter
+	transcripts
+}
+
+// Channels finds the channel of a target; see package channel.
+type Channels interface {
+	Lookup(name string) (channel.Channel, bool)
+}
+
+const (
+	// deliverConcurrency is the number of deliveries under way at once, and
+	// perChannel the most of them on one channel, so that a channel that hangs
+	// never stops the others.
+	deliverConcurrency = 32
+	perChannel         = 8
+	// cutWithin is how long a cut attempt has to be written down.
+	cutWithin = 5 * time.Second
+)
+
+// errShutdown is the cause of an attempt that is cut because its worker stops.
+var errShutdown = errors.New("the worker was stopped")
+
+// Worker serves both queues, each with an asynq server of its own, so that
+// hanging chats never stop deliveries.
+type Worker struct {
+	run, deliver *asynq.Server
+	runs         *runHandler
+	deliveries   *deliverHandler
+	cut          context.CancelCauseFunc
+	grace        time.Duration
+	logger       *slog.Logger
+}
+
+// New wires a worker; Run starts it.
+func New(o Options) *Worker {
+	// Attempts outlive asynq's contexts: they end by their own deadline, by
+	// fencing, or by the cut.
+	base, cut := context.WithCancelCause(context.Background())
+	client := asynq.NewClientFromRedisClient(o.Redis)
+	return &Worker{
+		run:     newServer(o, o.Queues.Run(), o.Concurrency),
+		deliver: newServer(o, o.Queues.Deliver(), deliverConcurrency),
+		runs:    newRunHandler(base, o, client),
+		deliveries: &deliverHandler{
+			base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
+			gates: map[string]*gate{}, now: time.Now,
+		},
+		cut: cut, grace: o.Grace, logger: o.Logger,
+	}
+}
+
+func newServer(o Options, queue string, concurrency int) *asynq.Server {
+	return asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
+		Concurrency:              concurrency,
+		Queues:                   map[string]int{queue: 1},
+		TaskCheckInterval:        100 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
+		RetryDelayFunc:           retryDelay,
+		IsFailure:                isFailure,
+		ShutdownTimeout:          o.Grace + cutWithin + time.Second,
+		Logger:                   o.QueueLog,
+		LogLevel:                 asynq.WarnLevel,
+	})
+}
+
+// Run serves until ctx ends; then it takes nothing new, lets what runs finish
+// within the grace, and cuts the rest.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.cut(errShutdown)
+	if err := w.run.Start(asynq.HandlerFunc(w.runs.handle)); err != nil {
+		return fmt.Errorf("serve runs: %w", err)
+	}
+	if err := w.deliver.Start(asynq.HandlerFunc(w.deliveries.handle)); err != nil {
+		w.run.Shutdown()
+		return fmt.Errorf("serve deliveries: %w", err)
+	}
+	<-ctx.Done()
+	w.run.Stop()
+	w.deliver.Stop()
+	timer := time.AfterFunc(w.grace, func() {
+		w.logger.Warn("grace is over, cutting what still runs", "grace", w.grace.String())
+		w.cut(errShutdown)
+	})
+	defer timer.Stop()
+	var wg sync.WaitGroup
+	wg.Go(w.run.Shutdown)
+	wg.Go(w.deliver.Shutdown)
+	wg.Wait()
+	return nil
+}
+
+// giveBack hands a carrier back to the queue: to be tried again after the delay.
+type giveBack struct {
+	delay time.Duration
+	why   error
+}
+
+func (g *giveBack) Error() string { return "given back: " + g.why.Error() }
+func (g *giveBack) Unwrap() error { return g.why }
+
+var (
+	errEarly = errors.New("its time has not come")
+	errNewer = errors.New("needs a newer release")
+	errGone  = errors.New("what it carries is gone")
+)
+
+// maxGiveBack bounds the delay of a carrier: the wake list knows better when to
+// look again, and a long delay would only hold the task's id.
+const maxGiveBack = 10 * time.Second
+
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	if g := (*giveBack)(nil); errors.As(err, &g) {
+		return min(g.delay, maxGiveBack)
+	}
+	return maxGiveBack // a panic in the handler
+}
+
+// isFailure keeps the dashboard's failure count for defects: giving a carrier
+// back is none.
+func isFailure(err error) bool {
+	var g *giveBack
+	return !errors.As(err, &g)
+}
+
+// settle answers asynq for a carrier whose begin said no.
+func settle(v job.Verdict, delay time.Duration) error {
+	switch v {
+	case job.BeginEarly:
+		return &giveBack{delay: delay, why: errEarly}
+	case job.BeginNewer:
+		return &giveBack{delay: maxGiveBack, why: errNewer}
+	case job.BeginGone, job.BeginMoved:
+		// Revoked, not completed: the id becomes free at once for the case that the
+		// slot comes up again.
+		return fmt.Errorf("%w: %w", errGone, asynq.RevokeTask)
+	default:
+		return nil // done, busy, parked, ended, dropped: nothing to do for this carrier
+	}
+}

@@ -1,0 +1,253 @@
+// Package aiserver is the client of the ai-server: one chat turn, the stored
+// session, the health probe. It turns every way a call can end into one typed
+// error, above all telling a call that was certainly not made from one whose
+// outcome nobody knows.
+//
+// It never repeats a call by itself and keeps no state but connections. It must
+// import no package of this module but job and wire.
+package aiserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/wire"
+)
+
+// Default bounds of Options, in bytes.
+const (
+	DefaultMaxReplyBytes   = 1 << 20
+	DefaultMaxSessionBytes = 32 << 20
+)
+
+// MaxRequestBytes bounds the encoded body of a chat request; a larger one is
+// refused before anything is sent.
+const MaxRequestBytes = 32 << 20
+
+// Options configures a Client.
+type Options struct {
+	// BaseURL is http or https, a path prefix is kept, a trailing slash dropped.
+	BaseURL string
+	// MaxReplyBytes bounds the text of a reply; 0 means DefaultMaxReplyBytes.
+	MaxReplyBytes int
+	// MaxSessionBytes bounds the body of a stored session; 0 means
+	// DefaultMaxSessionBytes.
+	MaxSessionBytes int
+	// Now is the clock that a Retry-After date is measured against; nil means
+	// time.Now.
+	Now func() time.Time
+}
+
+// Client calls one ai-server. It is safe for concurrent use.
+type Client struct {
+	base       string
+	maxReply   int
+	maxSession int
+	now        func() time.Time
+	http       *wire.Client
+}
+
+// New checks o and returns a client; it makes no call.
+func New(o Options) (*Client, error) {
+	base, err := wire.BaseURL(o.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("ai-server base URL %w", err)
+	}
+	if o.MaxReplyBytes < 0 || o.MaxSessionBytes < 0 {
+		return nil, errors.New("ai-server bounds must not be negative")
+	}
+	c := &Client{base: base, maxReply: o.MaxReplyBytes, maxSession: o.MaxSessionBytes, now: o.Now, http: wire.NewClient()}
+	if c.maxReply == 0 {
+		c.maxReply = DefaultMaxReplyBytes
+	}
+	if c.maxSession == 0 {
+		c.maxSession = DefaultMaxSessionBytes
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	return c, nil
+}
+
+// CloseIdle closes the connections that no call uses.
+func (c *Client) CloseIdle() { c.http.CloseIdle() }
+
+// Message is one entry of a transcript, as the ai-server stores it.
+type Message struct {
+	Role      string // user, assistant or system
+	Text      string
+	Timestamp int64           // unix SECONDS; 0 means absent
+	Images    json.RawMessage // passed through as it is; empty means absent
+}
+
+// Gateway says on whose behalf a turn runs. Empty fields are not sent.
+type Gateway struct {
+	Channel     string `json:"channel,omitempty"`
+	PeerID      string `json:"peerId,omitempty"`
+	ChatID      string `json:"chatId,omitempty"`
+	DisplayName string `json:"displayName,omitempty"`
+	IsGroup     *bool  `json:"isGroup,omitempty"`
+	AgentID     string `json:"agentId,omitempty"`
+	SessionKey  string `json:"sessionKey,omitempty"`
+	// Lane "subagent" takes the writing and scheduling tools from the model.
+	Lane string `json:"lane,omitempty"`
+}
+
+// ChatRequest is one turn. The ai-server replaces the stored session by
+// Messages and the reply, so Messages must hold the whole history.
+type ChatRequest struct {
+	SessionID       string
+	Messages        []Message
+	Model           string
+	ReasoningEffort string
+	WorkspaceID     string
+	Gateway         Gateway
+	// IdempotencyKey is the run id. It travels as Idempotency-Key and as
+	// X-Gateway-Cron-Run, for servers that honour them.
+	IdempotencyKey string
+	// Before is the last act before the request is written, on a connection that
+	// is ready. If it fails, nothing is sent and Chat returns its error as it is.
+	Before func(context.Context) error
+}
+
+// Reply is the answer to a turn. Text may be empty: the caller judges that.
+type Reply struct {
+	Text      string
+	SessionID string
+}
+
+// Chat runs one turn and waits for its end; ctx is the deadline. The request
+// reaches the ai-server at most once. The error is Before's own or an *Error.
+func (c *Client) Chat(ctx context.Context, r ChatRequest) (Reply, error) {
+	body, err := encodeChat(r)
+	if err != nil {
+		return Reply{}, err
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}
+	if r.IdempotencyKey != "" {
+		header.Set("Idempotency-Key", r.IdempotencyKey)
+		header.Set("X-Gateway-Cron-Run", r.IdempotencyKey)
+	}
+	answer, err := c.http.Do(ctx, wire.Request{
+		Method: http.MethodPost, URL: c.base + "/api/gateway/chat", Header: header, Body: body, Before: r.Before,
+		// A character of the text takes at most six bytes of JSON per byte.
+		MaxAnswerBytes: int64(c.maxReply)*6 + 64<<10,
+	})
+	var failure *wire.Failure
+	switch {
+	case errors.As(err, &failure):
+		return Reply{}, unanswered("chat", failure)
+	case err != nil:
+		return Reply{}, err
+	case !ok(answer):
+		return Reply{}, c.refused(answer)
+	}
+	return c.decodeReply(answer)
+}
+
+func (c *Client) decodeReply(answer wire.Answer) (Reply, error) {
+	if answer.Truncated {
+		return Reply{}, c.replyTooLarge()
+	}
+	var reply struct {
+		Text      *string `json:"text"`
+		SessionID string  `json:"sessionId"`
+	}
+	err := json.Unmarshal(answer.Body, &reply)
+	switch {
+	case err != nil && wire.BrokeOff(answer.Body):
+		// Without a length in the header, only the JSON tells that the end is missing.
+		return Reply{}, &Error{Kind: KindAmbiguous, Status: answer.Status, Err: err,
+			Message: "ai-server's answer broke off; whether the turn was completed is unknown"}
+	case err != nil || reply.Text == nil:
+		return Reply{}, c.unreadable("a JSON object with the field text", answer, err)
+	case len(*reply.Text) > c.maxReply:
+		return Reply{}, c.replyTooLarge()
+	}
+	return Reply{Text: *reply.Text, SessionID: reply.SessionID}, nil
+}
+
+// Session is what the ai-server has stored of a conversation. A call replaces all
+// of it, so whoever makes one has to bring it along.
+type Session struct {
+	Messages    []Message
+	DisplayName string // of the peer or group; empty if unknown
+}
+
+// Session loads the stored session id. found is false if the ai-server has none.
+// Other failures are *Error; they are never ambiguous, since nothing is changed.
+func (c *Client) Session(ctx context.Context, id, workspaceID string) (session Session, found bool, err error) {
+	path, err := sessionPath(id, workspaceID)
+	if err != nil {
+		return Session{}, false, err
+	}
+	answer, err := c.get(ctx, "session", path, int64(c.maxSession))
+	switch {
+	case err != nil:
+		return Session{}, false, err
+	case answer.Status == http.StatusNotFound:
+		return Session{}, false, nil
+	case !ok(answer):
+		return Session{}, false, c.refused(answer)
+	case answer.Truncated:
+		return Session{}, false, permanent("the stored session is larger than %d bytes", c.maxSession)
+	}
+	session, err = decodeSession(answer.Body)
+	if err != nil {
+		return Session{}, false, c.unreadable("a stored session", answer, err)
+	}
+	return session, true, nil
+}
+
+// Health asks the ai-server whether it is up. The error is an *Error.
+func (c *Client) Health(ctx context.Context) error {
+	answer, err := c.get(ctx, "health", "/health", 64<<10)
+	if err != nil {
+		return err
+	}
+	if !ok(answer) {
+		return c.refused(answer)
+	}
+	var health struct {
+		Status string `json:"status"`
+	}
+	// Anything can listen on a port and answer 200.
+	if err := json.Unmarshal(answer.Body, &health); err != nil || health.Status != "ok" {
+		return c.unreadable(`{"status":"ok"}`, answer, err)
+	}
+	return nil
+}
+
+func (c *Client) get(ctx context.Context, what, path string, most int64) (wire.Answer, error) {
+	answer, err := c.http.Do(ctx, wire.Request{
+		Method: http.MethodGet, URL: c.base + path, MaxAnswerBytes: most,
+		Header: http.Header{"Accept": {"application/json"}},
+	})
+	var failure *wire.Failure
+	if errors.As(err, &failure) {
+		failure.Sent = false // a read that got no answer did nothing
+		return answer, unanswered(what, failure)
+	}
+	return answer, err
+}
+
+func ok(answer wire.Answer) bool { return answer.Status >= 200 && answer.Status < 300 }
+
+func (c *Client) replyTooLarge() *Error {
+	return permanent("the reply is larger than %d bytes", c.maxReply)
+}
+
+func (c *Client) unreadable(want string, answer wire.Answer, err error) *Error {
+	got := wire.Printable(string(answer.Body), 120)
+	if got == "" {
+		got = "an empty body"
+	}
+	kind := strings.TrimSpace(answer.Header.Get("Content-Type"))
+	return &Error{Kind: KindRetryable, Status: answer.Status, Err: err, Message: bounded(
+		"ai-server answered %d (%s) without %s; is its base URL right? It said: %s", answer.Status, kind, want, got)}
+}

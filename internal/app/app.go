@@ -1,0 +1,391 @@
+// Package app wires the parts into a process and owns its life: what is started,
+// in which order, and how it stops. It is the only place where concrete types
+// meet; everything else knows interfaces of its own.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/hibiken/asynq"
+	"github.com/oklog/ulid/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/api"
+	"github.com/gatewaycron/gatewaycron/handlers"
+	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redisproc"
+	"github.com/gatewaycron/gatewaycron/internal/store"
+	"github.com/gatewaycron/gatewaycron/scheduler"
+	"github.com/gatewaycron/gatewaycron/tasks"
+	"github.com/gatewaycron/gatewaycron/web"
+)
+
+// Roles are the parts that a process runs.
+type Roles struct {
+	API       bool // REST API and dashboard
+	Scheduler bool
+	Worker    bool
+}
+
+// AllRoles are the roles of a process that does everything.
+func AllRoles() Roles { return Roles{API: true, Scheduler: true, Worker: true} }
+
+// Options say what to run.
+type Options struct {
+	Name    string // of the sub-command, for the ready line
+	Config  config.Config
+	Roles   Roles
+	Version string
+	// EmbeddedRedis allows a Redis of our own where the configuration names none.
+	EmbeddedRedis bool
+	Stdout        io.Writer // gets the ready line
+	Logger        *slog.Logger
+	// WithoutEmitterLease is for tests; see scheduler.Options.
+	WithoutEmitterLease bool
+}
+
+// App is a running process.
+type App struct {
+	opts     Options
+	logger   *slog.Logger
+	id       string
+	host     string
+	listener net.Listener
+	http     *http.Server
+	front    atomic.Pointer[http.Handler]
+	embedded *redisproc.Proc
+	rdb      redis.UniversalClient
+	store    *store.Store
+
+	closers []func() // last in, first out
+}
+
+// beatEvery is the sign of life that healthcheck looks for; it lasts three beats.
+const beatEvery = 5 * time.Second
+
+// Run runs the process until ctx ends, and stops it cleanly.
+func Run(ctx context.Context, o Options) error {
+	a, err := Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	return a.Serve(ctx)
+}
+
+// Start binds the port and connects the parts. The port is open and answers
+// /health when it returns; nothing else runs before Serve.
+func Start(ctx context.Context, o Options) (*App, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	a := &App{opts: o, logger: o.Logger, host: host, id: host + "-" + strings.ToLower(ulid.Make().String())}
+	if err := a.start(ctx); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) start(ctx context.Context) error {
+	c := a.opts.Config
+	if a.opts.Roles.API {
+		// Bound first: the desktop wants an answer from /health at once, and a
+		// Redis of ours may have much to load.
+		listener, err := net.Listen("tcp", c.Addr)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w (set GATEWAY_CRON_ADDR to use another address)", c.Addr, err)
+		}
+		a.listener = listener
+		a.setFront(starting(a.opts.Version, a.logger))
+		a.serveHTTP(listener)
+	}
+	if c.RedisURL == "" {
+		if !a.opts.EmbeddedRedis {
+			return errors.New("GATEWAY_CRON_REDIS_URL must be set: processes that share the work need one Redis, for example redis://127.0.0.1:6379/0")
+		}
+		proc, err := redisproc.Start(ctx, redisproc.Options{Dir: filepath.Join(c.StateDir, "redis"), Logger: a.logger})
+		if err != nil {
+			return fmt.Errorf("start the embedded redis: %w", err)
+		}
+		a.embedded = proc
+		c.RedisURL = proc.URL()
+		a.onClose(func() {
+			stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if err := proc.Stop(stop); err != nil {
+				a.logger.Error("embedded redis did not stop cleanly", "err", err)
+			}
+		})
+	}
+	opts, err := redisOptions(c)
+	if err != nil {
+		return err
+	}
+	a.rdb = redis.NewClient(opts)
+	a.onClose(func() { _ = a.rdb.Close() }) // nothing is left to do with it
+	a.store = store.New(a.rdb, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob})
+	return nil
+}
+
+// Addr is the address the API listens on; "" without the API.
+func (a *App) Addr() string {
+	if a.listener == nil {
+		return ""
+	}
+	return a.listener.Addr().String()
+}
+
+// Serve runs the roles until ctx ends or the embedded Redis dies, and stops
+// everything in the order in which it depends on each other.
+func (a *App) Serve(ctx context.Context) error {
+	defer a.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if a.embedded != nil {
+		go func() {
+			select {
+			case <-a.embedded.Done():
+				cancel(fmt.Errorf("the embedded redis ended: %w", a.embedded.Err()))
+			case <-ctx.Done():
+			}
+		}()
+	}
+
+	c := a.opts.Config
+	queues := tasks.NewQueues(c.Prefix, c.TaskRetention)
+	channels, err := channels(c)
+	if err != nil {
+		return err
+	}
+	var roles []func(context.Context) error
+	if a.opts.Roles.API {
+		front, err := a.newFront(queues, channels)
+		if err != nil {
+			return err
+		}
+		a.setFront(front)
+	}
+	if a.opts.Roles.Scheduler {
+		s, err := scheduler.New(scheduler.Options{Store: a.store, Redis: a.rdb, Queues: queues, ID: a.id,
+			Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), WithoutLease: a.opts.WithoutEmitterLease})
+		if err != nil {
+			return err
+		}
+		roles = append(roles, s.Run, a.beating("scheduler"))
+	}
+	if a.opts.Roles.Worker {
+		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})
+		if err != nil {
+			return fmt.Errorf("GATEWAY_CRON_AI_SERVER_URL: %w", err)
+		}
+		a.onClose(ai.CloseIdle)
+		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store, AI: ai, Channels: channels,
+			Redis: a.rdb, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
+			WorkspaceID: c.WorkspaceID, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
+		roles = append(roles, w.Run, a.beating("worker"))
+	}
+
+	var wg sync.WaitGroup
+	for _, run := range roles {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Go(func() { a.announce(ctx) })
+	<-ctx.Done()
+	a.logger.Info("stopping")
+	a.stopHTTP()
+	wg.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// announce prints the ready line once Redis answers.
+func (a *App) announce(ctx context.Context) {
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+	for waiting := false; ; waiting = true {
+		err := a.ready(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !waiting {
+			a.logger.Warn("waiting for redis", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+	checkRedis(ctx, a.rdb, a.logger)
+	line := "gateway-cron " + a.opts.Name + " ready"
+	if addr := a.Addr(); addr != "" {
+		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
+	}
+	fmt.Fprintln(a.opts.Stdout, line)
+}
+
+// ready reports whether Redis answers.
+func (a *App) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return a.store.Ping(ctx)
+}
+
+// beating gives the sign of life of a role.
+func (a *App) beating(role string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ticker := time.NewTicker(beatEvery)
+		defer ticker.Stop()
+		for {
+			if err := a.store.Beat(ctx, role, a.host, 3*beatEvery); err != nil && ctx.Err() == nil {
+				a.logger.Debug("no sign of life given", "role", role, "err", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+			}
+		}
+	}
+}
+
+// newFront is the API and the dashboard on one port.
+func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handler, error) {
+	c := a.opts.Config
+	client := asynq.NewClientFromRedisClient(a.rdb)
+	routes := api.New(api.Options{
+		Jobs: jobStore{a.store, queues, client, a.logger}, History: a.store, Sessions: a.store,
+		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
+		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
+	})
+	opts, err := redisOptions(a.config())
+	if err != nil {
+		return nil, err
+	}
+	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
+		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
+	if err != nil {
+		return nil, fmt.Errorf("make the dashboard: %w", err)
+	}
+	a.onClose(func() {
+		if err := dashboard.Close(); err != nil {
+			a.logger.Warn("dashboard not closed", "err", err)
+		}
+	})
+	// chi matches paths as they come: http.ServeMux would redirect an odd one, and
+	// turn a POST into a GET.
+	r := chi.NewRouter()
+	dashboard.Register(r)
+	r.Mount("/", routes)
+	return r, nil
+}
+
+// config is the configuration with the embedded Redis filled in.
+func (a *App) config() config.Config {
+	c := a.opts.Config
+	if a.embedded != nil {
+		c.RedisURL = a.embedded.URL()
+	}
+	return c
+}
+
+// serveHTTP serves whatever handler is in front, until the app closes.
+func (a *App) serveHTTP(listener net.Listener) {
+	a.http = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*a.front.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.logger.Error("http server ended", "err", err)
+		}
+	}()
+}
+
+// stopHTTP ends the API: nothing new is accepted, requests under way have a moment.
+func (a *App) stopHTTP() {
+	if a.http == nil {
+		return
+	}
+	stop, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := a.http.Shutdown(stop); err != nil {
+		_ = a.http.Close() // what still runs has had its time
+	}
+}
+
+func (a *App) setFront(h http.Handler) { a.front.Store(&h) }
+
+func (a *App) onClose(f func()) { a.closers = append(a.closers, f) }
+
+func (a *App) close() {
+	a.stopHTTP()
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		a.closers[i]()
+	}
+	a.closers = nil
+}
+
+// starting answers /health and turns everything else away until the parts stand.
+func starting(version string, logger *slog.Logger) http.Handler {
+	errStarting := errors.New("starting")
+	probes := api.New(api.Options{Version: version, Now: time.Now, Logger: logger,
+		Ready: func(context.Context) error { return errStarting }})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {
+			probes.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "Gateway Cron is starting; try again in a second.", http.StatusServiceUnavailable)
+	})
+}
+
+// jobStore enqueues manual runs at once, as a shortcut for the sweeper.
+type jobStore struct {
+	*store.Store
+	queues tasks.Queues
+	client *asynq.Client
+	logger *slog.Logger
+}
+
+// RunJob starts a manual run; see store.Store.RunJob.
+func (s jobStore) RunJob(ctx context.Context, id string) (job.Job, string, error) {
+	j, run, err := s.Store.RunJob(ctx, id)
+	if err != nil {
+		return j, run, err
+	}
+	if err := s.queues.RunAgain(run, 0).Enqueue(ctx, s.client); err != nil {
+		s.logger.Warn("manual run not enqueued at once, the next look will", "run_id", run, "err", err)
+	}
+	return j, run, nil
+}

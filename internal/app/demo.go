@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/gatewaycron/gatewaycron/internal/standin"
+)
+
+// StandIns say where the stand-ins listen; for the demo and for tests only.
+type StandIns struct {
+	AIAddr       string // host:port; port 0 picks one
+	ChannelAddr  string
+	ChannelToken string
+	// JournalDir, if set, gets ai.jsonl and channel.jsonl: every request received,
+	// one a line.
+	JournalDir string
+	Stdout     io.Writer
+}
+
+// RunDemo serves everything with stand-ins in place of the ai-server and the
+// channel manager, and says so. Its data lie apart from those of serve.
+func RunDemo(ctx context.Context, o Options) error {
+	ai, messages, stop, err := StandIns{AIAddr: "127.0.0.1:0", ChannelAddr: "127.0.0.1:0", Stdout: o.Stdout}.start()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	o.Config.AIServerURL, o.Config.ChannelManagerURL, o.Config.ChannelManagerToken = ai, messages, ""
+	o.Config.TelegramToken = ""
+	o.Config.StateDir = filepath.Join(o.Config.StateDir, "demo")
+	fmt.Fprintf(o.Stdout, "DEMO: no model and no chat. A stand-in ai-server echoes each task (%s),\n"+
+		"and a stand-in channel writes down each message: GET %s/messages\n", ai, messages)
+	return Run(ctx, o)
+}
+
+// RunStandIns serves only the stand-ins, until ctx ends.
+func RunStandIns(ctx context.Context, s StandIns) error {
+	ai, messages, stop, err := s.start()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	fmt.Fprintf(s.Stdout, "stand-ins ready: ai-server %s, channel manager %s\n", ai, messages)
+	<-ctx.Done()
+	return nil
+}
+
+// start runs both stand-ins and answers their URLs.
+func (s StandIns) start() (ai, messages string, stop func(), err error) {
+	var stops []func() error
+	stop = func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			_ = stops[i]() // the process ends anyway
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	journal := func(name string) string {
+		if s.JournalDir == "" {
+			return ""
+		}
+		return filepath.Join(s.JournalDir, name)
+	}
+	echo, err := standin.NewEchoAI(standin.EchoOptions{JournalPath: journal("ai.jsonl")})
+	if err != nil {
+		return "", "", nil, fmt.Errorf("start the stand-in ai-server: %w", err)
+	}
+	stops = append(stops, echo.Close)
+	recorder, err := standin.NewRecordingChannel(standin.ChannelOptions{Token: s.ChannelToken, JournalPath: journal("channel.jsonl"),
+		OnMessage: func(m standin.Message) {
+			fmt.Fprintf(s.Stdout, "stand-in channel: message to %s chat %s: %s\n", m.Channel, m.ChatID, firstLine(m.Text))
+		}})
+	if err != nil {
+		return "", "", nil, fmt.Errorf("start the stand-in channel: %w", err)
+	}
+	stops = append(stops, recorder.Close)
+	aiServer, err := echo.Start(s.AIAddr)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("start the stand-in ai-server: %w", err)
+	}
+	stops = append(stops, aiServer.Close)
+	channelServer, err := recorder.Start(s.ChannelAddr)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("start the stand-in channel: %w", err)
+	}
+	stops = append(stops, channelServer.Close)
+	return aiServer.URL(), channelServer.URL(), stop, nil
+}
+
+// firstLine cuts a message down to what fits a line of a terminal.
+func firstLine(text string) string {
+	const most = 100
+	for i, r := range text {
+		if r == '\n' || i >= most {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/store"
+)
+
+// ErrUnhealthy says that a role does not serve, or gives no sign of life.
+var ErrUnhealthy = errors.New("unhealthy")
+
+// Healthcheck asks whether the process of a role on this host is well: the API by
+// its /readyz, a scheduler or a worker by its sign of life in Redis. An empty role
+// means the API. It returns nil or an error that wraps ErrUnhealthy.
+func Healthcheck(ctx context.Context, c config.Config, role string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if role == "" || role == "api" {
+		return checkAPI(ctx, c.Addr)
+	}
+	opts, err := redisOptions(c)
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name of this host: %w", err)
+	}
+	alive, err := store.New(rdb, store.Options{Prefix: c.Prefix}).Alive(ctx, role, host)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
+	}
+	if !alive {
+		return fmt.Errorf("%w: no sign of life of a %s on %s", ErrUnhealthy, role, host)
+	}
+	return nil
+}
+
+func checkAPI(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("address %s: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens on every address, and this is one
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("ask for readiness: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 500)) // only to say more
+		return fmt.Errorf("%w: %s %s", ErrUnhealthy, res.Status, body)
+	}
+	return nil
+}

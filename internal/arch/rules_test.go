@@ -1,0 +1,138 @@
+package arch
+
+// Libraries by the import paths that begin them; a package of the standard
+// library stands for itself alone.
+var (
+	redis    = []string{"github.com/redis", "github.com/alicebob/miniredis"}
+	asynq    = []string{"github.com/hibiken"}
+	router   = []string{"github.com/go-chi", "net/http"}
+	logging  = []string{"log", "log/slog"}
+	io       = []string{"net", "os", "os/exec", "os/signal", "syscall", "database/sql"}
+	commands = []string{"github.com/spf13", "flag"}
+
+	// impure is what the packages of the domain must not touch.
+	impure = join(redis, asynq, router, logging, io, commands)
+)
+
+// rules has one row for every package of this module. A package without a row,
+// a row without a package and an import that its row does not grant fail the
+// test. To add a package, add its row here, and its reason.
+var rules = []rule{
+	{
+		pkg:    "internal/schedule",
+		forbid: impure,
+		why:    "cron arithmetic is pure, so that any instant of any zone can be tested without a clock or a server",
+	},
+	{
+		pkg:    "internal/job",
+		ours:   []string{"internal/schedule"},
+		forbid: impure,
+		why:    "the domain is what all others agree on; whatever it imported, everybody would",
+	},
+	{
+		pkg:    "internal/wire",
+		forbid: join(redis, asynq, logging, commands),
+		why:    "what both clients need of HTTP and JSON; it knows neither of them, nor what they ask for",
+	},
+	{
+		pkg:   "internal/wire/wiretest",
+		tests: true,
+		why:   "a server that misbehaves below HTTP",
+	},
+	{
+		pkg:    "tasks",
+		forbid: join(redis, router, logging, commands),
+		why:    "the wire contract of the queue outlives releases; it must not change because a package of ours did",
+	},
+	{
+		pkg:    "internal/store",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(asynq, router, commands),
+		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
+	},
+	{
+		pkg:    "internal/aiserver",
+		ours:   []string{"internal/job", "internal/wire"},
+		forbid: join(redis, asynq, commands),
+		why:    "a client of somebody else's API: it translates to the domain and knows nothing of runs in Redis",
+	},
+	{
+		pkg:    "internal/channel",
+		ours:   []string{"internal/job", "internal/wire"},
+		forbid: join(redis, asynq, commands),
+		why:    "a channel sends a text to a chat; whether and when is decided elsewhere",
+	},
+	{
+		pkg:    "internal/redisproc",
+		ours:   []string{"internal/redisproc/childproc"},
+		forbid: join(asynq, router, commands),
+		why:    "keeps a redis-server child alive; what is kept in it is not its business",
+	},
+	{
+		pkg:    "internal/redisproc/childproc",
+		forbid: join(redis, asynq, router, commands),
+		why:    "a child process that dies with its parent, whatever the child is",
+	},
+	{
+		pkg:   "internal/redistest",
+		ours:  []string{"internal/redisproc/childproc"},
+		tests: true,
+		why:   "real Redis servers for tests; one that knew the store could not judge it",
+	},
+	{
+		pkg:    "internal/config",
+		forbid: join(redis, asynq, router),
+		why:    "configuration is values; a package that could read it from here would no longer take its dependencies as arguments",
+	},
+	{
+		pkg:    "internal/standin",
+		forbid: join(redis, asynq, commands),
+		why:    "the judge of the reliability tests stands outside: it shares no line with what it judges",
+	},
+	{
+		pkg:    "scheduler",
+		ours:   []string{"internal/job", "internal/schedule", "tasks"},
+		forbid: join(router, commands),
+		why:    "declares the small interfaces it needs, so that it is tested without a store and knows neither API nor handlers",
+	},
+	{
+		pkg: "handlers",
+		// The two clients for what they say of a call that failed: whether it may
+		// be tried again is in their typed errors.
+		ours:   []string{"internal/aiserver", "internal/channel", "internal/job", "internal/schedule", "tasks"},
+		forbid: join(router, commands),
+		why:    "the life of a run against interfaces of its own; the store is handed in",
+	},
+	{
+		pkg:    "api",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(redis, asynq, commands),
+		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
+	},
+	{
+		pkg:    "web",
+		forbid: commands,
+		why:    "pages and the dashboard's mount; they show what is handed in",
+	},
+	{
+		pkg:  "internal/app",
+		ours: []string{everything},
+		why:  "the only place where concrete types meet",
+	},
+	{
+		pkg:    "internal/cli",
+		ours:   []string{"internal/app", "internal/config"},
+		forbid: join(redis, asynq),
+		why:    "flags and texts for people; it starts a process through app and knows no part of it",
+	},
+	{
+		pkg:    "cmd/gateway-cron",
+		ours:   []string{"internal/cli"},
+		forbid: join(redis, asynq, router, logging),
+		why:    "main hands over arguments and signals; whatever else it knew could not be started by a test",
+	},
+	{
+		pkg: "internal/arch",
+		why: "reads the source instead of importing it, so that it can be about every package",
+	},
+}

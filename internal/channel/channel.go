@@ -1,0 +1,188 @@
+// Package channel brings replies to chats. It owns the small interface every
+// channel serves, the manager that finds a channel by its name, and two
+// channels: HTTP, which hands messages to a channel manager over HTTP, and
+// Telegram, which speaks to the Bot API directly.
+//
+// It sends one part once and says how that ended; retries, order and records
+// are the caller's. It must import no package of this module but job and wire.
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/wire"
+)
+
+// DefaultTimeout bounds one send.
+const DefaultTimeout = 30 * time.Second
+
+// Message is one part of a reply.
+type Message struct {
+	Target         job.Target
+	Text           string
+	IdempotencyKey string // the same for every try at this part
+}
+
+// Channel is one way to a chat.
+type Channel interface {
+	// Check says what is wrong with a target when a job is saved: nothing about
+	// it is guessed when a message is sent.
+	Check(job.Target) []job.Problem
+	// Split cuts a reply into parts that Send accepts, always the same for the
+	// same text, none of them empty.
+	Split(text string) []string
+	// Send sends one part, at most once, and returns the channel's id of it. Its
+	// error is an *Error.
+	Send(ctx context.Context, m Message) (messageID string, err error)
+}
+
+// Kind says what a failed send means for the delivery.
+type Kind string
+
+const (
+	// KindRetryable: not sent, or refused in a way that may pass.
+	KindRetryable Kind = "retryable"
+	// KindPermanent: the same send would fail again.
+	KindPermanent Kind = "permanent"
+	// KindRateLimited: not sent; asked to come back later, after Error.RetryAfter.
+	KindRateLimited Kind = "rate_limited"
+	// KindAmbiguous: it may have arrived.
+	KindAmbiguous Kind = "ambiguous"
+)
+
+// maxMessageBytes bounds Error.Message.
+const maxMessageBytes = 500
+
+// Error is how a send failed.
+type Error struct {
+	Kind       Kind
+	RetryAfter time.Duration // of KindRateLimited, at most an hour; 0 if not given
+	Message    string        // one printable line for a person, at most 500 bytes
+	Err        error         // the cause, if there is one
+}
+
+func (e *Error) Error() string { return e.Message }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Manager finds the channel of a target.
+type Manager struct {
+	direct   map[string]Channel
+	fallback Channel
+}
+
+// NewManager returns a manager of the channels in direct, by name. fallback, a
+// channel manager that knows names of its own, serves every other name; it may
+// be nil.
+func NewManager(direct map[string]Channel, fallback Channel) *Manager {
+	m := &Manager{direct: make(map[string]Channel, len(direct)), fallback: fallback}
+	for name, c := range direct {
+		m.direct[name] = c
+	}
+	return m
+}
+
+// Lookup returns the channel that serves name.
+func (m *Manager) Lookup(name string) (Channel, bool) {
+	if c, ok := m.direct[name]; ok {
+		return c, true
+	}
+	return m.fallback, m.fallback != nil && name != ""
+}
+
+// Check says what is wrong with a job's target. A target without a channel asks
+// for no delivery and has nothing wrong with it.
+func (m *Manager) Check(t job.Target) []job.Problem {
+	if t.Channel == "" {
+		return nil
+	}
+	if c, ok := m.Lookup(t.Channel); ok {
+		return c.Check(t)
+	}
+	names := make([]string, 0, len(m.direct))
+	for name := range m.direct {
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return []job.Problem{{Field: "channel", Detail: fmt.Sprintf(
+			"%q is not connected, nor is any other channel: set GATEWAY_CRON_CHANNEL_MANAGER_URL or "+
+				"GATEWAY_CRON_TELEGRAM_TOKEN to connect one, or leave channel out to keep replies in the history",
+			wire.Printable(t.Channel, 64))}}
+	}
+	slices.Sort(names)
+	return []job.Problem{{Field: "channel", Example: fmt.Sprintf("%q", names[0]), Detail: fmt.Sprintf(
+		"%q is not connected; connected are: %s. GATEWAY_CRON_CHANNEL_MANAGER_URL connects others",
+		wire.Printable(t.Channel, 64), strings.Join(names, ", "))}}
+}
+
+// invalid is the error of a message that no try would bring through.
+func invalid(problems []job.Problem) *Error {
+	parts := make([]string, len(problems))
+	for i, p := range problems {
+		parts[i] = p.Field + " " + p.Detail
+	}
+	return &Error{Kind: KindPermanent, Message: wire.Printable("not sent: "+strings.Join(parts, "; "), maxMessageBytes)}
+}
+
+// redactor words errors so that a secret never gets into them.
+type redactor struct {
+	name    string // of the channel, for people
+	secrets []string
+}
+
+func (r redactor) message(format string, args ...any) string {
+	text := r.name + ": " + fmt.Sprintf(format, args...)
+	for _, secret := range r.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return wire.Printable(text, maxMessageBytes)
+}
+
+func (r redactor) failed(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Message: r.message(format, args...)}
+}
+
+// unanswered classifies a send that got no complete answer. A passed deadline is
+// no different from a broken connection: what was written may have arrived.
+func (r redactor) unanswered(f *wire.Failure) *Error {
+	var e *Error
+	if f.Sent {
+		e = r.failed(KindAmbiguous, "the message was sent but not confirmed: %v", f)
+	} else {
+		e = r.failed(KindRetryable, "cannot be reached: %v", f)
+	}
+	// The failure itself is not kept: its text is not ours to vouch for.
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(f, known) {
+			e.Err = known
+			break
+		}
+	}
+	return e
+}
+
+// refused classifies a complete answer other than 2xx.
+func (r redactor) refused(answer wire.Answer, now time.Time) *Error {
+	// Cut only after it was redacted: half a secret would not be recognised.
+	complaint := wire.Complaint(answer.Body, maxAnswerBytes)
+	if complaint == "" {
+		complaint = http.StatusText(answer.Status)
+	}
+	e := r.failed(KindPermanent, "answered %d: %s", answer.Status, complaint)
+	wait, asked := wire.RetryAfter(answer.Header, now)
+	switch status := answer.Status; {
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && asked:
+		e.Kind, e.RetryAfter = KindRateLimited, wait
+	case status == http.StatusRequestTimeout, status >= 500:
+		e.Kind = KindRetryable
+	}
+	return e
+}

@@ -1,0 +1,174 @@
+// Package cli owns the command line: sub-commands, flags, exit codes and what is
+// printed for people. It starts processes through package app and knows no
+// internals of theirs.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatewaycron/gatewaycron/internal/app"
+	"github.com/gatewaycron/gatewaycron/internal/config"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Main runs a command line until it ends or ctx does, and answers the exit code.
+func Main(ctx context.Context, version string, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(version, stdout, stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "gateway-cron: %v\nRun 'gateway-cron --help' for usage.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "gateway-cron: %v\n", err)
+		return exitFailed
+	}
+}
+
+// usageError is a mistake on the command line or in the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func newRoot(version string, stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gateway-cron",
+		Short: "The scheduler for AI agents: cron jobs whose runs are agent turns",
+		Long: `Gateway Cron runs agent tasks on a schedule and brings the replies to a chat.
+
+  gateway-cron demo      try it: no model, no chat, nothing to set up
+  gateway-cron serve     everything in one process, with a Redis of its own
+                         unless GATEWAY_CRON_REDIS_URL names one
+
+On several machines, run api, scheduler and worker apart on one Redis, each as
+often as you like. All settings are environment variables: gateway-cron config.`,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+
+	process := func(name, short string, roles app.Roles, embedded bool) *cobra.Command {
+		return &cobra.Command{Use: name, Short: short, Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := processOptions(name, version, roles, embedded, stdout, stderr)
+			if err != nil {
+				return err
+			}
+			return app.Run(cmd.Context(), o)
+		}}
+	}
+	root.AddCommand(
+		process("serve", "run everything in one process", app.AllRoles(), true),
+		process("api", "run the REST API and the dashboard", app.Roles{API: true}, false),
+		process("scheduler", "run a scheduler", app.Roles{Scheduler: true}, false),
+		process("worker", "run a worker", app.Roles{Worker: true}, false),
+		newDemo(version, stdout, stderr),
+		newStandIns(stdout),
+		newHealthcheck(),
+		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error {
+				c, err := load()
+				if err != nil {
+					return err
+				}
+				fmt.Fprint(stdout, c.Print())
+				return nil
+			}},
+		&cobra.Command{Use: "version", Short: "print the version", Args: noArgs,
+			Run: func(*cobra.Command, []string) { fmt.Fprintln(stdout, "gateway-cron "+version) }},
+	)
+	return root
+}
+
+func newDemo(version string, stdout, stderr io.Writer) *cobra.Command {
+	return &cobra.Command{Use: "demo", Short: "run everything with stand-ins: an ai-server that echoes, a channel that writes down",
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := processOptions("demo", version, app.AllRoles(), true, stdout, stderr)
+			if err != nil {
+				return err
+			}
+			return app.RunDemo(cmd.Context(), o)
+		}}
+}
+
+func newStandIns(stdout io.Writer) *cobra.Command {
+	s := app.StandIns{Stdout: stdout}
+	cmd := &cobra.Command{Use: "stand-ins", Short: "run only the demo's stand-ins, for trying a deployment", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return app.RunStandIns(cmd.Context(), s) }}
+	cmd.Flags().StringVar(&s.AIAddr, "ai-addr", "127.0.0.1:39200", "address of the echoing ai-server")
+	cmd.Flags().StringVar(&s.ChannelAddr, "channel-addr", "127.0.0.1:39300", "address of the recording channel")
+	cmd.Flags().StringVar(&s.ChannelToken, "channel-token", "", "bearer token that the channel asks for")
+	cmd.Flags().StringVar(&s.JournalDir, "journal-dir", "", "directory for ai.jsonl and channel.jsonl, one request a line")
+	return cmd
+}
+
+func newHealthcheck() *cobra.Command {
+	var role string
+	cmd := &cobra.Command{Use: "healthcheck", Short: "exit 0 if the process on this host is well, else 1", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch role {
+			case "", "api", "scheduler", "worker":
+			default:
+				return usageError{fmt.Errorf("--role %q: must be api, scheduler or worker", role)}
+			}
+			c, err := load()
+			if err != nil {
+				return err
+			}
+			return app.Healthcheck(cmd.Context(), c, role)
+		}}
+	cmd.Flags().StringVar(&role, "role", "api", "api (also serve), scheduler or worker")
+	return cmd
+}
+
+// noArgs refuses arguments as a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func load() (config.Config, error) {
+	c, err := config.Load(os.LookupEnv)
+	if err != nil {
+		return c, usageError{fmt.Errorf("configuration:\n%w", err)}
+	}
+	return c, nil
+}
+
+func processOptions(name, version string, roles app.Roles, embedded bool, stdout, stderr io.Writer) (app.Options, error) {
+	c, err := load()
+	if err != nil {
+		return app.Options{}, err
+	}
+	return app.Options{Name: name, Config: c, Roles: roles, Version: version, EmbeddedRedis: embedded,
+		Stdout: stdout, Logger: newLogger(c, stderr)}, nil
+}
+
+func newLogger(c config.Config, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

@@ -1,0 +1,287 @@
+// Package config turns the environment into a checked Config. It reads, checks
+// and reports; it opens nothing but secret files and decides nothing.
+//
+// It must import nothing of ours.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the effective configuration.
+type Config struct {
+	Addr                string
+	Token               string
+	RedisURL            string // "" means the embedded Redis, where a role allows it
+	StateDir            string
+	AIServerURL         string
+	WorkspaceID         string
+	ChannelManagerURL   string
+	ChannelManagerToken string
+	TelegramToken       string
+	TelegramURL         string
+	Concurrency         int
+	Prefix              string
+	ShutdownGrace       time.Duration
+	MaxBodyBytes        int64
+	HistoryPerJob       int
+	TaskRetention       time.Duration
+	DashboardWritable   bool
+	LogLevel            slog.Level
+	LogFormat           string
+}
+
+// setting is one line of the configuration: where it comes from and what it must be.
+type setting struct {
+	name   string // without the prefix
+	deflt  string
+	secret bool // may come from <name>_FILE; never printed
+	help   string
+	parse  func(c *Config, value string) error
+	show   func(c *Config) string
+}
+
+// EnvPrefix starts every variable of ours.
+const EnvPrefix = "GATEWAY_CRON_"
+
+var prefixPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+func settings() []setting {
+	text := func(field func(*Config) *string) (func(*Config, string) error, func(*Config) string) {
+		return func(c *Config, v string) error { *field(c) = v; return nil }, func(c *Config) string { return *field(c) }
+	}
+	str := func(name, deflt, help string, field func(*Config) *string) setting {
+		parse, show := text(field)
+		return setting{name: name, deflt: deflt, help: help, parse: parse, show: show}
+	}
+	secret := func(name, help string, field func(*Config) *string) setting {
+		s := str(name, "", help, field)
+		s.secret = true
+		return s
+	}
+	link := func(name, deflt, help string, field func(*Config) *string) setting {
+		s := str(name, deflt, help, field)
+		s.parse = func(c *Config, v string) error {
+			*field(c) = strings.TrimRight(v, "/")
+			return checkURL(v, "http", "https")
+		}
+		return s
+	}
+	number := func(name, deflt, help string, low, high int64, get func(*Config) int64, set func(*Config, int64)) setting {
+		return setting{name: name, deflt: deflt, help: help,
+			parse: func(c *Config, v string) error {
+				n, err := strconv.ParseInt(v, 10, 64)
+				if err != nil || n < low || n > high {
+					return fmt.Errorf("must be a whole number from %d to %d", low, high)
+				}
+				set(c, n)
+				return nil
+			},
+			show: func(c *Config) string { return strconv.FormatInt(get(c), 10) },
+		}
+	}
+	duration := func(name, deflt, help string, low, high time.Duration, field func(*Config) *time.Duration) setting {
+		return setting{name: name, deflt: deflt, help: help,
+			parse: func(c *Config, v string) error {
+				d, err := time.ParseDuration(v)
+				if err != nil || d < low || d > high {
+					return fmt.Errorf("must be a duration from %s to %s, for example %s", low, high, deflt)
+				}
+				*field(c) = d
+				return nil
+			},
+			show: func(c *Config) string { return field(c).String() },
+		}
+	}
+	redisURL := secret("REDIS_URL", "Redis to use; without it, serve and demo run their own",
+		func(c *Config) *string { return &c.RedisURL })
+	redisURL.parse = func(c *Config, v string) error {
+		c.RedisURL = v
+		return checkURL(v, "redis", "rediss", "unix")
+	}
+	prefix := str("PREFIX", "gateway-cron", "prefix of all keys and queues: one per deployment on a shared Redis",
+		func(c *Config) *string { return &c.Prefix })
+	prefix.parse = func(c *Config, v string) error {
+		c.Prefix = v
+		if !prefixPattern.MatchString(v) {
+			return errors.New("must be up to 32 lower-case letters, digits, - or _, for example gateway-cron")
+		}
+		return nil
+	}
+	addr := str("ADDR", "127.0.0.1:19790", "address of the API and the dashboard", func(c *Config) *string { return &c.Addr })
+	addr.parse = func(c *Config, v string) error {
+		c.Addr = v
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			return errors.New("must be host:port, for example 127.0.0.1:19790")
+		}
+		return nil
+	}
+	return []setting{
+		addr,
+		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
+		redisURL,
+		str("STATE_DIR", defaultStateDir(), "where the embedded Redis keeps its data", func(c *Config) *string { return &c.StateDir }),
+		link("AI_SERVER_URL", "http://127.0.0.1:39200", "the ai-server that runs the agents", func(c *Config) *string { return &c.AIServerURL }),
+		str("WORKSPACE_ID", "", "workspace sent to the ai-server with each call", func(c *Config) *string { return &c.WorkspaceID }),
+		link("CHANNEL_MANAGER_URL", "", "channel manager that delivers replies", func(c *Config) *string { return &c.ChannelManagerURL }),
+		secret("CHANNEL_MANAGER_TOKEN", "bearer token of the channel manager", func(c *Config) *string { return &c.ChannelManagerToken }),
+		secret("TELEGRAM_TOKEN", "bot token; connects Telegram directly", func(c *Config) *string { return &c.TelegramToken }),
+		link("TELEGRAM_URL", "https://api.telegram.org", "Bot API server", func(c *Config) *string { return &c.TelegramURL }),
+		number("CONCURRENCY", "64", "runs at once in one worker", 1, 10_000,
+			func(c *Config) int64 { return int64(c.Concurrency) }, func(c *Config, n int64) { c.Concurrency = int(n) }),
+		prefix,
+		duration("SHUTDOWN_GRACE", "25s", "how long running turns may go on after SIGTERM", 0, time.Hour,
+			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
+		number("MAX_BODY_BYTES", "1048576", "largest request body of the API", 1024, 64<<20,
+			func(c *Config) int64 { return c.MaxBodyBytes }, func(c *Config, n int64) { c.MaxBodyBytes = n }),
+		number("HISTORY_PER_JOB", "200", "run records kept for a job", 1, 100_000,
+			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),
+		duration("TASK_RETENTION", "10m", "how long a finished task stays in the dashboard", time.Second, 24*time.Hour,
+			func(c *Config) *time.Duration { return &c.TaskRetention }),
+		{name: "DASHBOARD_WRITABLE", deflt: "false", help: "let the dashboard delete, run and pause tasks",
+			parse: func(c *Config, v string) (err error) {
+				if c.DashboardWritable, err = strconv.ParseBool(v); err != nil {
+					return errors.New("must be true or false")
+				}
+				return nil
+			},
+			show: func(c *Config) string { return strconv.FormatBool(c.DashboardWritable) }},
+		{name: "LOG_LEVEL", deflt: "info", help: "debug, info, warn or error",
+			parse: func(c *Config, v string) error {
+				if err := c.LogLevel.UnmarshalText([]byte(v)); err != nil {
+					return errors.New("must be debug, info, warn or error")
+				}
+				return nil
+			},
+			show: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) }},
+		{name: "LOG_FORMAT", deflt: "text", help: "text or json",
+			parse: func(c *Config, v string) error {
+				if c.LogFormat = v; v != "text" && v != "json" {
+					return errors.New("must be text or json")
+				}
+				return nil
+			},
+			show: func(c *Config) string { return c.LogFormat }},
+	}
+}
+
+// Load reads the environment. All problems are reported at once, one a line,
+// without the values of secrets.
+func Load(lookup func(string) (string, bool)) (Config, error) {
+	var (
+		c        Config
+		problems []error
+	)
+	for _, s := range settings() {
+		value, err := read(lookup, s)
+		if err == nil && (value != "" || s.deflt != "") {
+			if value == "" {
+				value = s.deflt
+			}
+			err = s.parse(&c, value)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s%s %w", EnvPrefix, s.name, err))
+		}
+	}
+	if err := c.checkExposure(); err != nil {
+		problems = append(problems, err)
+	}
+	return c, errors.Join(problems...)
+}
+
+// maxSecretBytes bounds a secret file.
+const maxSecretBytes = 64 << 10
+
+// read is the value of a setting, from its variable or its secret file.
+func read(lookup func(string) (string, bool), s setting) (string, error) {
+	value, _ := lookup(EnvPrefix + s.name)
+	value = strings.TrimSpace(value)
+	if !s.secret {
+		return value, nil
+	}
+	path, _ := lookup(EnvPrefix + s.name + "_FILE")
+	if path == "" {
+		return value, nil
+	}
+	if value != "" {
+		return "", errors.New("and its _FILE are both set: set one of them")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot be read from its _FILE: %w", err)
+	}
+	if info.Size() > maxSecretBytes {
+		return "", errors.New("cannot be read from its _FILE: the file is too large for a secret")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot be read from its _FILE: %w", err)
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// checkExposure refuses to serve others without a token.
+func (c Config) checkExposure() error {
+	if c.Token != "" || c.Addr == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return nil // reported with ADDR
+	}
+	if ip, err := netip.ParseAddr(host); (err == nil && ip.IsLoopback()) || host == "localhost" {
+		return nil
+	}
+	return fmt.Errorf("%sTOKEN must be set, because %sADDR listens beyond loopback: anybody who reaches it could run agents",
+		EnvPrefix, EnvPrefix)
+}
+
+// Print writes the effective configuration, secrets hidden, one variable a line.
+func (c Config) Print() string {
+	var b strings.Builder
+	for _, s := range settings() {
+		value := s.show(&c)
+		if s.secret && value != "" {
+			value = "(set, hidden)"
+		}
+		fmt.Fprintf(&b, "%-38s %s\n%-38s   # %s\n", EnvPrefix+s.name, value, "", s.help)
+	}
+	return b.String()
+}
+
+func checkURL(v string, schemes ...string) error {
+	u, err := url.Parse(v)
+	if err != nil { // the error would repeat the value, which may hold a password
+		return fmt.Errorf("must be a URL that starts with %s://", strings.Join(schemes, ":// or "))
+	}
+	for _, scheme := range schemes {
+		if u.Scheme == scheme && (u.Host != "" || scheme == "unix") {
+			return nil
+		}
+	}
+	return fmt.Errorf("must be a URL that starts with %s://", strings.Join(schemes, ":// or "))
+}
+
+// defaultStateDir is where the platform keeps the state of a user's programs.
+func defaultStateDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "gateway-cron")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), "gateway-cron-"+strconv.Itoa(os.Getuid()))
+	}
+	return filepath.Join(home, ".local", "state", "gateway-cron")
+}

@@ -1,0 +1,370 @@
+// Package job owns the domain of Gateway Cron: jobs, runs, attempts and
+// deliveries, the policies of a job, the validation of what a client may
+// define, and the sentinel errors that every layer matches with errors.Is.
+//
+// It is pure. It must not import Redis, asynq, chi or slog, does no I/O and
+// reads no clock. All times are UTC milliseconds since the epoch (type Millis);
+// a time zone is an IANA name.
+package job
+
+import (
+	"errors"
+	"strconv"
+	"time"
+)
+
+// Sentinel errors of the domain. Adapters wrap them with the operation and the
+// key; callers match them with errors.Is.
+var (
+	// ErrNotFound says that no record of that key exists (any more).
+	ErrNotFound = errors.New("not found")
+	// ErrExists says that a job of that id exists already.
+	ErrExists = errors.New("already exists")
+	// ErrConflict says that a record changed under an edit and the edit could
+	// not be applied to its newest state.
+	ErrConflict = errors.New("changed meanwhile")
+	// ErrTooMany says that a job has too many unfinished runs to start another.
+	ErrTooMany = errors.New("too many unfinished runs")
+	// ErrNewerVersion says that a record was written by a newer release, which
+	// this one must not touch.
+	ErrNewerVersion = errors.New("written by a newer version")
+	// ErrFenced says that an attempt or a send is no longer the current one: its
+	// lease was lost, or the run was ended by somebody else. Its result must be
+	// dropped.
+	ErrFenced = errors.New("no longer the current attempt")
+)
+
+// Version is the version of the job and run records that this release writes.
+// Records with a higher one are left alone.
+const Version = 1
+
+// Millis is an instant in UTC milliseconds since the epoch; 0 means "none".
+type Millis int64
+
+// ToMillis converts t; the zero time becomes 0.
+func ToMillis(t time.Time) Millis {
+	if t.IsZero() {
+		return 0
+	}
+	return Millis(t.UnixMilli())
+}
+
+// Time converts m to a UTC time; 0 becomes the zero time.
+func (m Millis) Time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(m)).UTC()
+}
+
+// Misfire says what happens to slots that were due while nothing could run them.
+type Misfire string
+
+const (
+	// MisfireRunOnce runs the newest missed slot if it is younger than the
+	// grace and records the others as missed. The default.
+	MisfireRunOnce Misfire = "run_once"
+	// MisfireSkip runs no slot that is late by more than a minute.
+	MisfireSkip Misfire = "skip"
+)
+
+// OnAmbiguous says what follows an attempt whose outcome nobody knows: its
+// worker died, or the connection broke, after the request had been written.
+type OnAmbiguous string
+
+const (
+	// OnAmbiguousRetry tries again, counted as a retry. The default.
+	OnAmbiguousRetry OnAmbiguous = "retry"
+	// OnAmbiguousFail ends the run as failed.
+	OnAmbiguousFail OnAmbiguous = "fail"
+)
+
+// Defaults of a job's policies, in force where a Spec leaves them zero.
+const (
+	DefaultMisfireGraceSeconds = 3600
+	DefaultTimeoutSeconds      = 900
+)
+
+// LateAfter is how long after its slot a run counts as late: from then on the
+// job's misfire policy decides about it.
+const LateAfter = time.Minute
+
+// retryDelays are the delays before the first, second and third retry of a
+// failed attempt; their number is the number of retries.
+var retryDelays = []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute}
+
+// MaxRetries is how many retries a run gets, ambiguous attempts included.
+func MaxRetries() int { return len(retryDelays) }
+
+// RetryDelay is the delay before retry number n, counted from 1; numbers
+// outside the list get its nearest end.
+func RetryDelay(n int) time.Duration {
+	return retryDelays[min(max(n, 1), len(retryDelays))-1]
+}
+
+// Spec is what a client defines of a job: everything but identity, cursor and
+// history. Validate says whether it may be stored.
+type Spec struct {
+	Name     string
+	Schedule string // standard 5-field cron, or one of the accepted @macros
+	Timezone string // IANA name; "" means UTC
+	Enabled  bool
+	Task     string // the text the agent is given
+
+	AgentID    string // "" means the deployment's default agent, "main"
+	SessionKey string // "" means derived, see ResolveSession
+	Model      string // "" means the ai-server's default
+	Effort     string // reasoning effort; "" means the ai-server's default
+
+	Channel  string // "" means no delivery
+	ChatID   string
+	PeerID   string
+	ThreadID string
+	IsGroup  *bool // nil means unknown
+
+	MaxRuns             int // the job is deleted after that many runs; 0 means never
+	Misfire             Misfire
+	MisfireGraceSeconds int
+	TimeoutSeconds      int // deadline of one attempt
+	OnAmbiguous         OnAmbiguous
+}
+
+// WithDefaults returns s with the zero policies filled in.
+func (s Spec) WithDefaults() Spec {
+	if s.Misfire == "" {
+		s.Misfire = MisfireRunOnce
+	}
+	if s.MisfireGraceSeconds == 0 {
+		s.MisfireGraceSeconds = DefaultMisfireGraceSeconds
+	}
+	if s.TimeoutSeconds == 0 {
+		s.TimeoutSeconds = DefaultTimeoutSeconds
+	}
+	if s.OnAmbiguous == "" {
+		s.OnAmbiguous = OnAmbiguousRetry
+	}
+	return s
+}
+
+// SameSlots reports whether o produces the same slots as s, so that an edit from
+// s to o leaves the cursor alone.
+func (s Spec) SameSlots(o Spec) bool {
+	return s.Schedule == o.Schedule && s.Timezone == o.Timezone && s.Enabled == o.Enabled
+}
+
+// DefaultAgent is the agent of jobs that name none.
+const DefaultAgent = "main"
+
+// ResolveAgent is the agent a job runs as.
+func (s Spec) ResolveAgent() string {
+	if s.AgentID == "" {
+		return DefaultAgent
+	}
+	return s.AgentID
+}
+
+// ResolveSession is the session key of the job's runs: the job's own; else the
+// one of its chat, in the form the gateway uses for live conversations
+// (agent:<agent>:<channel>:<dm|group>:<peer or chat>); else one of its own,
+// agent:<agent>:cron:<job>.
+func (s Spec) ResolveSession(id string) string {
+	if s.SessionKey != "" {
+		return s.SessionKey
+	}
+	prefix := "agent:" + s.ResolveAgent() + ":"
+	switch {
+	case s.Channel == "":
+		return prefix + "cron:" + id
+	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":
+		return prefix + s.Channel + ":group:" + s.ChatID
+	case s.PeerID != "":
+		return prefix + s.Channel + ":dm:" + s.PeerID
+	default:
+		return prefix + s.Channel + ":dm:" + s.ChatID
+	}
+}
+
+// Job is a stored job.
+type Job struct {
+	Spec
+	ID       string
+	UID      string // random; tells a job from a later one of the same id
+	Revision int64  // grows with every change of the definition
+
+	CreatedAt Millis
+	UpdatedAt Millis
+
+	NextSlot Millis // the cursor: the only truth about slots; 0 means none is left
+	LastSlot Millis // the newest slot that has its record; never goes back
+	Claims   int    // scheduled slots claimed so far, counted against MaxRuns
+
+	LastRunID   string
+	LastRunAt   Millis // when the last ended run started
+	LastOutcome Outcome
+	Failures    int // failed runs in a row
+}
+
+// Outcome is how a run ended. A run without one is unfinished.
+type Outcome string
+
+const (
+	Succeeded Outcome = "succeeded"
+	Failed    Outcome = "failed"
+	TimedOut  Outcome = "timed_out"
+	Cancelled Outcome = "cancelled"
+	Skipped   Outcome = "skipped" // a slot that policy kept from running
+	Missed    Outcome = "missed"  // a slot that passed while nothing could run it
+)
+
+// Reasons of cancelled, skipped and missed runs.
+const (
+	ReasonOverlap    = "overlap"    // the previous run was still in progress
+	ReasonDisabled   = "disabled"   // the job was paused
+	ReasonDeleted    = "deleted"    // the job was deleted
+	ReasonEdited     = "edited"     // the schedule changed over a due slot
+	ReasonStale      = "stale"      // older than the misfire grace
+	ReasonSuperseded = "superseded" // a newer slot of the job was due as well
+	ReasonLate       = "late"       // policy "skip" and late by over a minute
+)
+
+// State is where an unfinished run is; StateDone marks an ended one.
+type State string
+
+const (
+	StateWaiting State = "waiting" // may begin once NotBefore has come
+	StateParked  State = "parked"  // waits for its session, which another run holds
+	StateRunning State = "running" // an attempt holds the lease
+	StateDone    State = "done"    // has an outcome
+)
+
+// Trigger is what started a run.
+type Trigger string
+
+const (
+	TriggerSchedule Trigger = "schedule"
+	TriggerManual   Trigger = "manual"
+)
+
+// Run is the record of one slot or of one manual run; for skipped and missed
+// slots it can stand for a whole range of slots of one job.
+type Run struct {
+	ID      string
+	JobID   string
+	JobUID  string
+	JobName string
+	Trigger Trigger
+	State   State
+	Outcome Outcome
+	Reason  string // of a skipped, missed or cancelled run
+	Error   string // of a failed one: the last attempt's
+
+	Slot     Millis // nominal time; 0 for a manual run
+	LastSlot Millis // newest slot of a range; equals Slot for a single one
+	Count    int    // number of slots the record stands for
+
+	CreatedAt  Millis
+	NotBefore  Millis // earliest begin of the next attempt
+	StartedAt  Millis // begin of the first attempt
+	FinishedAt Millis
+
+	SessionKey string
+	Attempts   []Attempt
+	Reply      string
+	Deliveries []Delivery
+	// DeliveryState is the newest delivery's state, or why there is none.
+	DeliveryState DeliveryState
+}
+
+// Cause says why an attempt did not succeed.
+type Cause string
+
+const (
+	CauseLeaseExpired Cause = "lease_expired" // its worker died or froze
+	CauseAIError      Cause = "ai_error"      // the ai-server said no, or could not be reached
+	CauseDeadline     Cause = "deadline"      // timeoutSeconds passed
+	CauseShutdown     Cause = "shutdown"      // its worker was stopped
+	CauseBroken       Cause = "connection"    // the connection broke after the request was written
+	CauseRateLimited  Cause = "rate_limited"  // asked to come back later; not counted as a retry
+	CauseInternal     Cause = "internal"      // our own defect
+)
+
+// Result is how one attempt ended; an attempt without one is under way.
+type Result string
+
+const (
+	ResultSucceeded Result = "succeeded"
+	ResultFailed    Result = "failed"
+	ResultTimedOut  Result = "timed_out"
+	// ResultAmbiguous: the request was written and no answer came; whether the
+	// model ran is unknown.
+	ResultAmbiguous Result = "ambiguous"
+)
+
+// RunID is the id of the run of a slot; a manual run's is <job>:manual:<ulid>.
+func RunID(jobID string, slot Millis) string {
+	return jobID + ":" + strconv.FormatInt(int64(slot)/1000, 10)
+}
+
+// Attempt is one try at a run.
+type Attempt struct {
+	N         int    `json:"n"`
+	Worker    string `json:"worker,omitempty"`
+	StartedAt Millis `json:"startedAt"`
+	EndedAt   Millis `json:"endedAt,omitempty"`
+	Result    Result `json:"result,omitempty"`
+	Cause     Cause  `json:"cause,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// DeliveryState is the state of a reply on its way to the chat.
+type DeliveryState string
+
+const (
+	DeliveryPending      DeliveryState = "pending"       // queued, or being sent
+	DeliveryDelivered    DeliveryState = "delivered"     // the channel confirmed every part
+	DeliveryFailed       DeliveryState = "failed"        // the channel refused, or retries ran out
+	DeliveryUnknown      DeliveryState = "unknown"       // a send got no answer: it may have arrived
+	DeliverySuppressed   DeliveryState = "suppressed"    // the reply was NO_REPLY
+	DeliveryNotRequested DeliveryState = "not_requested" // the job has no chat target, or there is no reply
+)
+
+// Target is where a reply goes. It is pinned when the reply is committed.
+type Target struct {
+	Channel  string `json:"channel"`
+	ChatID   string `json:"chatId"`
+	PeerID   string `json:"peerId,omitempty"`
+	ThreadID string `json:"threadId,omitempty"`
+	IsGroup  *bool  `json:"isGroup,omitempty"`
+}
+
+// Delivery is one attempt series at bringing a run's reply to its chat.
+type Delivery struct {
+	N          int // 1 for the first, +1 for each redelivery
+	State      DeliveryState
+	Target     Target
+	Attempts   int
+	Parts      int      // parts the text was split into; 0 before the first send
+	MessageIDs []string // the channel's ids of the parts sent so far
+	Error      string
+	CreatedAt  Millis
+	FinishedAt Millis
+}
+
+// NoReply is the reply by which an agent says that there is nothing to tell: it
+// is committed to the session and its delivery suppressed.
+const NoReply = "NO_REPLY"
+
+// Message is one entry of a session's transcript in our store.
+type Message struct {
+	Role      string `json:"role"` // user or assistant
+	Text      string `json:"text"`
+	Timestamp Millis `json:"timestamp"`
+	RunID     string `json:"runId,omitempty"`
+}
+
+// Session is a stored session: what our runs said in it.
+type Session struct {
+	Key       string
+	UpdatedAt Millis
+	Messages  []Message
+}

@@ -1,0 +1,195 @@
+package job
+
+import "time"
+
+// The types below are what the layers say to each other about the life of a
+// slot and a run. The store implements the steps; the scheduler and the
+// handlers declare interfaces over them.
+
+// Due is one entry of the due index.
+type Due struct {
+	JobID string
+	Look  Millis // when to look at it: the slot itself until it was enqueued
+}
+
+// DueWindow is the head of the due index at one instant.
+type DueWindow struct {
+	Now     Millis // by the clock of Redis
+	Entries []Due  // by Look, ascending
+}
+
+// Cursor is what the scheduler needs to know of a job.
+type Cursor struct {
+	JobID    string
+	UID      string // "" when the job is gone
+	Revision int64
+	Name     string
+	Schedule string
+	Timezone string
+	NextSlot Millis // 0 when no slot is left
+	Emitted  bool   // a carrier of NextSlot was enqueued
+	Misfire  Misfire
+	Grace    time.Duration
+	Newer    bool // written by a newer release: leave it alone
+}
+
+// Slot names one nominal time of a job.
+type Slot struct {
+	JobID string
+	At    Millis
+}
+
+// Collapse says which slots of a job will not run, and where its cursor goes.
+type Collapse struct {
+	JobID       string
+	UID         string
+	Revision    int64
+	Seen        Millis // the cursor this was decided on
+	First, Last Millis
+	Count       int
+	Reason      string
+	Next        Millis // 0 when no slot is left
+	// EmittedGrace is how long an enqueued slot is left to be claimed.
+	EmittedGrace time.Duration
+}
+
+// CarrierKind tells what a carrier carries.
+type CarrierKind string
+
+const (
+	CarryRun      CarrierKind = "r"
+	CarryDelivery CarrierKind = "d"
+)
+
+// Carrier is a task to enqueue for something unfinished. ID is a run's id, or
+// <run>:<n> for its n-th delivery. N grows only when the state of what it
+// carries changes, so that a lost carrier can be replaced and a doubled one is
+// refused by the queue.
+type Carrier struct {
+	Kind CarrierKind
+	ID   string
+	N    int64
+}
+
+// Verdict is the answer to a carrier that asks to begin.
+type Verdict string
+
+const (
+	BeginOK      Verdict = "ok"      // the attempt is the caller's
+	BeginGone    Verdict = "gone"    // no such job or run
+	BeginNewer   Verdict = "newer"   // written by a newer release
+	BeginDone    Verdict = "done"    // ended already
+	BeginBusy    Verdict = "busy"    // another attempt is under way
+	BeginParked  Verdict = "parked"  // waits for its session
+	BeginEarly   Verdict = "early"   // come back after the delay
+	BeginEnded   Verdict = "ended"   // ended by this very step
+	BeginMoved   Verdict = "moved"   // the cursor is elsewhere
+	BeginDropped Verdict = "dropped" // policy kept the slot from running
+	BeginStale   Verdict = "stale"   // the job was edited: compute the next slot again
+)
+
+// Claim asks to turn a slot into a run.
+type Claim struct {
+	JobID    string
+	UID      string
+	Slot     Millis
+	Revision int64
+	Next     Millis // the slot after Slot; 0 when there is none
+	Token    string // random; a resend with it gets the same answer
+	Worker   string
+}
+
+// Begun is the answer to a claim or a begin.
+type Begun struct {
+	Verdict Verdict
+	Delay   time.Duration // with BeginEarly
+
+	// With BeginOK: the attempt, the run, and the job as it is now.
+	Now     Millis
+	Epoch   int64
+	Attempt int
+	Retries int // retries used so far
+	Run     Run
+	Job     Job
+
+	// With BeginStale: the job's definition as it is now.
+	Revision int64
+	Schedule string
+	Timezone string
+}
+
+// Commit is the successful end of a run.
+type Commit struct {
+	RunID    string
+	Epoch    int64
+	Token    string
+	Reply    string
+	Messages [2]Message // the task and the reply
+	Delivery DeliveryState
+	Target   Target // with DeliveryPending
+}
+
+// Retry says whether a failed attempt may be followed by another.
+type Retry string
+
+const (
+	RetryNever   Retry = "never"
+	RetryCounted Retry = "counted"
+	RetryFree    Retry = "free" // asked to wait: not counted
+)
+
+// Failure is the end of an attempt that did not succeed.
+type Failure struct {
+	RunID   string
+	Epoch   int64
+	Result  Result
+	Cause   Cause
+	Message string
+	Retry   Retry
+	Delay   time.Duration // before the retry
+	Outcome Outcome       // if this ends the run
+}
+
+// DeliveryBegun is the answer to a delivery's carrier.
+type DeliveryBegun struct {
+	Verdict  Verdict
+	Delay    time.Duration
+	Epoch    int64
+	Retries  int
+	Delivery Delivery
+	Sent     map[int]bool // parts that are confirmed
+	Reply    string
+}
+
+// SendVerdict is the answer to the wish to send a part.
+type SendVerdict string
+
+const (
+	SendOK      SendVerdict = "ok"
+	SendSent    SendVerdict = "sent"    // sent by an earlier attempt
+	SendUnknown SendVerdict = "unknown" // begun by an earlier attempt; the delivery is ended
+)
+
+// SendResult says what became of a part.
+type SendResult string
+
+const (
+	PartSent      SendResult = "sent"      // confirmed, and more parts follow
+	PartDelivered SendResult = "delivered" // confirmed, and it was the last
+	PartRetry     SendResult = "retry"     // surely not arrived; try again
+	PartFailed    SendResult = "failed"    // surely not arrived; give up
+	PartUnknown   SendResult = "unknown"   // may have arrived; never sent again by itself
+)
+
+// SendEnd is the end of one send.
+type SendEnd struct {
+	RunID     string
+	N         int
+	Epoch     int64
+	Part      int
+	Result    SendResult
+	MessageID string
+	Message   string // what went wrong
+	Delay     time.Duration
+	Retry     Retry
+}

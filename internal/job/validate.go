@@ -1,0 +1,164 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
+
+// Bounds of what a client may define. Sizes are in bytes.
+const (
+	MaxTaskBytes       = 64 << 10
+	MaxNameBytes       = 200
+	MaxIdentifierBytes = 200 // agent, channel, chat, peer, thread, model, effort
+	// MaxSessionBytes keeps a key a valid file name at the ai-server, which
+	// fails above 250 characters only after the model was paid.
+	MaxSessionBytes        = 200
+	MaxMaxRuns             = 1_000_000
+	MaxTimeoutSeconds      = 6 * 3600
+	MaxMisfireGraceSeconds = 7 * 24 * 3600
+)
+
+// idPattern is the form of a job id: safe in a URL, a Redis key and a task id.
+var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+// ValidID reports whether id has the form of a job id.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
+// channelPattern keeps a channel name safe as a path segment.
+var channelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+// Problem is one thing wrong with a client's input: the field, what is wrong
+// with it, and a value that works.
+type Problem struct {
+	Field   string `json:"field"`
+	Detail  string `json:"detail"`
+	Example string `json:"example,omitempty"`
+}
+
+// InvalidError lists every problem of an input at once.
+type InvalidError struct{ Problems []Problem }
+
+func (e *InvalidError) Error() string {
+	parts := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		parts[i] = p.Field + " " + p.Detail
+	}
+	return "invalid: " + strings.Join(parts, "; ")
+}
+
+// Validate checks every field of s and returns all problems at once as an
+// *InvalidError, or nil. Fields are named as on the wire, in camelCase. It does
+// not know which channels are connected: the caller adds that.
+func (s Spec) Validate() error {
+	var v validator
+
+	v.text("name", s.Name, MaxNameBytes, `"Morning summary"`)
+	v.schedule(s.Schedule, s.Timezone)
+	v.task(s.Task)
+
+	v.identifier("agentId", s.AgentID, MaxIdentifierBytes, `"main"`)
+	v.identifier("sessionKey", s.SessionKey, MaxSessionBytes, `"agent:main:telegram:dm:123"`)
+	v.identifier("model", s.Model, MaxIdentifierBytes, `"anthropic/claude-sonnet-4-5"`)
+	v.identifier("reasoningEffort", s.Effort, MaxIdentifierBytes, `"medium"`)
+	v.identifier("chatId", s.ChatID, MaxIdentifierBytes, `"123456"`)
+	v.identifier("peerId", s.PeerID, MaxIdentifierBytes, `"123456"`)
+	v.identifier("threadId", s.ThreadID, MaxIdentifierBytes, `"42"`)
+
+	switch {
+	case s.Channel != "" && !channelPattern.MatchString(s.Channel):
+		v.add("channel", "must be lower-case letters, digits, - or _, at most 64", `"telegram"`)
+	case s.Channel != "" && s.ChatID == "":
+		v.add("chatId", "is required with channel: it says which chat gets the reply", `"123456"`)
+	case s.Channel == "" && s.ThreadID != "":
+		v.add("channel", "is required with threadId", `"telegram"`)
+	}
+
+	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
+	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
+	v.between("misfireGraceSeconds", s.MisfireGraceSeconds, 0, MaxMisfireGraceSeconds, "3600")
+	switch s.Misfire {
+	case "", MisfireRunOnce, MisfireSkip:
+	default:
+		v.add("misfire", "must be run_once or skip", `"run_once"`)
+	}
+	switch s.OnAmbiguous {
+	case "", OnAmbiguousRetry, OnAmbiguousFail:
+	default:
+		v.add("onAmbiguous", "must be retry or fail", `"retry"`)
+	}
+	return v.err()
+}
+
+// validator collects problems.
+type validator struct{ problems []Problem }
+
+func (v *validator) add(field, detail, example string) {
+	v.problems = append(v.problems, Problem{Field: field, Detail: detail, Example: example})
+}
+
+func (v *validator) err() error {
+	if len(v.problems) == 0 {
+		return nil
+	}
+	return &InvalidError{Problems: v.problems}
+}
+
+func (v *validator) schedule(expr, zone string) {
+	if strings.TrimSpace(expr) == "" {
+		v.add("schedule", "is required: 5 cron fields, minute hour day-of-month month day-of-week", `"0 9 * * 1-5"`)
+		expr = "* * * * *" // so that a bad zone is reported in the same answer
+	}
+	_, err := schedule.Parse(expr, zone)
+	var pe *schedule.ParseError
+	switch {
+	case errors.As(err, &pe):
+		for _, p := range pe.Problems {
+			v.add(p.Field, p.Detail, p.Example)
+		}
+	case err != nil:
+		v.add("schedule", err.Error(), `"0 9 * * 1-5"`)
+	}
+}
+
+func (v *validator) task(task string) {
+	switch {
+	case strings.TrimSpace(task) == "":
+		v.add("task", "is required: the text the agent is given at each run", `"Summarise my unread mail"`)
+	case len(task) > MaxTaskBytes:
+		v.add("task", fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), MaxTaskBytes), "")
+	case !utf8.ValidString(task) || strings.ContainsRune(task, 0):
+		v.add("task", "must be valid UTF-8 text without NUL", "")
+	}
+}
+
+// text checks free text of one line.
+func (v *validator) text(field, s string, most int, example string) {
+	switch {
+	case len(s) > most:
+		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), most), example)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		v.add(field, "must be one line of valid UTF-8 text", example)
+	}
+}
+
+// identifier checks a name that travels in headers, paths and file names of others.
+func (v *validator) identifier(field, s string, most int, example string) {
+	switch {
+	case len(s) > most:
+		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), most), example)
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }):
+		v.add(field, "must not contain spaces or control characters", example)
+	}
+}
+
+func (v *validator) between(field string, n, low, high int, example string) {
+	if n < low || n > high {
+		v.add(field, fmt.Sprintf("must be between %d and %d", low, high), example)
+	}
+}

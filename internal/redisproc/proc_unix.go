@@ -1,0 +1,346 @@
+//go:build unix
+
+package redisproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/redisproc/childproc"
+)
+
+const (
+	readyPoll = 5 * time.Millisecond
+	// shutdownGrace and termGrace bound the two polite ways of stopping.
+	shutdownGrace = 5 * time.Second
+	termGrace     = 3 * time.Second
+	// pipeGrace is how long the end of the child waits for its log's pipe, which
+	// a rewrite of the append-only file by a grandchild keeps open.
+	pipeGrace = time.Second
+)
+
+// Proc is a running redis-server.
+type Proc struct {
+	dir    *stateDir
+	socket *socket
+	child  *childproc.Child
+	log    *logFile
+	logger *slog.Logger
+
+	done     chan struct{} // closed after err is set
+	err      error
+	stopping chan struct{} // closed by Stop: from then on an end is no failure
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start locks the state directory, stops what an earlier run may have left
+// there, starts redis-server on the data it finds and returns once it answers.
+// ctx bounds the start only; loading many data takes as long as it takes.
+//
+// Errors: ErrNoBinary, ErrLocked, ErrOrphan, ctx's error, or the reason in
+// redis-server's own words.
+func Start(ctx context.Context, o Options) (_ *Proc, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	bin, err := findBinary(o.Binary)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := lockStateDir(ctx, o.Dir, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proc{dir: dir, logger: o.Logger, done: make(chan struct{}), stopping: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.release())
+		}
+	}()
+	if p.socket, err = makeSocket(dir.path); err != nil {
+		return nil, err
+	}
+	if p.log, err = openLog(dir.file("redis.log")); err != nil {
+		return nil, err
+	}
+
+	cmd := exec.Command(bin, serverArgs(dir.path, p.socket.path)...)
+	cmd.Dir = dir.path
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.WaitDelay = pipeGrace
+	cmd.ExtraFiles = []*os.File{dir.childLock} // inherited: see the package comment
+	if p.child, err = childproc.Start(cmd); err != nil {
+		return nil, fmt.Errorf("start %s: %w", bin, err)
+	}
+	err = dir.noteChild(p.child.Pid())
+	if err == nil {
+		err = p.awaitReady(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.kill())
+	}
+	go p.supervise()
+	p.logger.Info("redis started", "pid", p.child.Pid(), "dir", dir.path)
+	return p, nil
+}
+
+// findBinary resolves the redis-server to run.
+func findBinary(name string) (string, error) {
+	if name != "" {
+		bin, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("%w (looked for %s)", ErrNoBinary, name)
+		}
+		return bin, nil
+	}
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		if bin, err := exec.LookPath(name); err == nil {
+			return bin, nil
+		}
+	}
+	return "", ErrNoBinary
+}
+
+// serverArgs is the whole configuration of the child: no file of the system's
+// is read.
+func serverArgs(dir, socket string) []string {
+	return []string{
+		"--daemonize", "no", "--supervised", "no",
+		"--dir", dir,
+		// Reachable by this user only.
+		"--port", "0", "--unixsocket", socket, "--unixsocketperm", "700",
+		// An acknowledged write is on disk. A tail cut off by a power loss was
+		// never acknowledged and is dropped.
+		"--appendonly", "yes", "--appendfsync", "always", "--aof-load-truncated", "yes",
+		"--save", "",
+		// Full memory must fail a write, never drop somebody's job.
+		"--maxmemory-policy", "noeviction",
+		"--loglevel", "notice", "--logfile", "", // to standard output, which we bound
+	}
+}
+
+// awaitReady waits until the child has loaded its data and answers.
+func (p *Proc) awaitReady(ctx context.Context) error {
+	c := newClient(p.socket.path)
+	defer c.Close()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		// While it loads it answers with an error; ask again.
+		if c.Ping(ctx).Err() == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-p.child.Done():
+			return p.endError()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for redis-server in %s: %w", p.dir.path, ctx.Err())
+		}
+	}
+}
+
+// newClient opens a client that never retries: the caller decides.
+func newClient(socket string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Network: "unix", Addr: socket, PoolSize: 1,
+		MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+	})
+}
+
+// shutdown asks the redis-server at the socket to flush its data and end.
+func shutdown(ctx context.Context, socket string, logger *slog.Logger) {
+	c := newClient(socket)
+	defer c.Close()
+	if err := c.Shutdown(ctx).Err(); err != nil {
+		logger.Debug("redis did not take shutdown", "err", err)
+	}
+}
+
+// supervise turns the child's end into Done and Err.
+func (p *Proc) supervise() {
+	<-p.child.Done()
+	select {
+	case <-p.stopping:
+	default:
+		p.err = p.endError()
+	}
+	close(p.done)
+}
+
+// endError says how the child ended, with the last words of its log.
+func (p *Proc) endError() error {
+	how := "exit status 0"
+	if err := p.child.Err(); err != nil {
+		how = err.Error()
+	}
+	return fmt.Errorf("redis-server in %s ended: %s; last in redis.log: %q", p.dir.path, how, p.log.lastLine())
+}
+
+// URL is the address, as redis.ParseURL understands it. It holds no secret: the
+// socket is this user's alone.
+func (p *Proc) URL() string {
+	u := url.URL{Scheme: "unix", Path: p.socket.path, RawQuery: "db=0"}
+	return u.String()
+}
+
+// Pid is the process id of the child.
+func (p *Proc) Pid() int { return p.child.Pid() }
+
+// Done is closed when the child has ended, wanted or not.
+func (p *Proc) Done() <-chan struct{} { return p.done }
+
+// Err says why the child ended without Stop; nil while it runs and after Stop.
+func (p *Proc) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// Stop ends the child, politely at first: SHUTDOWN, which flushes the data, then
+// SIGTERM, then SIGKILL; ctx's end goes straight to SIGKILL, at most eight seconds
+// pass without it. Then it releases the state directory. Clients must be done
+// before. A child that had to be killed is an error, though no acknowledged write
+// is lost by it. Further calls wait for the first and return its error.
+func (p *Proc) Stop(ctx context.Context) error {
+	p.stopOnce.Do(func() {
+		close(p.stopping)
+		err := p.end(ctx)
+		<-p.done
+		p.stopErr = errors.Join(err, p.release())
+		p.logger.Info("redis stopped", "pid", p.child.Pid(), "dir", p.dir.path)
+	})
+	return p.stopErr
+}
+
+func (p *Proc) end(ctx context.Context) error {
+	logger := p.logger
+	if p.ended(ctx, shutdownGrace, func(ctx context.Context) { shutdown(ctx, p.socket.path, logger) }) ||
+		p.ended(ctx, termGrace, func(context.Context) { p.terminate() }) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("redis-server %d in %s did not end in time and was killed",
+		p.child.Pid(), p.dir.path), p.kill())
+}
+
+// ended asks the child to go and reports whether it went within grace. What ask
+// itself gets for an answer does not matter: only the end does.
+func (p *Proc) ended(ctx context.Context, grace time.Duration, ask func(context.Context)) bool {
+	select {
+	case <-p.child.Done():
+		return true
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	go ask(ctx)
+	select {
+	case <-p.child.Done():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (p *Proc) terminate() {
+	if err := p.child.Signal(syscall.SIGTERM); err != nil {
+		p.logger.Debug("redis took no signal", "err", err)
+	}
+}
+
+func (p *Proc) kill() error {
+	if err := p.child.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill redis-server %d: %w", p.child.Pid(), err)
+	}
+	<-p.child.Done()
+	return nil
+}
+
+// release gives up what Start took, last taken first.
+func (p *Proc) release() error {
+	var errs []error
+	if p.log != nil {
+		errs = append(errs, p.log.Close())
+	}
+	if p.socket != nil {
+		errs = append(errs, p.socket.remove())
+	}
+	return errors.Join(append(errs, p.dir.unlock())...)
+}
+
+// maxSocketPath is the shortest limit among the systems we run on (macOS: 104
+// bytes with the final zero).
+const maxSocketPath = 103
+
+// socket is the place of the unix socket.
+type socket struct {
+	path   string
+	link   string // dir/redis.sock when path is elsewhere, else ""
+	tmpDir string // the private directory of path when it is elsewhere
+}
+
+// makeSocket chooses the socket's path and clears what an earlier run left: in
+// dir, or, where that path is too long for a socket, in a private temporary
+// directory that dir/redis.sock links to, so that the next run finds it.
+func makeSocket(dir string) (*socket, error) {
+	usual := filepath.Join(dir, "redis.sock")
+	if old, err := os.Readlink(usual); err == nil {
+		// Both fail harmlessly if the temporary directory was cleaned up.
+		os.Remove(old)
+		os.Remove(filepath.Dir(old))
+	}
+	if err := os.Remove(usual); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the old socket: %w", err)
+	}
+	if len(usual) <= maxSocketPath {
+		return &socket{path: usual}, nil
+	}
+
+	var tmp string
+	var err error
+	for _, base := range []string{os.TempDir(), "/tmp"} {
+		if len(base)+len("/gateway-cron-0123456789/redis.sock") > maxSocketPath {
+			err = fmt.Errorf("socket path in %s would exceed %d bytes", base, maxSocketPath)
+			continue
+		}
+		if tmp, err = os.MkdirTemp(base, "gateway-cron-"); err == nil { // mode 0700
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the socket, whose path in the state directory is too long: %w", err)
+	}
+	s := &socket{path: filepath.Join(tmp, "redis.sock"), link: usual, tmpDir: tmp}
+	if err := os.Symlink(s.path, usual); err != nil {
+		return nil, errors.Join(fmt.Errorf("link to the socket: %w", err), os.Remove(tmp))
+	}
+	return s, nil
+}
+
+func (s *socket) remove() error {
+	var errs []error
+	for _, path := range []string{s.path, s.link, s.tmpDir} {
+		if path == "" {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// fields is a hash as Redis gives it.
+type fields map[string]string
+
+func (f fields) int(name string) int64 {
+	n, _ := strconv.ParseInt(f[name], 10, 64) // absent or damaged counts as 0
+	return n
+}
+
+func (f fields) millis(name string) job.Millis { return job.Millis(f.int(name)) }
+
+// flatFields reads a hash that a script answered as field, value, field, value.
+func flatFields(v any) (fields, error) {
+	flat, ok := v.([]any)
+	if !ok || len(flat)%2 != 0 {
+		return nil, fmt.Errorf("script answered %T instead of a hash", v)
+	}
+	f := make(fields, len(flat)/2)
+	for i := 0; i < len(flat); i += 2 {
+		name, _ := flat[i].(string)
+		value, _ := flat[i+1].(string)
+		f[name] = value
+	}
+	return f, nil
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func number(v any) int64 {
+	switch n := v.(type) {
+	case int64:
+		return n
+	case string:
+		i, _ := strconv.ParseInt(n, 10, 64)
+		return i
+	}
+	return 0
+}
+
+// specFields are the fields of the definition; empty ones are not stored. A
+// policy is stored even where it is the default, because the scripts read it.
+func specFields(id string, s job.Spec) map[string]string {
+	s = s.WithDefaults()
+	enabled := "0"
+	if s.Enabled {
+		enabled = "1"
+	}
+	isGroup := ""
+	if s.IsGroup != nil {
+		isGroup = strconv.FormatBool(*s.IsGroup)
+	}
+	maxRuns := ""
+	if s.MaxRuns > 0 {
+		maxRuns = strconv.Itoa(s.MaxRuns)
+	}
+	return map[string]string{
+		"name": s.Name, "schedule": s.Schedule, "timezone": s.Timezone, "enabled": enabled, "task": s.Task,
+		"agentId": s.AgentID, "sessionKey": s.SessionKey, "model": s.Model, "reasoningEffort": s.Effort,
+		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
+		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
+		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
+		"session": s.ResolveSession(id),
+	}
+}
+
+func decodeJob(id string, f fields) (job.Job, error) {
+	if f["uid"] == "" {
+		return job.Job{}, job.ErrNotFound
+	}
+	if f.int("v") > job.Version {
+		return job.Job{}, job.ErrNewerVersion
+	}
+	j := job.Job{
+		ID: id, UID: f["uid"], Revision: f.int("rev"),
+		Spec: job.Spec{
+			Name: f["name"], Schedule: f["schedule"], Timezone: f["timezone"], Enabled: f["enabled"] == "1",
+			Task: f["task"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Model: f["model"],
+			Effort: f["reasoningEffort"], Channel: f["channel"], ChatID: f["chatId"], PeerID: f["peerId"],
+			ThreadID: f["threadId"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
+			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
+			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]),
+		},
+		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"),
+		NextSlot: f.millis("nextSlot"), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
+		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
+		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+	}
+	if b, err := strconv.ParseBool(f["isGroup"]); err == nil {
+		j.IsGroup = &b
+	}
+	return j, nil
+}
+
+func decodeRun(id string, f fields) (job.Run, error) {
+	if f["state"] == "" {
+		return job.Run{}, job.ErrNotFound
+	}
+	r := job.Run{
+		ID: id, JobID: f["job"], JobUID: f["uid"], JobName: f["name"], Trigger: job.Trigger(f["trigger"]),
+		State: job.State(f["state"]), Outcome: job.Outcome(f["outcome"]), Reason: f["reason"], Error: f["error"],
+		Slot: f.millis("slot"), LastSlot: f.millis("lastSlot"), Count: int(f.int("count")),
+		CreatedAt: f.millis("createdAt"), NotBefore: f.millis("notBefore"),
+		StartedAt: f.millis("startedAt"), FinishedAt: f.millis("finishedAt"),
+		SessionKey: f["session"], Reply: f["reply"], DeliveryState: job.DeliveryState(f["delivery"]),
+	}
+	for name, value := range f {
+		if n, err := strconv.Atoi(strings.TrimPrefix(name, "a")); err == nil && strings.HasPrefix(name, "a") {
+			var a job.Attempt
+			if err := json.Unmarshal([]byte(value), &a); err != nil {
+				a = job.Attempt{N: n, Error: "this record is damaged"}
+			}
+			r.Attempts = append(r.Attempts, a)
+		}
+	}
+	sort.Slice(r.Attempts, func(i, k int) bool { return r.Attempts[i].N < r.Attempts[k].N })
+	return r, nil
+}
+
+func decodeDelivery(n int, f fields) (job.Delivery, map[int]bool) {
+	d := job.Delivery{
+		N: n, State: job.DeliveryState(f["outcome"]), Attempts: int(f.int("attempt")), Parts: int(f.int("parts")),
+		Error: f["error"], CreatedAt: f.millis("createdAt"), FinishedAt: f.millis("finishedAt"),
+	}
+	if d.State == "" {
+		d.State = job.DeliveryPending
+	}
+	if err := json.Unmarshal([]byte(f["target"]), &d.Target); err != nil && d.Error == "" {
+		d.Error = "the target of this record is damaged"
+	}
+	sent := map[int]bool{}
+	for part := range d.Parts {
+		if id, ok := strings.CutPrefix(f["p"+strconv.Itoa(part)], "s:"); ok {
+			sent[part] = true
+			d.MessageIDs = append(d.MessageIDs, id)
+		}
+	}
+	return d, sent
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// maxDeliveryRetries bounds the counted retries of one delivery.
+const maxDeliveryRetries = 8
+
+// BeginDelivery gives a delivery's next attempt to the caller.
+func (s *Store) BeginDelivery(ctx context.Context, run string, n int, token string) (job.DeliveryBegun, error) {
+	word, rest, err := s.answer(ctx, s.scripts.beginDelivery, run, n, token)
+	if err != nil {
+		return job.DeliveryBegun{}, fmt.Errorf("begin delivery %s:%d: %w", run, n, err)
+	}
+	b := job.DeliveryBegun{Verdict: job.Verdict(word)}
+	switch {
+	case b.Verdict == job.BeginEarly && len(rest) == 1:
+		b.Delay = time.Duration(number(rest[0])) * time.Millisecond
+	case b.Verdict == job.BeginOK && len(rest) == 3:
+		f, err := flatFields(rest[1])
+		if err != nil {
+			return b, fmt.Errorf("begin delivery %s:%d: %w", run, n, err)
+		}
+		b.Epoch, b.Reply, b.Retries = number(rest[0]), text(rest[2]), int(f.int("retries"))
+		b.Delivery, b.Sent = decodeDelivery(n, f)
+	}
+	return b, nil
+}
+
+// RenewDelivery keeps the lease of a delivery under way. Errors: job.ErrFenced.
+func (s *Store) RenewDelivery(ctx context.Context, run string, n int, epoch int64) error {
+	ok, err := s.run(ctx, s.scripts.renewDelivery, run, n, epoch).Int()
+	if err != nil {
+		return fmt.Errorf("renew delivery %s:%d: %w", run, n, err)
+	}
+	if ok == 0 {
+		return fmt.Errorf("renew delivery %s:%d: %w", run, n, job.ErrFenced)
+	}
+	return nil
+}
+
+// SendBegin notes that a part (from 0) of parts is about to be sent. The token
+// makes a resend by the client library harmless. Errors: job.ErrFenced.
+func (s *Store) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
+	word, _, err := s.answer(ctx, s.scripts.sendBegin, run, n, epoch, part, token, parts)
+	if err != nil {
+		return "", fmt.Errorf("begin part %d of delivery %s:%d: %w", part, run, n, err)
+	}
+	if word == "fenced" {
+		return "", fmt.Errorf("begin part %d of delivery %s:%d: %w", part, run, n, job.ErrFenced)
+	}
+	return job.SendVerdict(word), nil
+}
+
+// SendEnd notes what became of a part and reports whether the delivery has ended.
+// Errors: job.ErrFenced.
+func (s *Store) SendEnd(ctx context.Context, e job.SendEnd) (ended bool, err error) {
+	word, _, err := s.answer(ctx, s.scripts.sendEnd, e.RunID, e.N, e.Epoch, e.Part, string(e.Result),
+		e.MessageID, e.Message, e.Delay.Milliseconds(), string(e.Retry), maxDeliveryRetries)
+	if err != nil {
+		return false, fmt.Errorf("end part %d of delivery %s:%d: %w", e.Part, e.RunID, e.N, err)
+	}
+	if word == "fenced" {
+		return false, fmt.Errorf("end part %d of delivery %s:%d: %w", e.Part, e.RunID, e.N, job.ErrFenced)
+	}
+	return word == "ended", nil
+}

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// DueWindow reads the head of the due index: everything to be looked at within
+// the horizon, at most limit entries.
+func (s *Store) DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
+	}
+	entries, err := s.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), ByScore: true,
+		Start: "-inf", Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)}).Result()
+	if err != nil {
+		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
+	}
+	w := job.DueWindow{Now: job.ToMillis(now), Entries: make([]job.Due, len(entries))}
+	for i, e := range entries {
+		id, _ := e.Member.(string)
+		w.Entries[i] = job.Due{JobID: id, Look: job.Millis(e.Score)}
+	}
+	return w, nil
+}
+
+// Cursors reads the cursors of jobs, in one round trip; a missing job has an
+// empty UID.
+func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	names := []string{"v", "uid", "rev", "name", "schedule", "timezone", "nextSlot", "emitted", "misfire", "misfireGrace"}
+	cmds := make([]*redis.SliceCmd, len(ids))
+	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HMGet(ctx, s.keys.job(id), names...)
+		}
+		return nil
+	})
+	if err != nil && !isReply(err) {
+		return nil, fmt.Errorf("read cursors: %w", err)
+	}
+	out := make([]job.Cursor, len(ids))
+	for i, id := range ids {
+		f := fields{}
+		for k, v := range cmds[i].Val() {
+			f[names[k]] = text(v)
+		}
+		out[i] = job.Cursor{
+			JobID: id, UID: f["uid"], Revision: f.int("rev"), Name: f["name"],
+			Schedule: f["schedule"], Timezone: f["timezone"], NextSlot: f.millis("nextSlot"),
+			Emitted: f["emitted"] != "" && f["emitted"] == f["nextSlot"],
+			Misfire: job.Misfire(f["misfire"]), Grace: time.Duration(f.int("misfireGrace")) * time.Second,
+			Newer: f.int("v") > job.Version,
+		}
+	}
+	return out, nil
+}
+
+// MarkEmitted notes that carriers of these slots were enqueued.
+func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
+	if len(slots) == 0 {
+		return nil
+	}
+	args := make([]any, 0, 2*len(slots))
+	for _, slot := range slots {
+		args = append(args, slot.JobID, int64(slot.At))
+	}
+	if err := s.run(ctx, s.scripts.emitted, args...).Err(); err != nil {
+		return fmt.Errorf("mark %d slots as emitted: %w", len(slots), err)
+	}
+	return nil
+}
+
+// Collapse moves a cursor past slots that will not run and records them. It
+// reports false if the cursor was moved meanwhile, or waits for a claim.
+func (s *Store) Collapse(ctx context.Context, c job.Collapse) (bool, error) {
+	moved, err := s.run(ctx, s.scripts.collapse, c.JobID, c.UID, c.Revision, optional(c.Seen),
+		int64(c.First), int64(c.Last), c.Count, c.Reason, optional(c.Next), c.EmittedGrace.Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("collapse %s: %w", c.JobID, err)
+	}
+	return moved == 1, nil
+}
+
+// Redue puts a job's entry in the due index right where it disagrees with the
+// cursor that was seen.
+func (s *Store) Redue(ctx context.Context, id string, seen job.Millis) error {
+	if err := s.run(ctx, s.scripts.redue, id, optional(seen)).Err(); err != nil {
+		return fmt.Errorf("correct the due entry of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Look goes through up to limit unfinished runs and deliveries that are due for a
+// look, and answers the carriers to enqueue. It must be called every second or
+// two, due or not: a gap forgets what was seen of expired leases.
+func (s *Store) Look(ctx context.Context, limit int) ([]job.Carrier, error) {
+	flat, err := s.run(ctx, s.scripts.look, limit).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("look at what is unfinished: %w", err)
+	}
+	carriers := make([]job.Carrier, 0, len(flat)/3)
+	for i := 0; i+2 < len(flat); i += 3 {
+		carriers = append(carriers, job.Carrier{
+			Kind: job.CarrierKind(text(flat[i])), ID: text(flat[i+1]), N: number(flat[i+2])})
+	}
+	return carriers, nil
+}
+
+// HoldEmitter takes or renews the emitter's lease for ttl.
+func (s *Store) HoldEmitter(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
+	held, err := s.run(ctx, s.scripts.holdEmitter, holder, ttl.Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("hold the emitter lease: %w", err)
+	}
+	return held == 1, nil
+}
+
+// ReleaseEmitter gives the emitter's lease up if holder has it.
+func (s *Store) ReleaseEmitter(ctx context.Context, holder string) error {
+	if err := s.run(ctx, s.scripts.releaseEmitter, holder).Err(); err != nil {
+		return fmt.Errorf("release the emitter lease: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,300 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
+
+const (
+	// editTries bounds how often an edit is applied again to a job that changes
+	// under it (each claim of a slot is such a change when the cursor is set).
+	editTries = 20
+	// maxUnfinishedRuns bounds the unfinished runs of one job, which manual runs
+	// could otherwise pile up without end.
+	maxUnfinishedRuns = 100
+	// maxPassedSlots bounds the walk over due slots that an edit passes over: two
+	// years of every minute.
+	maxPassedSlots = 1 << 20
+)
+
+// CreateJob stores a new job with its first slot after now. An empty id is
+// replaced by a generated one. The spec must be valid. Errors: job.ErrExists.
+func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Job, error) {
+	if id == "" {
+		id = "job_" + strings.ToLower(ulid.Make().String())
+	}
+	uid := newToken()
+	for range editTries {
+		now, err := s.Now(ctx)
+		if err != nil {
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
+		}
+		next, err := s.firstSlot(spec, now)
+		if err != nil {
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
+		}
+		word, err := s.put(ctx, put{
+			id: id, mode: "create", uid: uid, token: uid, setCursor: true, next: next, fields: specFields(id, spec),
+		})
+		switch {
+		case err != nil:
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
+		case word == "ok":
+			return s.Job(ctx, id)
+		case word == "exists":
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
+		}
+		// late: the slot became due between the look at the clock and the script.
+	}
+	return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrConflict)
+}
+
+// UpdateJob applies edit to the job's newest definition and stores the result,
+// which must be valid. An edit that leaves the slots alone leaves the cursor
+// alone. If the job changes meanwhile, edit is called again on the newer
+// definition. Errors: job.ErrNotFound, job.ErrConflict, job.ErrNewerVersion, and
+// whatever edit returns.
+func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error) {
+	token := newToken()
+	for range editTries {
+		old, now, err := s.jobAndTime(ctx, id)
+		if err != nil {
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+		}
+		spec, err := edit(old.Spec)
+		if err != nil {
+			return job.Job{}, err
+		}
+		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
+			fields: changed(specFields(id, old.Spec), specFields(id, spec))}
+		if p.setCursor = !spec.SameSlots(old.Spec) || spec.MaxRuns != old.MaxRuns; p.setCursor {
+			if spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns {
+				return job.Job{}, &job.InvalidError{Problems: []job.Problem{{Field: "maxRuns",
+					Detail:  fmt.Sprintf("must be more than the %d runs the job has had", old.Claims),
+					Example: strconv.Itoa(old.Claims + 1)}}}
+			}
+			if p.passed, err = s.passedSlots(old, now); err != nil {
+				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+			}
+			p.reason = job.ReasonEdited
+			if !spec.Enabled {
+				p.reason = job.ReasonDisabled
+			}
+			after := now
+			if last := max(old.LastSlot, p.passed.Last); last.Time().After(after) {
+				after = last.Time()
+			}
+			if p.next, err = s.firstSlot(spec, after); err != nil {
+				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+			}
+		}
+		word, err := s.put(ctx, p)
+		switch {
+		case err != nil:
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+		case word == "ok":
+			return s.Job(ctx, id)
+		case word == "gone":
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNotFound)
+		case word == "newer":
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNewerVersion)
+		}
+	}
+	return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrConflict)
+}
+
+// DeleteJob removes a job. Runs under way finish; waiting ones are cancelled when
+// they come to begin; history stays readable. Errors: job.ErrNotFound.
+func (s *Store) DeleteJob(ctx context.Context, id string) error {
+	for range editTries {
+		old, now, err := s.jobAndTime(ctx, id)
+		if err != nil {
+			return fmt.Errorf("delete job %s: %w", id, err)
+		}
+		passed, err := s.passedSlots(old, now)
+		if err != nil {
+			return fmt.Errorf("delete job %s: %w", id, err)
+		}
+		word, _, err := s.answer(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
+			optional(passed.First), optional(passed.Last), passed.Count)
+		switch {
+		case err != nil:
+			return fmt.Errorf("delete job %s: %w", id, err)
+		case word == "newer":
+			return fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
+		case word == "ok", word == "gone":
+			// Gone after it was just read: a resend of our own call, or somebody
+			// else's; the caller has what it asked for either way.
+			return nil
+		}
+	}
+	return fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
+}
+
+// RunJob starts a manual run, which ignores enabled, overlap and maxRuns, and
+// answers its id and a carrier to enqueue at once. Errors: job.ErrNotFound,
+// job.ErrTooMany.
+func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) {
+	run := id + ":manual:" + ulid.Make().String()
+	word, _, err := s.answer(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
+	switch {
+	case err != nil:
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
+	case word == "gone":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNotFound)
+	case word == "newer":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNewerVersion)
+	case word == "many":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
+	}
+	j, err := s.Job(ctx, id)
+	return j, run, err
+}
+
+// Job reads one job. Errors: job.ErrNotFound, job.ErrNewerVersion.
+func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
+	f, err := s.rdb.HGetAll(ctx, s.keys.job(id)).Result()
+	if err != nil {
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	j, err := decodeJob(id, f)
+	if err != nil {
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return j, nil
+}
+
+// Jobs reads one page of the jobs, oldest first. The cursor of the first page is
+// ""; an empty next cursor ends the list. A record that cannot be read is left out.
+func (s *Store) Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error) {
+	from := "-inf"
+	if cursor != "" {
+		if err := checkCursor(cursor); err != nil {
+			return nil, "", err
+		}
+		from = "(" + cursor
+	}
+	ids, next, err := s.page(ctx, redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: from, Stop: "+inf"}, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list jobs: %w", err)
+	}
+	hashes, err := s.hashes(ctx, ids, s.keys.job)
+	if err != nil {
+		return nil, "", fmt.Errorf("list jobs: %w", err)
+	}
+	jobs := make([]job.Job, 0, len(ids))
+	for i, id := range ids {
+		if j, err := decodeJob(id, hashes[i]); err == nil {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, next, nil
+}
+
+// put is one call of put_job.
+type put struct {
+	id, mode, uid, token string
+	rev                  int64
+	seen                 job.Millis // the cursor as it was read
+	setCursor            bool
+	next                 job.Millis
+	passed               passed
+	reason               string
+	fields               map[string]string
+}
+
+func (s *Store) put(ctx context.Context, p put) (string, error) {
+	cursor := "keep"
+	if p.setCursor {
+		cursor = "set"
+	}
+	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), cursor, optional(p.next),
+		p.reason, optional(p.passed.First), optional(p.passed.Last), p.passed.Count, len(p.fields)}
+	for name, value := range p.fields {
+		args = append(args, name, value)
+	}
+	word, _, err := s.answer(ctx, s.scripts.putJob, args...)
+	return word, err
+}
+
+// jobAndTime reads a job and, after it, the clock of Redis.
+func (s *Store) jobAndTime(ctx context.Context, id string) (job.Job, time.Time, error) {
+	j, err := s.Job(ctx, id)
+	if err != nil {
+		return job.Job{}, time.Time{}, err
+	}
+	now, err := s.Now(ctx)
+	return j, now, err
+}
+
+// firstSlot is the first slot of spec after the given time; 0 when it has none.
+func (s *Store) firstSlot(spec job.Spec, after time.Time) (job.Millis, error) {
+	if !spec.Enabled {
+		return 0, nil
+	}
+	sched, err := s.schedules.Parse(spec.Schedule, spec.Timezone)
+	if err != nil {
+		return 0, err
+	}
+	next, ok := sched.Next(after)
+	if !ok {
+		return 0, nil
+	}
+	return job.ToMillis(next), nil
+}
+
+// passed is a range of slots that will not run.
+type passed struct {
+	First, Last job.Millis
+	Count       int
+}
+
+// passedSlots are the due, unclaimed slots of a job.
+func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
+	if j.NextSlot == 0 || j.NextSlot.Time().After(now) {
+		return passed{}, nil
+	}
+	sched, err := s.schedules.Parse(j.Schedule, j.Timezone)
+	var broken *schedule.ParseError
+	if errors.As(err, &broken) {
+		// A damaged definition must not keep its job from being edited or deleted.
+		return passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}, nil
+	}
+	if err != nil {
+		return passed{}, err
+	}
+	p := passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}
+	if _, last, more, _ := sched.Between(j.NextSlot.Time(), now, maxPassedSlots); more > 0 {
+		p.Last, p.Count = job.ToMillis(last), 1+more
+	}
+	return p, nil
+}
+
+// changed are the fields of b that differ from a.
+func changed(a, b map[string]string) map[string]string {
+	diff := map[string]string{}
+	for name, value := range b {
+		if a[name] != value {
+			diff[name] = value
+		}
+	}
+	return diff
+}
+
+// optional renders a time as a script argument; 0 is "none".
+func optional(m job.Millis) string {
+	if m == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(m), 10)
+}

@@ -1,0 +1,331 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+func TestKeysOfScriptsAndOfGoAreTheSame(t *testing.T) {
+	f := setup(t, Options{Prefix: "p"})
+	lib, err := luaFiles.ReadFile("lua/lib.lua")
+	f.must(err)
+	header := "local P, VERSION = '{p}:', 1\nlocal HISTORY, RETENTION, SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE = 1,1,1,1,1,1,1\n"
+	sc := redis.NewScript(header + string(lib) + `return {JOBS, DUE, WAKE, SESSIONS, LOOKS, EMITTER, job_key('a'), run_key('a'),
+	  runs_key('a'), active_key('a'), delivery_key('a', 1), session_key('a'), lock_key('a'), wait_key('a')}`)
+	got, err := sc.Run(f.ctx, f.rdb, []string{"{p}:"}).StringSlice()
+	f.must(err)
+	k := newKeys("p")
+	want := []string{k.jobs(), k.due(), k.wake(), k.sessions(), k.looks(), k.emitter(), k.job("a"), k.run("a"),
+		k.runs("a"), k.active("a"), k.delivery("a:1"), k.session("a"), k.lock("a"), k.wait("a")}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestCreateReadsBackWhole(t *testing.T) {
+	f := setup(t, Options{})
+	group := true
+	spec := job.Spec{Name: "Morning", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Enabled: true, Task: "höre 🐦\nzu",
+		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
+		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
+		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail}
+	j := f.create("", spec)
+	if d := cmp.Diff(spec, j.Spec); d != "" {
+		t.Error(d)
+	}
+	if !job.ValidID(j.ID) || j.Revision != 1 || j.NextSlot <= f.now() || j.CreatedAt == 0 {
+		t.Errorf("stored %+v", j)
+	}
+	if at, ok := f.score(f.keys.due(), j.ID); !ok || at != j.NextSlot {
+		t.Errorf("due at %d, want the next slot %d", at, j.NextSlot)
+	}
+	if _, err := f.CreateJob(f.ctx, j.ID, spec); !errors.Is(err, job.ErrExists) {
+		t.Errorf("creating it again: %v", err)
+	}
+}
+
+func TestEditMovesTheCursorOnlyWithTheSlots(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	f.rewind("a", f.minute(0)) // due and unclaimed
+	edit := func(change func(*job.Spec)) job.Job {
+		t.Helper()
+		out, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { change(&s); return s, nil })
+		f.must(err)
+		return out
+	}
+	due := f.minute(0)
+	renamed := edit(func(s *job.Spec) { s.Name, s.Task = "x", "other" })
+	if renamed.NextSlot != due || renamed.Revision != j.Revision+1 || renamed.Task != "other" {
+		t.Fatalf("an edit of the name left %+v", renamed)
+	}
+	if n := len(f.runs("a")); n != 0 {
+		t.Fatalf("an edit of the name wrote %d records", n)
+	}
+	moved := edit(func(s *job.Spec) { s.Schedule = "0 0 1 1 *" })
+	if moved.NextSlot <= f.now() || moved.LastSlot < due {
+		t.Fatalf("an edit of the schedule left the cursor at %v, last %v", moved.NextSlot.Time(), moved.LastSlot.Time())
+	}
+	runs := f.runs("a")
+	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonEdited || runs[0].Slot != due {
+		t.Fatalf("the due slot became %+v", runs)
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	f.rewind("a", f.minute(-3))
+	set := func(on bool) job.Job {
+		j, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Enabled = on; return s, nil })
+		f.must(err)
+		return j
+	}
+	first := f.minute(-3)
+	if j := set(false); j.NextSlot != 0 || j.Enabled {
+		t.Fatalf("paused: %+v", j)
+	}
+	if _, ok := f.score(f.keys.due(), "a"); ok {
+		t.Error("a paused job is in the due index")
+	}
+	runs := f.runs("a")
+	if len(runs) != 1 || runs[0].Reason != job.ReasonDisabled || runs[0].Slot != first || runs[0].Count < 4 ||
+		runs[0].LastSlot != runs[0].Slot+job.Millis(runs[0].Count-1)*60_000 {
+		t.Fatalf("the due slots became %+v", runs)
+	}
+	resumed := set(true)
+	if resumed.NextSlot <= f.now() || resumed.NextSlot <= resumed.LastSlot {
+		t.Errorf("resume put the cursor at %v", resumed.NextSlot.Time())
+	}
+	if len(f.runs("a")) != 1 {
+		t.Error("resume replayed the pause")
+	}
+}
+
+func TestLastSlotNeverGoesBack(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	future := f.minute(90)
+	f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "lastSlot", int64(future)).Err())
+	j, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Schedule = "*/2 * * * *"; return s, nil })
+	f.must(err)
+	if j.NextSlot <= future || j.LastSlot != future {
+		t.Errorf("cursor %v, last %v: must stay behind %v", j.NextSlot.Time(), j.LastSlot.Time(), future.Time())
+	}
+}
+
+func TestDeleteRecordsTheDueSlotAndKeepsHistory(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	f.rewind("a", f.minute(0))
+	f.must(f.DeleteJob(f.ctx, "a"))
+	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("deleted job: %v", err)
+	}
+	runs := f.runs("a")
+	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonDeleted {
+		t.Errorf("history %+v", runs)
+	}
+	if err := f.DeleteJob(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("deleting it again: %v", err)
+	}
+	for _, key := range []string{f.keys.due(), f.keys.jobs()} {
+		if _, ok := f.score(key, "a"); ok {
+			t.Errorf("a deleted job is in %s", key)
+		}
+	}
+}
+
+func TestMaxRunsCannotBeSetBelowTheRunsHad(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	f.commit(b, "hi")
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.MaxRuns = 1; return s, nil })
+	var invalid *job.InvalidError
+	if !errors.As(err, &invalid) || invalid.Problems[0].Field != "maxRuns" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEditsAtOnceAreAllApplied(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	var wg sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		wg.Go(func() {
+			_, errs[i] = f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) {
+				s.Task += strconv.Itoa(i)
+				return s, nil
+			})
+		})
+	}
+	wg.Wait()
+	f.must(errors.Join(errs...))
+	j := f.job("a")
+	got := []byte(j.Task[len("say hello"):])
+	slices.Sort(got)
+	if string(got) != "01234567" || j.Revision != 9 {
+		t.Errorf("task %q at revision %d: an edit was lost", j.Task, j.Revision)
+	}
+}
+
+func TestJobsPagesCoverAllOnce(t *testing.T) {
+	f := setup(t, Options{})
+	rapid.Check(t, func(rt *rapid.T) {
+		f.must(f.rdb.FlushDB(f.ctx).Err())
+		n, limit := rapid.IntRange(0, 12).Draw(rt, "n"), rapid.IntRange(1, 5).Draw(rt, "limit")
+		var want, got []string
+		for i := range n {
+			want = append(want, f.create(id(i), everyMinute()).ID)
+		}
+		for cursor := ""; ; {
+			jobs, next, err := f.Jobs(f.ctx, cursor, limit)
+			f.must(err)
+			for _, j := range jobs {
+				got = append(got, j.ID)
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			rt.Fatal(d)
+		}
+	})
+	for _, bad := range []string{"x", "-1", "0", "1e9", "99999999999999999999"} {
+		var invalid *job.InvalidError
+		if _, _, err := f.Jobs(f.ctx, bad, 1); !errors.As(err, &invalid) {
+			t.Errorf("cursor %q: %v", bad, err)
+		}
+	}
+}
+
+func TestBadRecordsStopNobody(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("good", everyMinute())
+	f.create("bad", everyMinute())
+	f.create("newer", everyMinute())
+	f.must(f.rdb.Del(f.ctx, f.keys.job("bad")).Err())
+	f.must(f.rdb.Set(f.ctx, f.keys.job("bad"), "not a hash", 0).Err())
+	f.must(f.rdb.HSet(f.ctx, f.keys.job("newer"), "v", 99).Err())
+
+	jobs, _, err := f.Jobs(f.ctx, "", 10)
+	f.must(err)
+	if len(jobs) != 1 || jobs[0].ID != "good" {
+		t.Errorf("listed %v", jobs)
+	}
+	cursors, err := f.Cursors(f.ctx, []string{"bad", "good", "newer", "none"})
+	f.must(err)
+	if cursors[0].UID != "" || cursors[1].UID == "" || !cursors[2].Newer || cursors[3].UID != "" {
+		t.Errorf("cursors %+v", cursors)
+	}
+	f.must(f.Redue(f.ctx, "bad", 0))
+	if _, ok := f.score(f.keys.due(), "bad"); ok {
+		t.Error("an unreadable job stays in the due index")
+	}
+	if err := f.DeleteJob(f.ctx, "newer"); !errors.Is(err, job.ErrNewerVersion) {
+		t.Errorf("a newer job is deleted: %v", err)
+	}
+}
+
+func TestManualRun(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Enabled = false
+	f.create("a", spec)
+	before := f.job("a")
+	_, run, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	b := f.begin(run)
+	if b.Verdict != job.BeginOK || b.Run.ID != run || b.Run.Trigger != job.TriggerManual {
+		t.Fatalf("begin: %+v", b)
+	}
+	f.commit(b, "done")
+	if r := f.record(run); r.Outcome != job.Succeeded || r.Reply != "done" {
+		t.Errorf("run %+v", r)
+	}
+	if after := f.job("a"); after.NextSlot != before.NextSlot || after.Claims != 0 || after.LastOutcome != job.Succeeded {
+		t.Errorf("a manual run left the job at %+v", after)
+	}
+	if _, _, err := f.RunJob(f.ctx, "none"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("running a missing job: %v", err)
+	}
+}
+
+func TestUnfinishedRunsOfAJobAreBounded(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	var err error
+	for n := 0; err == nil; n++ {
+		if n > maxUnfinishedRuns {
+			t.Fatal("no bound")
+		}
+		_, _, err = f.RunJob(f.ctx, "a")
+	}
+	if !errors.Is(err, job.ErrTooMany) {
+		t.Error(err)
+	}
+}
+
+func TestReadsWriteNothing(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	f.commit(b, "x")
+	before := dump(f)
+	_, _, err := f.Jobs(f.ctx, "", 10)
+	f.must(err)
+	f.job("a")
+	f.runs("a")
+	f.record(b.Run.ID)
+	_, err = f.Session(f.ctx, b.Run.SessionKey, 10)
+	f.must(err)
+	_, err = f.DueWindow(f.ctx, time.Hour, 10)
+	f.must(err)
+	_, err = f.Cursors(f.ctx, []string{"a"})
+	f.must(err)
+	if d := cmp.Diff(before, dump(f)); d != "" {
+		t.Error(d)
+	}
+}
+
+// dump is everything in the database.
+func dump(f *fixture) map[string]string {
+	out := map[string]string{}
+	for _, key := range f.rdb.Keys(f.ctx, "*").Val() {
+		out[key] = f.rdb.Dump(f.ctx, key).Val()
+	}
+	return out
+}
+
+func TestOutageIsAnError(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	ctx, cancel := context.WithCancel(f.ctx)
+	cancel()
+	for name, call := range map[string]func() error{
+		"create": func() error { _, err := f.CreateJob(ctx, "b", everyMinute()); return err },
+		"job":    func() error { _, err := f.Job(ctx, "a"); return err },
+		"delete": func() error { return f.DeleteJob(ctx, "a") },
+		"look":   func() error { _, err := f.Look(ctx, 1); return err },
+	} {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := f.Job(f.ctx, "b"); !errors.Is(err, job.ErrNotFound) {
+		t.Error(fmt.Errorf("half-written: %w", err))
+	}
+}

@@ -1,0 +1,55 @@
+package store
+
+// Keys builds every key in Redis. All carry one hash tag, so that the scripts,
+// which touch several of them at once, stay within one slot of a cluster. The
+// scripts build the same names in lua/lib.lua; a test compares the two.
+//
+// Everything but the jobs has a time to live or a cap.
+type keys struct{ prefix string }
+
+func newKeys(name string) keys { return keys{prefix: "{" + name + "}:"} }
+
+// job: HASH, the definition, the cursor (nextSlot, lastSlot, emitted) and the revision.
+func (k keys) job(id string) string { return k.prefix + "job:" + id }
+
+// jobs: ZSET of job ids by creation (microseconds, unique).
+func (k keys) jobs() string { return k.prefix + "jobs" }
+
+// due: ZSET of job ids by the next look (ms): the slot, or the re-check of an enqueued one.
+func (k keys) due() string { return k.prefix + "due" }
+
+// wake: ZSET of what is unfinished, r:<run> and d:<run>:<n>, by the next look (ms).
+func (k keys) wake() string { return k.prefix + "wake" }
+
+// run: HASH of one run, or of a range of slots that did not run.
+func (k keys) run(id string) string { return k.prefix + "run:" + id }
+
+// runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
+func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
+
+// active: SET of a job's unfinished run ids.
+func (k keys) active(job string) string { return k.prefix + "active:" + job }
+
+// delivery: HASH of one delivery of a run; id is <run>:<n>.
+func (k keys) delivery(id string) string { return k.prefix + "delivery:" + id }
+
+// session: LIST of messages (JSON), oldest first; capped.
+func (k keys) session(key string) string { return k.prefix + "session:" + key }
+
+// sessions: ZSET of session keys by the last commit (ms).
+func (k keys) sessions() string { return k.prefix + "sessions" }
+
+// lock: STRING, the run that holds the session; never expires by itself.
+func (k keys) lock(session string) string { return k.prefix + "lock:" + session }
+
+// wait: ZSET of the runs parked behind the session's holder, first come first (microseconds).
+func (k keys) wait(session string) string { return k.prefix + "wait:" + session }
+
+// looks: HASH, when the deployment last looked and since when without a gap (ms).
+func (k keys) looks() string { return k.prefix + "looks" }
+
+// emitter: STRING with a short time to live, the scheduler that does the emitting.
+func (k keys) emitter() string { return k.prefix + "emitter" }
+
+// beat: STRING with a short time to live, the sign of life of a role on a host.
+func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }

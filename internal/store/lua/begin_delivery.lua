@@ -1,0 +1,31 @@
+-- begin_delivery gives a delivery's next attempt to the caller.
+-- ARGV: run, n, token
+-- Answer: {ok, epoch, delivery, reply} | {gone} | {newer} | {done} | {busy} | {early, delay} | {ended}
+-- Holds: the same lease rules as for runs; a part that a dead sender had begun and
+--       not answered makes the delivery unknown: it may have arrived.
+local run, n, token = ARGV[1], ARGV[2], ARGV[3]
+local key = delivery_key(run, n)
+local d = hash(key)
+if not d.state then return { 'gone' } end
+if newer(d) then return { 'newer' } end
+if d.state == 'done' then return { 'done' } end
+if d.state == 'waiting' and tonumber(d.notBefore) > now then return { 'early', tonumber(d.notBefore) - now } end
+local resent = d.state == 'running' and d.token == token
+if d.state == 'running' and not resent then
+  if d.deadEpoch ~= d.epoch then return { 'busy' } end
+  for field, value in pairs(d) do
+    if string.match(field, '^p%d+$') and string.sub(value, 1, 1) == 'b' then
+      end_delivery(run, n, 'unknown', 'the sender stopped in the middle of a send; the message may have arrived')
+      return { 'ended' }
+    end
+  end
+end
+if not resent then
+  redis.call('HINCRBY', key, 'epoch', 1)
+  redis.call('HINCRBY', key, 'attempt', 1)
+  redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE))
+  redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. run .. ':' .. n)
+end
+return { 'ok', redis.call('HGET', key, 'epoch'), redis.call('HGETALL', key),
+  redis.call('HGET', run_key(run), 'reply') or '' }

@@ -1,0 +1,30 @@
+-- commit ends a run with its reply: session, outcome and outbox in one step.
+-- ARGV: run, epoch, token, reply, message of the task, message of the reply (JSON),
+--       delivery (pending|suppressed|not_requested), target (JSON, when pending)
+-- Answer: {ok, kicks} | {fenced}
+-- Holds: a committed reply is committed once; a resend gets the same answer.
+local id, epoch, token = ARGV[1], ARGV[2], ARGV[3]
+local key = run_key(id)
+local r = hash(key)
+if r.state == 'done' and r.commit == token then return { 'ok', {} } end
+if r.state ~= 'running' or r.epoch ~= epoch then return { 'fenced' } end
+
+local session = session_key(r.session)
+redis.call('RPUSH', session, ARGV[5], ARGV[6])
+redis.call('LTRIM', session, -SESSION_MESSAGES, -1)
+redis.call('PEXPIRE', session, SESSION_TTL)
+redis.call('ZADD', SESSIONS, int(now), r.session)
+redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
+
+redis.call('HSET', key, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7])
+book(id, r, 'succeeded', '', '')
+if ARGV[7] == 'pending' then
+  redis.call('HSET', key, 'deliveries', 1)
+  redis.call('HSET', delivery_key(id, 1), 'v', VERSION, 'state', 'waiting', 'target', ARGV[8],
+    'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
+  -- The worker enqueues the carrier itself; the sweeper need not race it.
+  redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. id .. ':1')
+  kicks[#kicks + 1] = { 'd', id .. ':1', '0' }
+end
+end_run(id, r, 'succeeded', '', '')
+return { 'ok', kicks }

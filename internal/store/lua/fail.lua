@@ -1,0 +1,24 @@
+-- fail ends an attempt that did not succeed: the run waits for a retry, or ends.
+-- ARGV: run, epoch, result, cause, message, retry (never|counted|free), delay, outcome if it ends
+-- Answer: {retry, kicks} | {ended, kicks} | {fenced}
+-- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
+--       job's onAmbiguous; a run between attempts does not hold its session.
+local id = ARGV[1]
+local key = run_key(id)
+local r = hash(key)
+if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
+local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
+local j = hash(job_key(r.job))
+if j.uid ~= r.uid then j = {} end
+
+book(id, r, result, ARGV[4], ARGV[5])
+if result == 'ambiguous' and j.onAmbiguous == 'fail' then retry = 'never' end
+if retry == 'never' or not j.uid or not may_retry(r, j, at, retry == 'free') then
+  end_run(id, r, ARGV[8], '', ARGV[5])
+  return { 'ended', kicks }
+end
+if retry == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
+redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch')
+leave(r.session, id)
+make_waiting(id, at)
+return { 'retry', kicks }

@@ -1,0 +1,7 @@
+-- hold_emitter takes or renews the emitter's lease, which only saves work.
+-- ARGV: holder, time to live
+-- Answer: 1 held, 0 held by another
+local holder = redis.call('GET', EMITTER)
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', EMITTER, ARGV[1], 'PX', ARGV[2])
+return 1

@@ -1,0 +1,320 @@
+-- What all scripts share. Go puts a header before it with the constants of the
+-- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
+-- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE. KEYS[1] is P
+-- again, only so that a cluster routes the script: every key has the same tag.
+--
+-- The rules that hold everything together:
+--   job.nextSlot is the only truth about slots; every script compares with it.
+--   wake lists everything unfinished; only the script that ends it removes it.
+--   TIME of Redis is the only clock.
+-- Times are milliseconds. Durations of the lease protocol are here and nowhere else.
+
+local LEASE = 15000        -- an attempt or a send must be renewed within this
+local LOOK_AGAIN = 30000   -- a look that enqueued a carrier comes back after this
+local LOOK_PARKED = 300000 -- a look at a parked run comes back after this
+local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far apart
+local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
+local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
+
+local clock = redis.call('TIME')
+local micros = clock[1] * 1000000 + clock[2]
+local now = math.floor(micros / 1000)
+
+-- Keys; keys.go documents the type and content of each.
+local function job_key(id) return P .. 'job:' .. id end
+local function run_key(id) return P .. 'run:' .. id end
+local function runs_key(job) return P .. 'runs:' .. job end
+local function active_key(job) return P .. 'active:' .. job end
+local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n end
+local function session_key(key) return P .. 'session:' .. key end
+local function lock_key(session) return P .. 'lock:' .. session end
+local function wait_key(session) return P .. 'wait:' .. session end
+local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
+local LOOKS, EMITTER = P .. 'looks', P .. 'emitter'
+
+-- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
+-- Losing them costs only the time until the next look.
+local kicks = {}
+
+local function int(x) return string.format('%.0f', x) end
+
+local function hash(key)
+  local flat, h = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
+  return h
+end
+
+local function newer(h) return tonumber(h.v or '0') > VERSION end
+
+local function unfinished(run)
+  local state = redis.call('HGET', run_key(run), 'state')
+  return state and state ~= 'done'
+end
+
+-- trim keeps a job's history within its cap and retention and spares what is
+-- unfinished. It removes at most ten records a call, so that one call is cheap.
+local function trim(job)
+  local key = runs_key(job)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
+  local over = redis.call('ZCARD', key) - HISTORY
+  if over > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, math.min(over, 10) - 1)) do
+      local r = redis.call('HMGET', run_key(id), 'state', 'delivery', 'deliveries')
+      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending') then
+        for n = 1, tonumber(r[3] or '0') do redis.call('DEL', delivery_key(id, n)) end
+        redis.call('DEL', run_key(id))
+        redis.call('ZREM', key, id)
+      end
+    end
+  end
+  redis.call('PEXPIRE', key, RETENTION)
+end
+
+-- index puts a record at the newest end of its job's history; scores are
+-- microseconds, made unique, so that a page can be cut at any of them.
+local function index(job, id)
+  local newest = redis.call('ZRANGE', runs_key(job), -1, -1, 'WITHSCORES')[2]
+  local score = micros
+  if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
+  redis.call('ZADD', runs_key(job), int(score), id)
+end
+
+-- record_slots writes what became of slots that do not run: one record for the
+-- range, or the job's newest range extended if nothing else came between.
+local function record_slots(id, j, outcome, reason, first, last, count)
+  local range = j.range
+  if range then
+    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason', 'uid')
+    if r[1] == outcome and r[2] == reason and r[3] == j.uid then
+      redis.call('HSET', run_key(range), 'lastSlot', last, 'finishedAt', int(now))
+      redis.call('HINCRBY', run_key(range), 'count', count)
+      redis.call('PEXPIRE', run_key(range), RETENTION)
+      index(id, range)
+      trim(id)
+      return
+    end
+  end
+  range = id .. ':' .. int(tonumber(first) / 1000)
+  redis.call('HSET', run_key(range), 'v', VERSION, 'job', id, 'uid', j.uid, 'name', j.name or '',
+    'trigger', 'schedule', 'state', 'done', 'outcome', outcome, 'reason', reason,
+    'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
+    'delivery', 'not_requested')
+  redis.call('PEXPIRE', run_key(range), RETENTION)
+  if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range) end
+  index(id, range)
+  trim(id)
+end
+
+-- move_cursor passes the slots up to last; next is the new cursor, '' for none.
+-- lastSlot never goes back.
+local function move_cursor(id, last, next)
+  local key = job_key(id)
+  local old = redis.call('HGET', key, 'lastSlot')
+  if last ~= '' and ((not old) or tonumber(last) > tonumber(old)) then
+    redis.call('HSET', key, 'lastSlot', last)
+  end
+  redis.call('HDEL', key, 'emitted')
+  if next == '' then
+    redis.call('HDEL', key, 'nextSlot')
+    redis.call('ZREM', DUE, id)
+  else
+    redis.call('HSET', key, 'nextSlot', next)
+    redis.call('ZADD', DUE, next, id)
+  end
+end
+
+local function drop_job(id)
+  redis.call('DEL', job_key(id))
+  redis.call('ZREM', DUE, id)
+  redis.call('ZREM', JOBS, id)
+end
+
+-- make_waiting lets a run begin at the given time, by a carrier of a new number.
+local function make_waiting(run, at)
+  redis.call('HSET', run_key(run), 'state', 'waiting', 'notBefore', int(at))
+  local n = redis.call('HINCRBY', run_key(run), 'n', 1)
+  redis.call('ZADD', WAKE, int(at), 'r:' .. run)
+  if at <= now then kicks[#kicks + 1] = { 'r', run, int(n) } end
+end
+
+-- hand_on gives the session to its first waiting run, or frees it.
+local function hand_on(session)
+  while true do
+    local first = redis.call('ZPOPMIN', wait_key(session))[1]
+    if not first then
+      redis.call('DEL', lock_key(session))
+      return
+    end
+    if redis.call('HGET', run_key(first), 'state') == 'parked' then
+      redis.call('SET', lock_key(session), first)
+      make_waiting(first, now)
+      return
+    end
+  end
+end
+
+-- leave takes a run out of its session: from the queue, and as holder.
+local function leave(session, run)
+  if not session then return end
+  redis.call('ZREM', wait_key(session), run)
+  if redis.call('GET', lock_key(session)) == run then hand_on(session) end
+end
+
+-- take gives the session to the run, or parks it behind the holder. A holder
+-- that is ended or gone counts as none, and then the queue goes first.
+local function take(session, run)
+  local holder = redis.call('GET', lock_key(session))
+  if holder and holder ~= run and not unfinished(holder) then
+    hand_on(session)
+    holder = redis.call('GET', lock_key(session))
+  end
+  if holder and holder ~= run then
+    redis.call('ZADD', wait_key(session), int(micros), run)
+    redis.call('HSET', run_key(run), 'state', 'parked', 'session', session)
+    redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. run)
+    return false
+  end
+  redis.call('SET', lock_key(session), run)
+  return true
+end
+
+-- book writes how an attempt ended, into its own field.
+local function book(run, r, result, cause, message)
+  local field = 'a' .. r.attempt
+  local text = redis.call('HGET', run_key(run), field)
+  local a = text and cjson.decode(text) or { n = tonumber(r.attempt) }
+  a.endedAt, a.result = now, result
+  if cause ~= '' then a.cause = cause end
+  if message ~= '' then a.error = message end
+  redis.call('HSET', run_key(run), field, cjson.encode(a))
+end
+
+-- may_retry: a retry must be left (a free one takes none), and it must not come
+-- after the next slot.
+local function may_retry(r, j, at, free)
+  if tonumber(r.attempt) >= MAX_ATTEMPTS then return false end
+  if not free and tonumber(r.retries) >= MAX_RETRIES then return false end
+  return r.trigger == 'manual' or not j.nextSlot or at < tonumber(j.nextSlot)
+end
+
+-- end_run is the only way a run ends: it leaves wake, the job's active set and
+-- its session, tells the job, and deletes a job whose last run this was.
+local function end_run(id, r, outcome, reason, message)
+  local key = run_key(id)
+  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
+  if reason ~= '' then redis.call('HSET', key, 'reason', reason) end
+  if message ~= '' then redis.call('HSET', key, 'error', message) end
+  redis.call('HSETNX', key, 'delivery', 'not_requested')
+  redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  redis.call('PEXPIRE', key, RETENTION)
+  redis.call('ZREM', WAKE, 'r:' .. id)
+  redis.call('SREM', active_key(r.job), id)
+  leave(r.session, id)
+  local jk = job_key(r.job)
+  local j = redis.call('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v')
+  if j[1] == r.uid and tonumber(j[4]) <= VERSION then
+    redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
+    if outcome == 'succeeded' then
+      redis.call('HDEL', jk, 'failures')
+    elseif outcome ~= 'cancelled' then
+      redis.call('HINCRBY', jk, 'failures', 1)
+    end
+    if j[2] and tonumber(j[3] or '0') >= tonumber(j[2]) and redis.call('SCARD', active_key(r.job)) == 0 then
+      drop_job(r.job)
+    end
+  end
+  trim(r.job)
+end
+
+local function began(id, key)
+  local r = redis.call('HMGET', key, 'epoch', 'attempt', 'job')
+  return { 'ok', now, r[1], r[2], redis.call('HGETALL', key), redis.call('HGETALL', job_key(r[3])) }
+end
+
+-- begin_run gives the run's next attempt to the caller, or says why not:
+-- gone, newer, done, busy, parked, early (and the delay), ended.
+-- The job is read again here: nothing starts by an old definition.
+local function begin_run(id, token, worker)
+  local key = run_key(id)
+  local r = hash(key)
+  if not r.state then return { 'gone' } end
+  if newer(r) then return { 'newer' } end
+  if r.state == 'done' then return { 'done' } end
+  if r.state == 'parked' then return { 'parked' } end
+  if r.state == 'waiting' and tonumber(r.notBefore) > now then
+    return { 'early', tonumber(r.notBefore) - now }
+  end
+  local dead = false
+  if r.state == 'running' then
+    if r.token == token then return began(id, key) end
+    if r.deadEpoch ~= r.epoch then return { 'busy' } end
+    dead = true
+  end
+
+  local j = hash(job_key(r.job))
+  if j.uid and newer(j) then return { 'newer' } end
+  if dead then
+    book(id, r, 'ambiguous', 'lease_expired', 'the worker stopped renewing its lease')
+  end
+  if j.uid ~= r.uid then
+    end_run(id, r, 'cancelled', 'deleted', '')
+    return { 'ended' }
+  end
+  if j.enabled ~= '1' and r.trigger ~= 'manual' then
+    end_run(id, r, 'cancelled', 'disabled', '')
+    return { 'ended' }
+  end
+  if dead then
+    if j.onAmbiguous == 'fail' or not may_retry(r, j, now) then
+      end_run(id, r, 'failed', '', 'the worker stopped in the middle of the call; whether the agent acted is unknown')
+      return { 'ended' }
+    end
+    redis.call('HINCRBY', key, 'retries', 1)
+  end
+
+  if r.session and r.session ~= j.session then leave(r.session, id) end
+  if not take(j.session, id) then return { 'parked' } end
+
+  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  redis.call('HINCRBY', key, 'epoch', 1)
+  redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE), 'session', j.session,
+    'a' .. int(attempt), cjson.encode({ n = attempt, worker = worker, startedAt = now }))
+  redis.call('HSETNX', key, 'startedAt', int(now))
+  redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
+  return began(id, key)
+end
+
+-- new_run writes an unfinished run.
+local function new_run(id, job, j, trigger, slot)
+  redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
+    'state', 'waiting', 'slot', slot, 'lastSlot', slot, 'count', 1, 'createdAt', int(now), 'notBefore', int(now),
+    'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
+  redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
+  redis.call('SADD', active_key(job), id)
+  index(job, id)
+end
+
+-- in_progress reports whether a run of the job is unfinished. An entry whose
+-- run is gone must not block the job for ever: it is dropped on sight.
+local function in_progress(job)
+  while true do
+    local id = redis.call('SRANDMEMBER', active_key(job))
+    if not id then return false end
+    if unfinished(id) then return true end
+    redis.call('SREM', active_key(job), id)
+  end
+end
+
+-- end_delivery is the only way a delivery ends.
+local function end_delivery(run, n, outcome, message)
+  local key = delivery_key(run, n)
+  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
+  if message ~= '' then redis.call('HSET', key, 'error', message) end
+  redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  redis.call('PEXPIRE', key, RETENTION)
+  redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
+  if redis.call('HGET', run_key(run), 'deliveries') == n then
+    redis.call('HSET', run_key(run), 'delivery', outcome)
+  end
+end

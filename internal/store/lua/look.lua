@@ -1,0 +1,68 @@
+-- look goes through what is unfinished and due for a look, and answers the
+-- carriers to enqueue.
+-- ARGV: most entries to look at
+-- Answer: {kind, id, n, kind, id, n, ...}; kind r: a run, d: a delivery
+-- Holds: whatever is unfinished is looked at until it is ended. A lease is dead
+--       only if it was seen expired, with the same epoch, in two looks DEAD_AFTER
+--       apart, with no gap between looks: a Redis that stood still must not
+--       declare every running call dead.
+local last, since = unpack(redis.call('HMGET', LOOKS, 'last', 'since'))
+if not last or now - tonumber(last) > LOOK_GAP then since = int(now) end
+redis.call('HSET', LOOKS, 'last', int(now), 'since', since)
+since = tonumber(since)
+
+local carriers = {}
+
+local function carry(member, key, kind, id, n)
+  carriers[#carriers + 1] = kind
+  carriers[#carriers + 1] = id
+  carriers[#carriers + 1] = n
+  redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
+end
+
+local function look_parked(member, id, session)
+  -- Being parked means being in the queue: put back what is not.
+  redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
+  redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
+  local holder = redis.call('GET', lock_key(session))
+  if not holder or holder == id or not unfinished(holder) then hand_on(session) end
+end
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', int(now), 'LIMIT', 0, ARGV[1])) do
+  local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
+  local key = kind == 'r' and run_key(id) or P .. 'delivery:' .. id
+  local h = hash(key)
+  if not h.state or h.state == 'done' then
+    redis.call('ZREM', WAKE, member)
+  elseif newer(h) then
+    redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
+  elseif h.state == 'parked' then
+    look_parked(member, id, h.session)
+  elseif h.state == 'waiting' then
+    if tonumber(h.notBefore) > now then
+      redis.call('ZADD', WAKE, h.notBefore, member)
+    else
+      carry(member, key, kind, id, h.n)
+    end
+  elseif tonumber(h.leaseUntil) > now then
+    redis.call('HDEL', key, 'seenEpoch', 'seenAt')
+    redis.call('ZADD', WAKE, h.leaseUntil, member)
+  elseif h.deadEpoch == h.epoch then
+    carry(member, key, kind, id, h.n)
+  else
+    local seen = h.seenEpoch == h.epoch and tonumber(h.seenAt) >= since and tonumber(h.seenAt) or nil
+    if not seen then
+      redis.call('HSET', key, 'seenEpoch', h.epoch, 'seenAt', int(now))
+      redis.call('ZADD', WAKE, int(now + DEAD_AFTER), member)
+    elseif now - seen < DEAD_AFTER then
+      redis.call('ZADD', WAKE, int(seen + DEAD_AFTER), member)
+    else
+      redis.call('HSET', key, 'deadEpoch', h.epoch)
+      carry(member, key, kind, id, int(redis.call('HINCRBY', key, 'n', 1)))
+    end
+  end
+end
+for _, k in ipairs(kicks) do
+  for i = 1, 3 do carriers[#carriers + 1] = k[i] end
+end
+return carriers

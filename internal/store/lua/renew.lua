@@ -1,0 +1,10 @@
+-- renew keeps the lease of an attempt, and forgets what looks have seen of it.
+-- ARGV: run, epoch
+-- Answer: 1 renewed, 0 fenced
+local key = run_key(ARGV[1])
+local r = redis.call('HMGET', key, 'state', 'epoch')
+if r[1] ~= 'running' or r[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', key, 'leaseUntil', int(now + LEASE))
+redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch')
+redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. ARGV[1])
+return 1

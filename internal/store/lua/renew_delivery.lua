@@ -1,0 +1,10 @@
+-- renew_delivery keeps the lease of a delivery under way.
+-- ARGV: run, n, epoch
+-- Answer: 1 renewed, 0 fenced
+local key = delivery_key(ARGV[1], ARGV[2])
+local d = redis.call('HMGET', key, 'state', 'epoch')
+if d[1] ~= 'running' or d[2] ~= ARGV[3] then return 0 end
+redis.call('HSET', key, 'leaseUntil', int(now + LEASE))
+redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch')
+redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. ARGV[1] .. ':' .. ARGV[2])
+return 1

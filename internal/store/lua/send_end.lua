@@ -1,0 +1,35 @@
+-- send_end notes what became of a part, and what follows.
+-- ARGV: run, n, epoch, part, what (sent|delivered|retry|failed|unknown),
+--       message id (sent, delivered), message, delay, retry (counted|free), most retries
+--   sent: this part is confirmed, more follow. delivered: it was the last one.
+--   retry: the part surely did not arrive; failed: nor will it.
+-- Answer: {ok} | {retry} | {ended} | {fenced}
+local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
+local what, message = ARGV[5], ARGV[7]
+local key = delivery_key(run, n)
+local d = redis.call('HMGET', key, 'state', 'epoch', 'retries')
+if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
+
+if what == 'sent' or what == 'delivered' then
+  redis.call('HSET', key, part, 's:' .. ARGV[6])
+  if what == 'sent' then return { 'ok' } end
+  redis.call('HDEL', key, 'error')
+  end_delivery(run, n, 'delivered', '')
+  return { 'ended' }
+end
+if what == 'unknown' then
+  end_delivery(run, n, 'unknown', message)
+  return { 'ended' }
+end
+redis.call('HDEL', key, part)
+if what == 'failed' or (ARGV[9] == 'counted' and tonumber(d[3]) >= tonumber(ARGV[10])) then
+  end_delivery(run, n, 'failed', message)
+  return { 'ended' }
+end
+if ARGV[9] == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
+local at = int(now + tonumber(ARGV[8]))
+redis.call('HSET', key, 'state', 'waiting', 'notBefore', at, 'error', message)
+redis.call('HINCRBY', key, 'n', 1)
+redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch')
+redis.call('ZADD', WAKE, at, 'd:' .. run .. ':' .. n)
+return { 'retry' }

@@ -1,0 +1,228 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// Claim turns a due slot into a run and begins its first attempt. A carrier whose
+// slot was claimed before goes on to begin the run that exists.
+func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
+	word, rest, err := s.answer(ctx, s.scripts.claim, c.JobID, c.UID, int64(c.Slot), c.Revision,
+		optional(c.Next), c.Token, c.Worker)
+	if err != nil {
+		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
+	}
+	b, err := s.begun(job.RunID(c.JobID, c.Slot), word, rest)
+	if err != nil {
+		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
+	}
+	return b, nil
+}
+
+// Begin gives a run's next attempt to the caller. A resend with the same token
+// gets the same answer.
+func (s *Store) Begin(ctx context.Context, run, token, worker string) (job.Begun, error) {
+	word, rest, err := s.answer(ctx, s.scripts.begin, run, token, worker)
+	if err != nil {
+		return job.Begun{}, fmt.Errorf("begin %s: %w", run, err)
+	}
+	b, err := s.begun(run, word, rest)
+	if err != nil {
+		return job.Begun{}, fmt.Errorf("begin %s: %w", run, err)
+	}
+	return b, nil
+}
+
+func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
+	b := job.Begun{Verdict: job.Verdict(word)}
+	switch {
+	case b.Verdict == job.BeginEarly && len(rest) == 1:
+		b.Delay = time.Duration(number(rest[0])) * time.Millisecond
+	case b.Verdict == job.BeginStale && len(rest) == 3:
+		b.Revision, b.Schedule, b.Timezone = number(rest[0]), text(rest[1]), text(rest[2])
+	case b.Verdict == job.BeginOK && len(rest) == 5:
+		run, err := flatFields(rest[3])
+		if err != nil {
+			return b, err
+		}
+		def, err := flatFields(rest[4])
+		if err != nil {
+			return b, err
+		}
+		b.Now, b.Epoch, b.Attempt = job.Millis(number(rest[0])), number(rest[1]), int(number(rest[2]))
+		b.Retries = int(run.int("retries"))
+		jobID := run["job"]
+		if b.Job, err = decodeJob(jobID, def); err != nil {
+			return b, fmt.Errorf("job %s: %w", jobID, err)
+		}
+		b.Run, err = decodeRun(id, run)
+		return b, err
+	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
+		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))
+	}
+	return b, nil
+}
+
+// Renew keeps the lease of an attempt. Errors: job.ErrFenced.
+func (s *Store) Renew(ctx context.Context, run string, epoch int64) error {
+	ok, err := s.run(ctx, s.scripts.renew, run, epoch).Int()
+	if err != nil {
+		return fmt.Errorf("renew %s: %w", run, err)
+	}
+	if ok == 0 {
+		return fmt.Errorf("renew %s: %w", run, job.ErrFenced)
+	}
+	return nil
+}
+
+// Commit ends a run with its reply and answers the carriers that may be enqueued
+// at once. A resend with the same token gets the same answer. Errors: job.ErrFenced.
+func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error) {
+	task, err := json.Marshal(c.Messages[0])
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+	}
+	reply, err := json.Marshal(c.Messages[1])
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+	}
+	target, err := json.Marshal(c.Target)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+	}
+	word, rest, err := s.answer(ctx, s.scripts.commit, c.RunID, c.Epoch, c.Token, c.Reply, task, reply,
+		string(c.Delivery), target)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+	}
+	if word == "fenced" {
+		return nil, fmt.Errorf("commit %s: %w", c.RunID, job.ErrFenced)
+	}
+	return kicks(rest), nil
+}
+
+// Fail ends an attempt that did not succeed and reports whether the run will be
+// tried again; it answers the carriers that may be enqueued at once.
+// Errors: job.ErrFenced.
+func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error) {
+	word, rest, err := s.answer(ctx, s.scripts.fail, f.RunID, f.Epoch, string(f.Result), string(f.Cause),
+		f.Message, string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome))
+	if err != nil {
+		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, err)
+	}
+	if word == "fenced" {
+		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, job.ErrFenced)
+	}
+	return word == "retry", kicks(rest), nil
+}
+
+// kicks reads the carriers that a script answers for the shortcut.
+func kicks(rest []any) []job.Carrier {
+	if len(rest) == 0 {
+		return nil
+	}
+	list, _ := rest[0].([]any)
+	out := make([]job.Carrier, 0, len(list))
+	for _, item := range list {
+		if k, ok := item.([]any); ok && len(k) == 3 {
+			out = append(out, job.Carrier{Kind: job.CarrierKind(text(k[0])), ID: text(k[1]), N: number(k[2])})
+		}
+	}
+	return out
+}
+
+// Run reads one run with its deliveries. Errors: job.ErrNotFound.
+func (s *Store) Run(ctx context.Context, id string) (job.Run, error) {
+	f, err := s.rdb.HGetAll(ctx, s.keys.run(id)).Result()
+	if err != nil {
+		return job.Run{}, fmt.Errorf("read run %s: %w", id, err)
+	}
+	r, err := decodeRun(id, f)
+	if err != nil {
+		return job.Run{}, fmt.Errorf("read run %s: %w", id, err)
+	}
+	var ids []string
+	for n := range fields(f).int("deliveries") {
+		ids = append(ids, id+":"+strconv.FormatInt(n+1, 10))
+	}
+	hashes, err := s.hashes(ctx, ids, s.keys.delivery)
+	if err != nil {
+		return job.Run{}, fmt.Errorf("read the deliveries of run %s: %w", id, err)
+	}
+	for i, h := range hashes {
+		if len(h) > 0 {
+			d, _ := decodeDelivery(i+1, h)
+			r.Deliveries = append(r.Deliveries, d)
+		}
+	}
+	return r, nil
+}
+
+// Runs reads one page of a job's history, newest first, without the deliveries.
+// It outlives the job. Errors: job.ErrNotFound if there is neither job nor history.
+func (s *Store) Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
+	from := "+inf"
+	if cursor != "" {
+		if err := checkCursor(cursor); err != nil {
+			return nil, "", err
+		}
+		from = "(" + cursor
+	}
+	ids, next, err := s.page(ctx, redis.ZRangeArgs{Key: s.keys.runs(jobID), ByScore: true, Rev: true,
+		Start: from, Stop: "-inf"}, limit) // with Rev, the higher bound comes first
+	if err != nil {
+		return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
+	}
+	if len(ids) == 0 && cursor == "" {
+		if _, err := s.Job(ctx, jobID); err != nil {
+			return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
+		}
+	}
+	hashes, err := s.hashes(ctx, ids, s.keys.run)
+	if err != nil {
+		return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
+	}
+	runs := make([]job.Run, 0, len(ids))
+	for i, id := range ids {
+		if r, err := decodeRun(id, hashes[i]); err == nil {
+			runs = append(runs, r)
+		}
+	}
+	return runs, next, nil
+}
+
+// Session reads the newest limit messages of a session. Errors: job.ErrNotFound.
+func (s *Store) Session(ctx context.Context, key string, limit int) (job.Session, error) {
+	var (
+		list    *redis.StringSliceCmd
+		updated *redis.FloatCmd
+	)
+	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		list = p.LRange(ctx, s.keys.session(key), -int64(limit), -1)
+		updated = p.ZScore(ctx, s.keys.sessions(), key)
+		return nil
+	})
+	if err != nil && !isReply(err) {
+		return job.Session{}, fmt.Errorf("read session %s: %w", key, err)
+	}
+	if len(list.Val()) == 0 {
+		return job.Session{}, fmt.Errorf("read session %s: %w", key, job.ErrNotFound)
+	}
+	out := job.Session{Key: key, UpdatedAt: job.Millis(updated.Val())}
+	for _, item := range list.Val() {
+		var m job.Message
+		if err := json.Unmarshal([]byte(item), &m); err != nil {
+			return job.Session{}, fmt.Errorf("decode session %s: %w", key, err)
+		}
+		out.Messages = append(out.Messages, m)
+	}
+	return out, nil
+}

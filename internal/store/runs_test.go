@@ -1,0 +1,602 @@
+package store
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+func TestClaimMakesOneRunOfASlot(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	slot := f.minute(0)
+	f.rewind("a", slot)
+
+	b := f.claim(j, slot, "t1")
+	if b.Verdict != job.BeginOK || b.Attempt != 1 || b.Run.ID != job.RunID("a", slot) || b.Run.Slot != slot || b.Job.Task != "say hello" {
+		t.Fatalf("claim: %+v", b)
+	}
+	after := f.job("a")
+	if after.NextSlot != slot+60_000 || after.LastSlot != slot || after.Claims != 1 {
+		t.Errorf("the cursor is at %+v", after)
+	}
+	// The client library sends it again, because the answer was lost.
+	if again := f.claim(j, slot, "t1"); again.Verdict != job.BeginOK || again.Epoch != b.Epoch || again.Attempt != 1 {
+		t.Errorf("resent claim: %+v", again)
+	}
+	// A second carrier of the same slot.
+	if other := f.claim(j, slot, "t2"); other.Verdict != job.BeginBusy {
+		t.Errorf("second carrier: %s", other.Verdict)
+	}
+	f.commit(b, "hello")
+	if late := f.claim(j, slot, "t3"); late.Verdict != job.BeginDone {
+		t.Errorf("a carrier after the commit: %s", late.Verdict)
+	}
+	if n := len(f.runs("a")); n != 1 {
+		t.Errorf("%d records of one slot", n)
+	}
+}
+
+func TestClaimIsRefused(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	slot := f.minute(0)
+	f.rewind("a", slot)
+	base := job.Claim{JobID: "a", UID: j.UID, Slot: slot, Revision: j.Revision, Next: slot + 60_000, Token: "t", Worker: "w"}
+	tests := map[string]struct {
+		change func(*job.Claim)
+		want   job.Verdict
+	}{
+		"another job of the id": {func(c *job.Claim) { c.UID = "other" }, job.BeginGone},
+		"no job":                {func(c *job.Claim) { c.JobID = "none" }, job.BeginGone},
+		"another slot":          {func(c *job.Claim) { c.Slot -= 60_000 }, job.BeginMoved},
+		"an old definition":     {func(c *job.Claim) { c.Revision-- }, job.BeginStale},
+	}
+	for name, tc := range tests {
+		c := base
+		tc.change(&c)
+		b, err := f.Claim(f.ctx, c)
+		f.must(err)
+		if b.Verdict != tc.want {
+			t.Errorf("%s: %s, want %s", name, b.Verdict, tc.want)
+		}
+		if tc.want == job.BeginStale && (b.Schedule != "* * * * *" || b.Revision != j.Revision) {
+			t.Errorf("stale answer %+v", b)
+		}
+	}
+	if got := f.job("a"); got.NextSlot != slot || len(f.runs("a")) != 0 {
+		t.Errorf("a refused claim changed %+v", got)
+	}
+	// The carrier of the earlier job stood in the way of this one's: look again now.
+	if at, _ := f.score(f.keys.due(), "a"); at > f.now() {
+		t.Errorf("due at %d", at)
+	}
+
+	future := f.minute(5)
+	f.rewind("a", future)
+	b := f.claim(j, future, "t")
+	if b.Verdict != job.BeginEarly || b.Delay <= 3*time.Minute || b.Delay > 5*time.Minute {
+		t.Errorf("a claim before its time: %+v", b)
+	}
+	f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "v", 99).Err())
+	b, err := f.Claim(f.ctx, base)
+	f.must(err)
+	if b.Verdict != job.BeginNewer {
+		t.Errorf("a newer record: %s", b.Verdict)
+	}
+}
+
+func TestOverlapSkipsIntoOneRange(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	first := f.minute(-4)
+	for n := range 3 {
+		slot := first + job.Millis(n)*60_000
+		f.rewind("a", slot)
+		if got := f.claim(b.Job, slot, "t"); got.Verdict != job.BeginDropped {
+			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
+	}
+	runs := f.runs("a")
+	if len(runs) != 2 {
+		t.Fatalf("%d records, want the run and one range: %+v", len(runs), runs)
+	}
+	r := runs[0]
+	if r.Outcome != job.Skipped || r.Reason != job.ReasonOverlap || r.Slot != first || r.LastSlot != first+120_000 || r.Count != 3 {
+		t.Errorf("range %+v", r)
+	}
+	f.commit(b, "x")
+	next := f.minute(1) - 60_000*2
+	f.rewind("a", next)
+	if got := f.claim(b.Job, next, "t9"); got.Verdict != job.BeginOK {
+		t.Errorf("after the commit: %s", got.Verdict)
+	}
+}
+
+func TestOverlapIgnoresARunThatIsGone(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	f.must(f.rdb.SAdd(f.ctx, f.keys.active("a"), "a:1").Err())
+	f.rewind("a", f.minute(0))
+	if got := f.claim(j, f.minute(0), "t"); got.Verdict != job.BeginOK {
+		t.Errorf("a job is wedged by an entry without a run: %s", got.Verdict)
+	}
+}
+
+func TestMisfireAtTheClaim(t *testing.T) {
+	f := setup(t, Options{})
+	for _, tc := range []struct {
+		name   string
+		policy job.Misfire
+		age    int
+		want   job.Verdict
+		reason string
+	}{
+		{"run-once-late", job.MisfireRunOnce, 10, job.BeginOK, ""},
+		{"run-once-stale", job.MisfireRunOnce, 61, job.BeginDropped, job.ReasonStale},
+		{"skip-late", job.MisfireSkip, 3, job.BeginDropped, job.ReasonLate},
+	} {
+		spec := everyMinute()
+		spec.Misfire = tc.policy
+		j := f.create(tc.name, spec)
+		slot := f.minute(-tc.age)
+		f.rewind(tc.name, slot)
+		if b := f.claim(j, slot, "t"); b.Verdict != tc.want {
+			t.Errorf("%s: %s", tc.name, b.Verdict)
+		}
+		r := f.runs(tc.name)[0]
+		if r.Reason != tc.reason || (tc.reason != "" && r.Outcome != job.Missed) {
+			t.Errorf("%s: recorded as %s(%s)", tc.name, r.Outcome, r.Reason)
+		}
+		if next := f.job(tc.name).NextSlot; next != slot+60_000 {
+			t.Errorf("%s: the cursor is at %d", tc.name, next)
+		}
+	}
+}
+
+func TestMaxRunsDeletesTheJobAfterItsLastRun(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.MaxRuns = 2
+	b := f.begun("a", spec)
+	f.commit(b, "one")
+	slot := f.minute(-1)
+	f.rewind("a", slot)
+	b = f.claim(b.Job, slot, "t2")
+	if b.Verdict != job.BeginOK || b.Job.NextSlot != 0 {
+		t.Fatalf("last claim: %s, cursor %d", b.Verdict, b.Job.NextSlot)
+	}
+	if !f.fail(b, job.RetryCounted, 0) { // a retry is not a second run
+		t.Fatal("no retry")
+	}
+	f.letBegin(b.Run.ID)
+	b = f.begin(b.Run.ID)
+	if b.Verdict != job.BeginOK {
+		t.Fatalf("retry: %s", b.Verdict)
+	}
+	f.commit(b, "two")
+	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("the job is still there: %v", err)
+	}
+	if n := len(f.runs("a")); n != 2 {
+		t.Errorf("%d records are readable, want 2", n)
+	}
+}
+
+func TestCommit(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Channel, spec.ChatID = "telegram", "7"
+	b := f.begun("a", spec)
+	c := commitOf(b, "hello")
+	c.Delivery, c.Target = job.DeliveryPending, job.Target{Channel: "telegram", ChatID: "7"}
+	carriers, err := f.Commit(f.ctx, c)
+	f.must(err)
+	if want := []job.Carrier{{Kind: job.CarryDelivery, ID: b.Run.ID + ":1"}}; !cmp.Equal(carriers, want) {
+		t.Errorf("carriers %v", carriers)
+	}
+	if _, err := f.Commit(f.ctx, c); err != nil {
+		t.Errorf("resent commit: %v", err)
+	}
+	c.Token = "another"
+	if _, err := f.Commit(f.ctx, c); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("second commit: %v", err)
+	}
+	r := f.record(b.Run.ID)
+	if r.Outcome != job.Succeeded || r.Reply != "hello" || r.DeliveryState != job.DeliveryPending || len(r.Attempts) != 1 ||
+		r.Attempts[0].Result != job.ResultSucceeded || r.Attempts[0].EndedAt == 0 || r.FinishedAt == 0 {
+		t.Errorf("run %+v", r)
+	}
+	s, err := f.Session(f.ctx, b.Run.SessionKey, 10)
+	f.must(err)
+	if len(s.Messages) != 2 || s.Messages[0].Text != "say hello" || s.Messages[1].Text != "hello" || s.Messages[1].RunID != b.Run.ID {
+		t.Errorf("session %+v", s)
+	}
+	if _, ok := f.score(f.keys.wake(), "r:"+b.Run.ID); ok {
+		t.Error("an ended run is still in wake")
+	}
+	if _, ok := f.score(f.keys.wake(), "d:"+b.Run.ID+":1"); !ok {
+		t.Error("the delivery is not in wake")
+	}
+	if n := f.rdb.Exists(f.ctx, f.keys.active("a"), f.keys.lock(b.Run.SessionKey)).Val(); n != 0 {
+		t.Errorf("%d locks are left", n)
+	}
+}
+
+func TestFailedAttemptWaitsAndRunsAgain(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Schedule = "0 0 1 1 *" // the next slot is far
+	j := f.create("a", spec)
+	f.rewind("a", f.minute(0))
+	c := job.Claim{JobID: "a", UID: j.UID, Slot: f.minute(0), Revision: 1, Next: f.minute(100), Token: "t", Worker: "w"}
+	b, err := f.Claim(f.ctx, c)
+	f.must(err)
+	if !f.fail(b, job.RetryCounted, 30*time.Second) {
+		t.Fatal("not retried")
+	}
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginEarly || got.Delay > 30*time.Second {
+		t.Errorf("before its time: %+v", got)
+	}
+	if f.rdb.Exists(f.ctx, f.keys.lock(b.Run.SessionKey)).Val() != 0 {
+		t.Error("a waiting run holds its session")
+	}
+	for n := 2; n <= 1+job.MaxRetries(); n++ {
+		f.letBegin(b.Run.ID)
+		b = f.begin(b.Run.ID)
+		if b.Verdict != job.BeginOK || b.Attempt != n || b.Retries != n-1 {
+			t.Fatalf("attempt %d: %+v", n, b)
+		}
+		f.fail(b, job.RetryFree, 0) // asked to wait: costs no retry
+		f.letBegin(b.Run.ID)
+		b = f.begin(b.Run.ID)
+		again := f.fail(b, job.RetryCounted, 0)
+		if want := n <= job.MaxRetries(); again != want {
+			t.Fatalf("after attempt %d: retry %v, want %v", n, again, want)
+		}
+		if !again {
+			break
+		}
+		f.must(f.rdb.HSet(f.ctx, f.keys.run(b.Run.ID), "attempt", n).Err())
+	}
+	r := f.record(b.Run.ID)
+	if r.Outcome != job.Failed || r.Error != "no" {
+		t.Errorf("run %+v", r)
+	}
+	if got := f.job("a"); got.Failures != 1 || got.LastOutcome != job.Failed {
+		t.Errorf("job %+v", got)
+	}
+}
+
+func TestRetryNeverComesAfterTheNextSlot(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	if f.fail(b, job.RetryCounted, 2*time.Minute) {
+		t.Error("retried after the next slot")
+	}
+	_, run, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	if m := f.begin(run); !f.fail(m, job.RetryCounted, 2*time.Minute) {
+		t.Error("a manual run has no next slot")
+	}
+}
+
+func TestDeadLeaseTakesTwoLooks(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	key, member := f.keys.run(b.Run.ID), "r:"+b.Run.ID
+
+	f.killWorker(key, member)
+	f.look()
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginBusy {
+		t.Errorf("one look: %s", got.Verdict)
+	}
+	// Redis stood still: the looking began anew after what was seen.
+	f.age(key, member, 7*time.Second)
+	f.must(f.rdb.HSet(f.ctx, f.keys.looks(), "last", int64(f.now())-50_000).Err())
+	if c := f.look(); len(c) != 0 {
+		t.Fatalf("a gap between looks declared a lease dead: %v", c)
+	}
+	// The worker was only slow: its renewal clears what was seen.
+	f.must(f.Renew(f.ctx, b.Run.ID, b.Epoch))
+	f.age(key, member, 7*time.Second)
+	if c := f.look(); len(c) != 0 {
+		t.Fatalf("a renewed lease is dead: %v", c)
+	}
+
+	carrier := f.declareDead(b.Run.ID)
+	if carrier.N == 0 {
+		t.Error("the carrier of a dead lease must have a number of its own")
+	}
+	second := f.begin(b.Run.ID)
+	if second.Verdict != job.BeginOK || second.Attempt != 2 || second.Epoch == b.Epoch || second.Retries != 1 {
+		t.Fatalf("after a dead lease: %+v", second)
+	}
+	if a := second.Run.Attempts[0]; a.Result != job.ResultAmbiguous || a.Cause != job.CauseLeaseExpired {
+		t.Errorf("the first attempt is shown as %+v", a)
+	}
+	// The zombie wakes.
+	if err := f.Renew(f.ctx, b.Run.ID, b.Epoch); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie renews: %v", err)
+	}
+	if _, err := f.Commit(f.ctx, commitOf(b, "zombie")); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie commits: %v", err)
+	}
+	if _, _, err := f.Fail(f.ctx, job.Failure{RunID: b.Run.ID, Epoch: b.Epoch}); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie fails: %v", err)
+	}
+	f.commit(second, "second")
+	if r := f.record(b.Run.ID); r.Reply != "second" {
+		t.Errorf("reply %q", r.Reply)
+	}
+}
+
+func TestCommitRevivesALeaseThatOneLookSawExpired(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	f.killWorker(f.keys.run(b.Run.ID), "r:"+b.Run.ID)
+	f.look()
+	f.commit(b, "late but first")
+	if c := f.look(); len(c) != 0 {
+		t.Errorf("an ended run is carried: %v", c)
+	}
+}
+
+func TestOnAmbiguousFail(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.OnAmbiguous = job.OnAmbiguousFail
+	b := f.begun("a", spec)
+	f.declareDead(b.Run.ID)
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
+		t.Errorf("begin: %s", got.Verdict)
+	}
+	if r := f.record(b.Run.ID); r.Outcome != job.Failed || r.Attempts[0].Result != job.ResultAmbiguous {
+		t.Errorf("run %+v", r)
+	}
+	b = f.begun("b", spec)
+	again, _, err := f.Fail(f.ctx, job.Failure{RunID: b.Run.ID, Epoch: b.Epoch, Result: job.ResultAmbiguous,
+		Retry: job.RetryCounted, Outcome: job.Failed})
+	f.must(err)
+	if again {
+		t.Error("an ambiguous attempt is tried again")
+	}
+}
+
+func TestNothingBeginsByAnOldDefinition(t *testing.T) {
+	f := setup(t, Options{})
+	for name, change := range map[string]func(id string){
+		"deleted": func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"disabled": func(id string) {
+			_, err := f.UpdateJob(f.ctx, id, func(s job.Spec) (job.Spec, error) { s.Enabled = false; return s, nil })
+			f.must(err)
+		},
+	} {
+		spec := everyMinute()
+		b := f.begun(name, spec)
+		f.fail(b, job.RetryCounted, 0)
+		change(name)
+		f.letBegin(b.Run.ID)
+		if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
+			t.Errorf("%s: %s", name, got.Verdict)
+		}
+		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || r.Reason != name {
+			t.Errorf("%s: %s(%s)", name, r.Outcome, r.Reason)
+		}
+	}
+	b := f.begun("edited", everyMinute())
+	f.fail(b, job.RetryCounted, 0)
+	_, err := f.UpdateJob(f.ctx, "edited", func(s job.Spec) (job.Spec, error) { s.Task = "new"; return s, nil })
+	f.must(err)
+	f.letBegin(b.Run.ID)
+	if got := f.begin(b.Run.ID); got.Job.Task != "new" {
+		t.Errorf("a retry runs %q", got.Job.Task)
+	}
+}
+
+func TestSessionIsServedInOrder(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "agent:main:telegram:dm:1"
+	first := f.begun("a", spec)
+	var queue []string
+	for n := range 3 {
+		f.create(id(n), spec)
+		_, run, err := f.RunJob(f.ctx, id(n))
+		f.must(err)
+		if got := f.begin(run); got.Verdict != job.BeginParked {
+			t.Fatalf("run %d: %s", n, got.Verdict)
+		}
+		queue = append(queue, run)
+	}
+	// A look at a parked run enqueues nothing, and loses nothing.
+	for _, run := range queue {
+		f.age(f.keys.run(run), "r:"+run, 0)
+	}
+	if c := f.look(); len(c) != 0 {
+		t.Fatalf("parked runs are carried: %v", c)
+	}
+	f.must(f.DeleteJob(f.ctx, id(1))) // ends its turn without a call
+	carriers := f.commit(first, "x")
+	for n, run := range queue {
+		if len(carriers) == 0 || carriers[0].ID != run {
+			t.Fatalf("turn %d went to %v, want %s", n, carriers, run)
+		}
+		b := f.begin(run)
+		if n == 1 {
+			if b.Verdict != job.BeginEnded {
+				t.Fatalf("a deleted job's run: %s", b.Verdict)
+			}
+			carriers = []job.Carrier{{Kind: job.CarryRun, ID: queue[2]}}
+			continue
+		}
+		if b.Verdict != job.BeginOK {
+			t.Fatalf("turn %d: %s", n, b.Verdict)
+		}
+		carriers = f.commit(b, "x")
+	}
+	if f.rdb.Exists(f.ctx, f.keys.lock(spec.SessionKey), f.keys.wait(spec.SessionKey)).Val() != 0 {
+		t.Error("the session is not free")
+	}
+}
+
+func TestSessionOfAVanishedHolderIsFree(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "s"
+	b := f.begun("a", spec)
+	f.create("b", spec)
+	_, run, err := f.RunJob(f.ctx, "b")
+	f.must(err)
+	f.begin(run)
+	f.must(f.rdb.Del(f.ctx, f.keys.run(b.Run.ID)).Err())
+	f.age(f.keys.run(run), "r:"+run, 0)
+	c := f.look()
+	if len(c) != 1 || c[0].ID != run {
+		t.Fatalf("the look at a parked run behind nobody gave %v", c)
+	}
+	if got := f.begin(run); got.Verdict != job.BeginOK {
+		t.Errorf("begin: %s", got.Verdict)
+	}
+}
+
+func TestLookRepairsALostCarrier(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	_, run, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	f.age(f.keys.run(run), "r:"+run, 0)
+	want := []job.Carrier{{Kind: job.CarryRun, ID: run}}
+	if c := f.look(); !cmp.Equal(c, want) {
+		t.Fatalf("look: %v", c)
+	}
+	if c := f.look(); len(c) != 0 {
+		t.Errorf("looked at again at once: %v", c)
+	}
+	at, _ := f.score(f.keys.wake(), "r:"+run)
+	if in := at - f.now(); in < 25_000 || in > 30_000 {
+		t.Errorf("next look in %d ms", in)
+	}
+	f.age(f.keys.run(run), "r:"+run, 0)
+	if c := f.look(); !cmp.Equal(c, want) {
+		t.Errorf("a later look has another number: %v", c)
+	}
+}
+
+func TestHistoryIsTrimmedAndKeysAreFlat(t *testing.T) {
+	const history = 5
+	f := setup(t, Options{HistoryPerJob: history, SessionMessages: 6})
+	j := f.create("a", everyMinute())
+	var keys []int64
+	for n := range 1000 {
+		// Another slot each time; all within the grace.
+		slot := job.Millis(int64(f.minute(0)) - int64(n%3000)*1000)
+		f.rewind("a", slot)
+		b := f.claim(j, slot, newToken())
+		c := commitOf(b, "x")
+		c.Delivery, c.Target = job.DeliveryPending, job.Target{Channel: "c", ChatID: "1"}
+		_, err := f.Commit(f.ctx, c)
+		f.must(err)
+		d := f.beginDelivery(b.Run.ID)
+		f.sendBegin(b.Run.ID, d, 0)
+		f.sendEnd(b.Run.ID, d, 0, job.SendEnd{Result: job.PartDelivered, MessageID: "m"})
+		if n%100 == 99 {
+			keys = append(keys, f.rdb.DBSize(f.ctx).Val())
+		}
+	}
+	for _, k := range keys {
+		if k != keys[0] {
+			t.Fatalf("number of keys, every 100 slots: %v", keys)
+		}
+	}
+	if n := len(f.runs("a")); n != history {
+		t.Errorf("%d records are kept, want %d", n, history)
+	}
+	s, err := f.Session(f.ctx, j.ResolveSession("a"), 100)
+	f.must(err)
+	if len(s.Messages) != 6 {
+		t.Errorf("%d messages are kept", len(s.Messages))
+	}
+}
+
+func TestTrimmingSparesWhatIsUnfinished(t *testing.T) {
+	f := setup(t, Options{HistoryPerJob: 1})
+	f.create("a", everyMinute())
+	_, waiting, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	for range 3 {
+		_, run, err := f.RunJob(f.ctx, "a")
+		f.must(err)
+		f.commit(f.begin(run), "x")
+	}
+	if b := f.begin(waiting); b.Verdict != job.BeginOK {
+		t.Errorf("an unfinished run was trimmed: %s", b.Verdict)
+	}
+}
+
+func TestEmittedAndCollapse(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	slot := f.minute(-10)
+	f.rewind("a", slot)
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: slot}, {JobID: "none", At: slot}}))
+	if at, _ := f.score(f.keys.due(), "a"); at < f.now()+50_000 {
+		t.Errorf("re-check at %d", at)
+	}
+	cursors, err := f.Cursors(f.ctx, []string{"a"})
+	f.must(err)
+	if !cursors[0].Emitted || cursors[0].NextSlot != slot {
+		t.Errorf("cursor %+v", cursors[0])
+	}
+	c := job.Collapse{JobID: "a", UID: j.UID, Revision: 1, Seen: slot, First: slot, Last: slot + 60_000, Count: 2,
+		Reason: job.ReasonSuperseded, Next: slot + 120_000, EmittedGrace: time.Hour}
+	moved, err := f.Collapse(f.ctx, c)
+	f.must(err)
+	if moved {
+		t.Fatal("collapse passed an emitted slot within its grace")
+	}
+	c.EmittedGrace = time.Minute
+	if moved, err = f.Collapse(f.ctx, c); err != nil || !moved {
+		t.Fatalf("collapse: %v %v", moved, err)
+	}
+	if moved, err = f.Collapse(f.ctx, c); err != nil || moved {
+		t.Errorf("collapse, again: %v %v", moved, err)
+	}
+	if got := f.job("a"); got.NextSlot != slot+120_000 || got.LastSlot != slot+60_000 {
+		t.Errorf("cursor %+v", got)
+	}
+	// A mark that comes after the claim changes nothing.
+	before, _ := f.score(f.keys.due(), "a")
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: slot}}))
+	if after, _ := f.score(f.keys.due(), "a"); after != before {
+		t.Error("a late mark moved the due entry")
+	}
+	runs := f.runs("a")
+	if len(runs) != 1 || runs[0].Outcome != job.Missed || runs[0].Count != 2 {
+		t.Errorf("history %+v", runs)
+	}
+}
+
+func TestEmitterLease(t *testing.T) {
+	f := setup(t, Options{})
+	hold := func(who string) bool {
+		ok, err := f.HoldEmitter(f.ctx, who, time.Minute)
+		f.must(err)
+		return ok
+	}
+	if !hold("a") || !hold("a") || hold("b") {
+		t.Fatal("the lease is not exclusive")
+	}
+	f.must(f.ReleaseEmitter(f.ctx, "b"))
+	if hold("b") {
+		t.Error("released by another")
+	}
+	f.must(f.ReleaseEmitter(f.ctx, "a"))
+	if !hold("b") {
+		t.Error("not released")
+	}
+}

@@ -1,0 +1,182 @@
+// Package store owns the records of Gateway Cron in Redis: jobs with their
+// cursors, runs, deliveries, sessions, and the indexes over them. Every step of
+// the protocol is one Lua script in lua/, whose header states its arguments, its
+// answer and the rule it holds; each has one Go method here.
+//
+// It must not import asynq, chi, the scheduler or the handlers. All times are UTC
+// milliseconds by the clock of Redis.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
+
+// Options are the limits of a deployment; zero values get the defaults.
+type Options struct {
+	Prefix          string        // key prefix; default "gateway-cron"
+	HistoryPerJob   int           // run records kept for a job; default 200
+	Retention       time.Duration // how long an ended run is readable; default 30 days
+	SessionMessages int           // messages kept in a session; default 200
+	SessionTTL      time.Duration // how long an unused session is kept; default 90 days
+}
+
+func (o Options) withDefaults() Options {
+	if o.Prefix == "" {
+		o.Prefix = "gateway-cron"
+	}
+	if o.HistoryPerJob == 0 {
+		o.HistoryPerJob = 200
+	}
+	if o.Retention == 0 {
+		o.Retention = 30 * 24 * time.Hour
+	}
+	if o.SessionMessages == 0 {
+		o.SessionMessages = 200
+	}
+	if o.SessionTTL == 0 {
+		o.SessionTTL = 90 * 24 * time.Hour
+	}
+	return o
+}
+
+// maxAttempts bounds the attempts of one run, those that count as no retry included.
+const maxAttempts = 50
+
+// Store reads and writes the records. It is safe for concurrent use and for any
+// number of processes on one Redis.
+type Store struct {
+	rdb       redis.UniversalClient
+	keys      keys
+	scripts   scripts
+	schedules *schedule.Cache
+}
+
+// New returns a store on the given client, which stays the caller's to close.
+func New(rdb redis.UniversalClient, o Options) *Store {
+	o = o.withDefaults()
+	k := newKeys(o.Prefix)
+	header := fmt.Sprintf(`local P, VERSION = '%s', %d
+local HISTORY, RETENTION = %d, %d
+local SESSION_MESSAGES, SESSION_TTL = %d, %d
+local MAX_RETRIES, MAX_ATTEMPTS, LATE = %d, %d, %d
+`, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
+		o.SessionTTL.Milliseconds(), job.MaxRetries(), maxAttempts, job.LateAfter.Milliseconds())
+	return &Store{rdb: rdb, keys: k, scripts: newScripts(header), schedules: schedule.NewCache(4096)}
+}
+
+// Ping reports whether Redis answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping redis: %w", err)
+	}
+	return nil
+}
+
+// Now is the time by the clock of Redis, in UTC.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	now, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the time of redis: %w", err)
+	}
+	return now.UTC(), nil
+}
+
+// Beat is the sign of life of a role on a host; it lasts for ttl.
+func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) error {
+	if err := s.rdb.Set(ctx, s.keys.beat(role, host), 1, ttl).Err(); err != nil {
+		return fmt.Errorf("beat of %s: %w", role, err)
+	}
+	return nil
+}
+
+// Alive reports whether the role gave a sign of life on the host lately.
+func (s *Store) Alive(ctx context.Context, role, host string) (bool, error) {
+	n, err := s.rdb.Exists(ctx, s.keys.beat(role, host)).Result()
+	if err != nil {
+		return false, fmt.Errorf("look for the beat of %s: %w", role, err)
+	}
+	return n > 0, nil
+}
+
+// newToken is a random token: an identity for one call, so that a resend by the
+// client library is recognised.
+func newToken() string { return rand.Text() }
+
+//go:embed lua/*.lua
+var luaFiles embed.FS
+
+// scripts are the steps of the protocol.
+type scripts struct {
+	putJob, deleteJob, runNow                        *redis.Script
+	emitted, collapse, redue, look                   *redis.Script
+	claim, begin, renew, commit, fail                *redis.Script
+	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
+	holdEmitter, releaseEmitter                      *redis.Script
+}
+
+func newScripts(header string) scripts {
+	load := func(name string) *redis.Script {
+		lib, err := luaFiles.ReadFile("lua/lib.lua")
+		if err != nil {
+			panic(err) // embedded: cannot fail in a built program
+		}
+		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			panic(err)
+		}
+		return redis.NewScript(compact(header + string(lib) + string(body)))
+	}
+	return scripts{
+		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
+		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), look: load("look"),
+		claim: load("claim"), begin: load("begin"), renew: load("renew"), commit: load("commit"), fail: load("fail"),
+		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
+		renewDelivery: load("renew_delivery"),
+		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
+	}
+}
+
+// compact drops whole-line comments and indentation: Redis keeps each script in memory.
+func compact(source string) string {
+	var b strings.Builder
+	for line := range strings.Lines(source) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "--") {
+			continue
+		}
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// run calls a script. The one key only routes it; see newKeys.
+func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.Cmd {
+	return sc.Run(ctx, s.rdb, []string{s.keys.prefix}, args...)
+}
+
+// answer calls a script that answers a table whose first element is a word.
+func (s *Store) answer(ctx context.Context, sc *redis.Script, args ...any) (string, []any, error) {
+	reply, err := s.run(ctx, sc, args...).Slice()
+	if err != nil {
+		return "", nil, err
+	}
+	if len(reply) == 0 {
+		return "", nil, fmt.Errorf("script answered nothing")
+	}
+	word, ok := reply[0].(string)
+	if !ok {
+		return "", nil, fmt.Errorf("script answered %T instead of a word", reply[0])
+	}
+	return word, reply[1:], nil
+}

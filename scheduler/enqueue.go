@@ -1,0 +1,97 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/tasks"
+)
+
+// carrier is a task to enqueue.
+type carrier struct {
+	tasks.Carrier
+	slot job.Slot // of a slot's carrier
+	// again says that a carrier of this id was enqueued before and what it carries
+	// is still not done: a finished task that keeps the id must make room.
+	again bool
+}
+
+// enqueueWidth is how many enqueues are under way at once.
+const enqueueWidth = 32
+
+// enqueuer puts carriers into their queues.
+type enqueuer struct {
+	client    *asynq.Client
+	inspector *asynq.Inspector
+}
+
+func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
+	return &enqueuer{client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb)}
+}
+
+// all enqueues carriers side by side and answers those that stand in their queue
+// now, whoever put them there, with the errors of the others joined.
+func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, error) {
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		placed []carrier
+		first  error
+		failed int
+		slots  = make(chan struct{}, enqueueWidth)
+	)
+	for _, c := range carriers {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			err := e.one(ctx, c)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				placed = append(placed, c)
+			default:
+				failed++
+				first = err
+			}
+		})
+	}
+	wg.Wait()
+	if first != nil {
+		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed, len(carriers), first)
+	}
+	return placed, nil
+}
+
+// one enqueues a carrier. An id conflict is success, unless the task that holds
+// the id is over: then it is deleted and the carrier enqueued anew, so that no
+// task state can stop a job.
+func (e *enqueuer) one(ctx context.Context, c carrier) error {
+	_, err := e.client.EnqueueContext(ctx, c.Task, c.Opts...)
+	if !errors.Is(err, asynq.ErrTaskIDConflict) {
+		return err
+	}
+	if !c.again {
+		return nil
+	}
+	info, err := e.inspector.GetTaskInfo(c.Queue, c.ID)
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil // went away just now; the next look enqueues it
+	}
+	if err != nil {
+		return fmt.Errorf("inspect task %s: %w", c.ID, err)
+	}
+	if info.State != asynq.TaskStateCompleted && info.State != asynq.TaskStateArchived {
+		return nil // on its way
+	}
+	if err := e.inspector.DeleteTask(c.Queue, c.ID); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
+		return fmt.Errorf("delete finished task %s: %w", c.ID, err)
+	}
+	return c.Enqueue(ctx, e.client)
+}

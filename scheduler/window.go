@@ -1,0 +1,260 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+	"github.com/gatewaycron/gatewaycron/tasks"
+)
+
+type windowStore interface {
+	markStore
+	DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error)
+	Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
+	Collapse(ctx context.Context, c job.Collapse) (bool, error)
+	Redue(ctx context.Context, id string, seen job.Millis) error
+}
+
+const (
+	// horizon is how far ahead slots are armed.
+	horizon = 20 * time.Second
+	// preview is how many of the next slots are armed however far ahead they lie,
+	// within previewHorizon: they are what the dashboard shows as due soon.
+	preview        = 100
+	previewHorizon = 24 * time.Hour
+	// maxArmed bounds the armed entries: robfig/cron, behind asynq, sorts all of
+	// them on every change. What is over the cap is emitted directly when due.
+	maxArmed = 5_000
+	// maxWindow bounds one reading of the due index.
+	maxWindow = 10_000
+	// keepArmed is how long an entry stays after its time, unchanged, so that
+	// nothing arms the slot again while its carrier is on the way.
+	keepArmed = 8 * time.Second
+	// armBefore is how near a slot may be to be armed: nearer, the manager's next
+	// sync may come too late, and the entry would wait for the same minute of next
+	// year.
+	armBefore = 2*syncEvery + 500*time.Millisecond
+	// ringGrace is how long an armed slot, or any slot where another scheduler is
+	// the emitter, may be overdue before it is emitted here.
+	ringGrace = time.Second
+	// batch is how many cursors are read, or carriers enqueued, at a time.
+	batch = 500
+)
+
+// armed is a future slot that asynq's manager will enqueue.
+type armed struct {
+	slot   job.Millis
+	config *asynq.PeriodicTaskConfig
+}
+
+// window is the head of the due index: it arms future slots, and emits at once
+// what is due and not armed. It is the asynq.PeriodicTaskConfigProvider.
+type window struct {
+	store     windowStore
+	queues    tasks.Queues
+	enqueue   *enqueuer
+	emitter   func() bool
+	schedules *schedule.Cache
+	logger    *slog.Logger
+
+	mu    sync.Mutex
+	armed map[string]armed // by job id
+
+	// emittedLooks are re-checks that lie ahead, by job id; they need no reading.
+	// Only refresh uses it.
+	emittedLooks map[string]job.Millis
+}
+
+// GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
+// reads memory only, so that no outage of Redis can fail the manager's start or
+// empty its list.
+func (w *window) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	configs := make([]*asynq.PeriodicTaskConfig, 0, len(w.armed))
+	for _, a := range w.armed {
+		configs = append(configs, a.config)
+	}
+	return configs, nil
+}
+
+// refresh reads the head of the due index, arms what lies ahead, and emits what is due.
+func (w *window) refresh(ctx context.Context) error {
+	emitter := w.emitter()
+	head, err := w.store.DueWindow(ctx, previewHorizon, preview)
+	if err != nil {
+		return err
+	}
+	if n := len(head.Entries); n == preview && head.Entries[n-1].Look.Time().Before(head.Now.Time().Add(horizon)) {
+		if head, err = w.store.DueWindow(ctx, horizon, maxWindow); err != nil {
+			return err
+		}
+	}
+	var due, ahead []job.Due
+	for _, entry := range head.Entries {
+		if entry.Look <= head.Now {
+			due = append(due, entry)
+		} else {
+			ahead = append(ahead, entry)
+		}
+	}
+	if err := w.arm(ctx, head.Now, ahead, emitter); err != nil {
+		return err
+	}
+	return w.emit(ctx, due, head.Now, emitter)
+}
+
+// arm makes the armed set what the index says, and keeps what has just rung.
+func (w *window) arm(ctx context.Context, now job.Millis, ahead []job.Due, emitter bool) error {
+	w.mu.Lock()
+	old := w.armed
+	w.mu.Unlock()
+
+	next := make(map[string]armed, len(old))
+	for id, a := range old {
+		if since := now.Time().Sub(a.slot.Time()); since >= -armBefore && since < keepArmed {
+			next[id] = a
+		}
+	}
+	looks := map[string]job.Millis{}
+	var fresh []job.Due
+	if emitter {
+		for _, entry := range ahead {
+			a, isArmed := old[entry.JobID]
+			switch {
+			case isArmed && a.slot == entry.Look:
+				next[entry.JobID] = a
+			case w.emittedLooks[entry.JobID] == entry.Look:
+				looks[entry.JobID] = entry.Look
+			case entry.Look.Time().Sub(now.Time()) > armBefore && len(next)+len(fresh) < maxArmed:
+				fresh = append(fresh, entry)
+			}
+		}
+	}
+	for chunk := range slices.Chunk(fresh, batch) {
+		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
+		if err != nil {
+			return err
+		}
+		for i, c := range cursors {
+			switch {
+			case c.UID == "" || c.Newer:
+			case c.NextSlot != chunk[i].Look:
+				looks[c.JobID] = chunk[i].Look
+			default:
+				next[c.JobID] = armed{slot: c.NextSlot, config: w.config(c)}
+			}
+		}
+	}
+	w.emittedLooks = looks
+	w.mu.Lock()
+	w.armed = next
+	w.mu.Unlock()
+	return nil
+}
+
+// config is the entry of a slot: its exact minute, in UTC, once.
+func (w *window) config(c job.Cursor) *asynq.PeriodicTaskConfig {
+	t := c.NextSlot.Time()
+	carrier := w.queues.Slot(slotPayload(c))
+	return &asynq.PeriodicTaskConfig{
+		Cronspec: fmt.Sprintf("%d %d %d %d *", t.Minute(), t.Hour(), t.Day(), int(t.Month())),
+		Task:     carrier.Task,
+		Opts:     carrier.Opts,
+	}
+}
+
+// emit enqueues what is due, after the misfire decision.
+func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitter bool) error {
+	w.mu.Lock()
+	ringing := maps.Clone(w.armed)
+	w.mu.Unlock()
+	for chunk := range slices.Chunk(due, batch) {
+		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
+		if err != nil {
+			return err
+		}
+		var carriers []carrier
+		for i, c := range cursors {
+			overdue := now.Time().Sub(chunk[i].Look.Time())
+			if overdue <= ringGrace && (!emitter || ringing[c.JobID].slot == c.NextSlot) {
+				continue // its entry, or the emitter, is about to do it
+			}
+			run, err := w.settle(ctx, c, now)
+			if err != nil {
+				return err
+			}
+			if run {
+				carriers = append(carriers, carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
+					slot: job.Slot{JobID: c.JobID, At: c.NextSlot}})
+			}
+		}
+		placed, err := w.enqueue.all(ctx, carriers)
+		slots := make([]job.Slot, len(placed))
+		for i, p := range placed {
+			slots[i] = p.slot
+		}
+		if markErr := w.store.MarkEmitted(ctx, slots); markErr != nil {
+			return markErr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle puts a wrong index entry right and moves a cursor that is behind; it
+// reports whether the cursor's slot is to be emitted now.
+func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool, error) {
+	if c.Newer {
+		return false, nil
+	}
+	if c.UID == "" || c.NextSlot == 0 || c.NextSlot > now {
+		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
+	}
+	sched, err := w.schedules.Parse(c.Schedule, c.Timezone)
+	if err != nil {
+		// Validated when it was saved, so the record was damaged since. One bad
+		// record stops nobody else.
+		w.logger.Error("stored schedule cannot be read", "job_id", c.JobID, "err", err)
+		return false, nil
+	}
+	collapse := decide(c, sched, now.Time())
+	if collapse == nil {
+		return true, nil
+	}
+	moved, err := w.store.Collapse(ctx, *collapse)
+	if err != nil {
+		return false, err
+	}
+	if moved {
+		w.logger.Warn("slots missed", "job_id", c.JobID, "first", collapse.First.Time(), "last", collapse.Last.Time(),
+			"count", collapse.Count, "reason", collapse.Reason)
+	}
+	// The newest slot, if one may still run, is due in the index: the next tick
+	// emits it.
+	return false, nil
+}
+
+func slotPayload(c job.Cursor) tasks.Run {
+	return tasks.Run{Job: c.JobID, UID: c.UID, Slot: int64(c.NextSlot), Revision: c.Revision,
+		Name: c.Name, Schedule: c.Schedule, Timezone: c.Timezone}
+}
+
+func jobIDs(entries []job.Due) []string {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.JobID
+	}
+	return ids
+}

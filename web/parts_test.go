@@ -1,0 +1,208 @@
+package web
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestFormat(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"empty", "", ""},
+		{"object", `{"b":1,"a":"x"}`, "{\n  \"a\": \"x\",\n  \"b\": 1\n}"},
+		{"big numbers as written", `[12345678901234567890,1.50]`, "[\n  12345678901234567890,\n  1.50\n]"},
+		{"no html escapes", `"<a & b>"`, `"<a & b>"`},
+		{"text of two lines", "one\ntwo", "one\ntwo"},
+		{"binary", "\x00\x01", "(2 bytes of binary data)"},
+		{"not utf-8", "\xff", "(1 bytes of binary data)"},
+		{"two values are text", "1 2", "1 2"},
+		{"secret keys", `{"BOT_TOKEN":"x","Api-Key":["x"],"deep":[{"clientSecret":{"a":1},"Authorization":1}],"Set-Cookie":"x"}`,
+			"{\n  \"Api-Key\": \"[redacted]\",\n  \"BOT_TOKEN\": \"[redacted]\",\n  \"Set-Cookie\": \"[redacted]\",\n  \"deep\": [\n    {\n      \"Authorization\": \"[redacted]\",\n      \"clientSecret\": \"[redacted]\"\n    }\n  ]\n}"},
+		{"innocent keys", `{"sessionKey":"agent:main","author":"x"}`, "{\n  \"author\": \"x\",\n  \"sessionKey\": \"agent:main\"\n}"},
+		{"secret in a string", `{"err":"GET https://u:pw@host/x?api_key=abc&y=1: Bearer abcdefgh.ijk"}`,
+			"{\n  \"err\": \"GET https://[redacted]@host/x?api_key=[redacted]&y=1: Bearer [redacted]\"\n}"},
+		{"secret in a text", "password: hunter2\nplain", "password: [redacted]\nplain"},
+		{"too long to parse", strings.Repeat("x", maxParsed+1), "(65537 bytes, too long to show)"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, format("", []byte(tc.in))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFormatCutsAtACharacter(t *testing.T) {
+	got := format("", []byte("x"+strings.Repeat("é", maxShown)))
+	if want := "x" + strings.Repeat("é", maxShown/2-1) + "\n… (2050 more bytes)"; got != want {
+		t.Errorf("ends in %q", got[len(got)-40:])
+	}
+}
+
+func TestFormatIsBoundedAndHidesSecrets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const secret = "s3cr3t-value-of-a-key"
+		key := rapid.SampledFrom([]string{"token", "API_KEY", "x-authorization", "dbPassword"}).Draw(t, "key")
+		in, err := json.Marshal(map[string]string{key: secret, "filler": rapid.String().Draw(t, "filler")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := format("cron:run", in)
+		if strings.Contains(got, secret) {
+			t.Fatalf("the secret is shown: %s", got)
+		}
+		if len(got) > maxShown+64 || !utf8.ValidString(got) {
+			t.Fatalf("%d bytes, valid %v", len(got), utf8.ValidString(got))
+		}
+	})
+}
+
+func FuzzFormat(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"token":2}]}`, "\x00", "text\nmore", `"\ud800"`, strings.Repeat("[", 100), "a: b", "://@"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := format("", b); len(got) > maxShown+64 || !utf8.ValidString(got) {
+			t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
+		}
+	})
+}
+
+func TestLocalTarget(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           root,
+		"/":                          root,
+		"/monitoring":                "/monitoring",
+		"/monitoring/schedulers":     "/monitoring/schedulers",
+		"/monitoring/q?status=a&b=1": "/monitoring/q?status=a&b=1",
+		"/monitoring/queues/a%2Fb":   "/monitoring/queues/a%2Fb",
+		"/monitoringly":              root,
+		"//evil.example/monitoring":  root,
+		"https://evil.example":       root,
+		"https:/monitoring":          root,
+		"javascript:alert(1)":        root,
+		`/\evil.example`:             root,
+		`/monitoring\..\x`:           root,
+		"/monitoring/../login":       root,
+		"/monitoring/%2e%2e/x":       root,
+		"/monitoring//evil.example":  root,
+		"monitoring":                 root,
+		"/monitoring\r\nX: y":        root,
+		"/monitoring/" + strings.Repeat("x", maxTarget): root,
+	} {
+		if got := localTarget(in); got != want {
+			t.Errorf("localTarget(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzLocalTarget(f *testing.F) {
+	for _, s := range []string{"/monitoring/x?y", "//h/monitoring", "/monitoring/../..", "\\\\h", "/monitoring/%00", "?", "/monitoring#f"} {
+		f.Add(s)
+	}
+	base, err := url.Parse("http://here/login")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, next string) {
+		u, err := base.Parse(localTarget(next))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Scheme != "http" || u.Host != "here" || u.Path != root && !strings.HasPrefix(u.Path, root+"/") {
+			t.Errorf("%q leads to %s", next, u)
+		}
+	})
+}
+
+func TestClientAddr(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.7:1234":           "192.0.2.7/32",
+		"[::ffff:192.0.2.7]:1":     "192.0.2.7/32",
+		"[2001:db8:1:2:3::4]:1":    "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ffff::9]:1": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:1":         "fe80::/64",
+		"@":                        "invalid Prefix",
+		"":                         "invalid Prefix",
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = in
+		if got := clientAddr(r).String(); got != want {
+			t.Errorf("%q counts as %s, want %s", in, got, want)
+		}
+	}
+}
+
+// addr is the n-th address.
+func addr(n uint32) netip.Prefix {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.PrefixFrom(netip.AddrFrom4(b), 32)
+}
+
+func TestLimiterIsPerAddress(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	l := newLimiter(func() time.Time { return now })
+	for range guessBurst {
+		if wait := l.take(addr(1)); wait != 0 {
+			t.Fatalf("wait %s within the burst", wait)
+		}
+	}
+	if wait := l.take(addr(1)); wait != guessEvery {
+		t.Errorf("wait %s after the burst, want %s", wait, guessEvery)
+	}
+	if wait := l.take(addr(2)); wait != 0 {
+		t.Errorf("another address waits %s", wait)
+	}
+	now = now.Add(guessEvery)
+	if wait := l.take(addr(1)); wait != 0 {
+		t.Errorf("wait %s after the wait", wait)
+	}
+	now = now.Add(time.Hour)
+	for range guessBurst {
+		if wait := l.take(addr(1)); wait != 0 {
+			t.Fatalf("wait %s after an hour of rest", wait)
+		}
+	}
+	if wait := l.take(addr(1)); wait == 0 {
+		t.Error("an hour of rest is worth more than a burst")
+	}
+}
+
+func TestLimiterIsBounded(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	l := newLimiter(func() time.Time { return now })
+	for n := range uint32(maxGuessers + guessBurst - 1) {
+		if wait := l.take(addr(n)); wait != 0 {
+			t.Fatalf("address %d waits %s", n, wait)
+		}
+	}
+	if n := len(l.full); n > maxGuessers+1 {
+		t.Errorf("%d addresses are kept", n)
+	}
+	for range guessBurst {
+		l.take(addr(1 << 30))
+	}
+	if wait := l.take(addr(1 << 31)); wait == 0 {
+		t.Error("new addresses do not share an allowance when there is no room")
+	}
+	if wait := l.take(addr(0)); wait != 0 {
+		t.Errorf("a known address waits %s", wait)
+	}
+	now = now.Add(time.Hour)
+	if wait := l.take(addr(1 << 31)); wait != 0 {
+		t.Errorf("a new address waits %s when there is room again", wait)
+	}
+	if n := len(l.full); n > 2 {
+		t.Errorf("%d rested addresses are kept", n)
+	}
+}

@@ -1,0 +1,609 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+
+	"github.com/gatewaycron/gatewaycron/internal/redistest"
+	"github.com/gatewaycron/gatewaycron/web"
+)
+
+const (
+	token   = "correct horse battery staple"
+	payload = `{"v":1,"job":"morning","name":"Morning summary","schedule":"0 9 * * 1-5","apiToken":"hunter2"}`
+	queue   = "q"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+
+// bundle is a dashboard, mounted as the program mounts it, over a queue with one
+// pending task.
+type bundle struct {
+	t      *testing.T
+	server *httptest.Server
+	dash   *web.Dashboard
+	db     *redistest.DB
+	task   string
+	log    *bytes.Buffer
+	clock  time.Time
+}
+
+func setup(t *testing.T, change func(*web.Options)) *bundle {
+	t.Helper()
+	b := &bundle{t: t, db: redistest.Fresh(t), log: &bytes.Buffer{}, clock: time.Now()}
+	o := web.Options{
+		Redis: b.db.Asynq(), Token: token, Version: "v1.2.3",
+		Now: func() time.Time { return b.clock }, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if b.dash, err = web.New(o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.dash.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := chi.NewRouter()
+	b.dash.Register(r)
+	b.server = httptest.NewServer(r)
+	t.Cleanup(b.server.Close)
+
+	client := asynq.NewClient(b.db.Asynq())
+	defer client.Close()
+	info, err := client.Enqueue(asynq.NewTask("cron:run", []byte(payload)), asynq.Queue(queue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.task = info.ID
+	return b
+}
+
+func noToken(o *web.Options) { o.Token = "" }
+
+// answer of one request; redirects are not followed.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (b *bundle) do(method, path string, change func(*http.Request)) answer {
+	b.t.Helper()
+	r, err := http.NewRequest(method, b.server.URL+path, http.NoBody)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.send(r, change)
+}
+
+func (b *bundle) send(r *http.Request, change func(*http.Request)) answer {
+	b.t.Helper()
+	if change != nil {
+		change(r)
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, string(body)}
+}
+
+// signIn posts the sign-in form.
+func (b *bundle) signIn(form url.Values, change func(*http.Request)) answer {
+	b.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, b.server.URL+"/login", strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return b.send(r, change)
+}
+
+func (a answer) cookie(t *testing.T) *http.Cookie {
+	t.Helper()
+	cookies := (&http.Response{Header: a.header}).Cookies()
+	if len(cookies) != 1 {
+		t.Fatalf("%d cookies, want 1", len(cookies))
+	}
+	return cookies[0]
+}
+
+func with(header, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set(header, value) }
+}
+
+func withCookie(c *http.Cookie) func(*http.Request) {
+	return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value}) }
+}
+
+var bearer = with("Authorization", "Bearer "+token)
+
+func TestWhoMaySee(t *testing.T) {
+	b := setup(t, nil)
+	basic := func(password string) func(*http.Request) {
+		return func(r *http.Request) { r.SetBasicAuth("anybody", password) }
+	}
+	for _, tc := range []struct {
+		name, method, path string
+		change             func(*http.Request)
+		want               int
+	}{
+		{"page", "GET", "/monitoring", nil, 303},
+		{"page below", "GET", "/monitoring/schedulers", nil, 303},
+		{"head", "HEAD", "/monitoring", nil, 303},
+		{"asset", "GET", "/monitoring/favicon.ico", nil, 303},
+		{"api", "GET", "/monitoring/api/queues", nil, 401},
+		{"post", "POST", "/monitoring/api/queues/q:pause", nil, 401},
+		{"post to a page", "POST", "/monitoring", nil, 401},
+		{"path in disguise", "GET", "/monitoring//api/queues", nil, 303},
+		{"bearer", "GET", "/monitoring/api/queues", bearer, 200},
+		{"bearer in any case", "GET", "/monitoring/api/queues", with("Authorization", "bearer "+token), 200},
+		{"bearer on a page", "GET", "/monitoring", bearer, 200},
+		{"basic", "GET", "/monitoring/api/queues", basic(token), 200},
+		{"wrong bearer", "GET", "/monitoring/api/queues", with("Authorization", "Bearer x"), 401},
+		{"wrong basic", "GET", "/monitoring", basic("x"), 303},
+		{"token as user name", "GET", "/monitoring/api/queues", func(r *http.Request) { r.SetBasicAuth(token, "") }, 401},
+		{"other scheme", "GET", "/monitoring/api/queues", with("Authorization", "Digest "+token), 401},
+		{"token without scheme", "GET", "/monitoring/api/queues", with("Authorization", token), 401},
+		{"token as cookie", "GET", "/monitoring/api/queues", withCookie(&http.Cookie{Name: "gateway_cron_session", Value: "token"}), 401},
+		{"landing", "GET", "/", nil, 200},
+		{"sign-in page", "GET", "/login", nil, 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b.clock = b.clock.Add(time.Hour) // guesses are forgiven
+			if got := b.do(tc.method, tc.path, tc.change); got.status != tc.want {
+				t.Errorf("status %d, want %d: %s", got.status, tc.want, got.body)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	b := setup(t, nil)
+	page := b.do("GET", "/monitoring/queues/q?status=pending", nil)
+	if got, want := page.header.Get("Location"), "/login?next=%2Fmonitoring%2Fqueues%2Fq%3Fstatus%3Dpending"; got != want {
+		t.Errorf("a page redirects to %q, want %q", got, want)
+	}
+	api := b.do("GET", "/monitoring/api/queues", nil)
+	var problem struct {
+		Status int
+		Detail string
+	}
+	if err := json.Unmarshal([]byte(api.body), &problem); err != nil || problem.Status != 401 || !strings.Contains(problem.Detail, "/login") {
+		t.Errorf("body %s (%v), want a problem that says where to sign in", api.body, err)
+	}
+	if got := api.header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "Bearer") {
+		t.Errorf("WWW-Authenticate %q, want Bearer: Basic would open the browser's own dialog", got)
+	}
+}
+
+func TestSignIn(t *testing.T) {
+	b := setup(t, nil)
+	got := b.signIn(url.Values{"token": {" " + token + "\n"}, "next": {"/monitoring/schedulers"}}, nil)
+	if got.status != 303 || got.header.Get("Location") != "/monitoring/schedulers" {
+		t.Fatalf("status %d to %q", got.status, got.header.Get("Location"))
+	}
+	c := got.cookie(t)
+	if strings.Contains(c.Raw, token) || strings.Contains(c.Raw, url.QueryEscape(token)) {
+		t.Errorf("the cookie holds the token: %s", c.Raw)
+	}
+	want := &http.Cookie{Name: c.Name, Value: c.Value, Path: "/", MaxAge: 12 * 3600, HttpOnly: true, SameSite: http.SameSiteStrictMode, Raw: c.Raw}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("cookie (-want +got):\n%s", diff)
+	}
+
+	signedIn := withCookie(c)
+	if got := b.do("GET", "/monitoring/api/queues", signedIn); got.status != 200 {
+		t.Errorf("with the cookie: status %d", got.status)
+	}
+	if got := b.do("GET", "/login?next=/monitoring/servers", signedIn); got.status != 303 || got.header.Get("Location") != "/monitoring/servers" {
+		t.Errorf("the sign-in page answers somebody signed in with %d to %q", got.status, got.header.Get("Location"))
+	}
+	if got := b.do("GET", "/", signedIn); !strings.Contains(got.body, "Sign out") {
+		t.Error("the landing page offers no sign-out")
+	}
+
+	other := setup(t, nil)
+	other.clock = b.clock
+	if got := other.do("GET", "/monitoring/api/queues", signedIn); got.status != 200 {
+		t.Errorf("another replica does not know the sign-in: status %d", got.status)
+	}
+	changed := setup(t, func(o *web.Options) { o.Token = "another" })
+	changed.clock = b.clock
+	if got := changed.do("GET", "/monitoring/api/queues", signedIn); got.status != 401 {
+		t.Errorf("the sign-in outlives its token: status %d", got.status)
+	}
+
+	out := b.do("POST", "/logout", signedIn)
+	if c := out.cookie(t); out.status != 303 || c.MaxAge >= 0 || c.Value != "" {
+		t.Errorf("sign-out: status %d, cookie %s", out.status, c.Raw)
+	}
+	if got := b.do("GET", "/logout", signedIn); got.status != 405 || len(got.header["Set-Cookie"]) > 0 {
+		t.Errorf("a GET signs out: status %d", got.status)
+	}
+}
+
+func TestSignInEnds(t *testing.T) {
+	b := setup(t, nil)
+	c := withCookie(b.signIn(url.Values{"token": {token}}, nil).cookie(t))
+	b.clock = b.clock.Add(12*time.Hour - time.Second)
+	if got := b.do("GET", "/monitoring/api/queues", c); got.status != 200 {
+		t.Errorf("before the end: status %d", got.status)
+	}
+	b.clock = b.clock.Add(2 * time.Second)
+	if got := b.do("GET", "/monitoring/api/queues", c); got.status != 401 {
+		t.Errorf("after the end: status %d", got.status)
+	}
+}
+
+func TestForgedCookies(t *testing.T) {
+	b := setup(t, nil)
+	c := b.signIn(url.Values{"token": {token}}, nil).cookie(t)
+	stamp, mac, _ := strings.Cut(c.Value, ".")
+	for name, value := range map[string]string{
+		"later expiry":  "9" + stamp + "." + mac,
+		"no mac":        stamp,
+		"empty mac":     stamp + ".",
+		"cut mac":       c.Value[:len(c.Value)-1],
+		"longer mac":    c.Value + "A",
+		"empty":         "",
+		"mac of itself": mac + "." + mac,
+	} {
+		if got := b.do("GET", "/monitoring/api/queues", withCookie(&http.Cookie{Name: c.Name, Value: value})); got.status != 401 {
+			t.Errorf("%s: status %d", name, got.status)
+		}
+	}
+}
+
+func TestCookieIsSecureOverTLS(t *testing.T) {
+	b := setup(t, nil)
+	got := b.signIn(url.Values{"token": {token}}, with("X-Forwarded-Proto", "https"))
+	if !got.cookie(t).Secure {
+		t.Error("behind a TLS proxy the cookie is not Secure")
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", "https://cron.example/login", strings.NewReader(url.Values{"token": {token}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	b.dash.ServeHTTP(w, r)
+	if cookies := w.Result().Cookies(); len(cookies) != 1 || !cookies[0].Secure {
+		t.Errorf("over TLS the cookie is not Secure: %v", cookies)
+	}
+}
+
+func TestWrongTokensAreLimited(t *testing.T) {
+	b := setup(t, nil)
+	session := withCookie(b.signIn(url.Values{"token": {token}}, nil).cookie(t))
+	for i := range 10 {
+		if got := b.signIn(url.Values{"token": {"guess"}}, nil); got.status != 401 || !strings.Contains(got.body, "not the token") {
+			t.Fatalf("guess %d: status %d", i+1, got.status)
+		}
+	}
+	if n := strings.Count(b.log.String(), "dashboard sign-in refused"); n != 10 {
+		t.Errorf("%d refusals in the log, want 10:\n%s", n, b.log)
+	}
+	if strings.Contains(b.log.String(), "guess") {
+		t.Errorf("the log tells what was tried:\n%s", b.log)
+	}
+	right := url.Values{"token": {token}}
+	got := b.signIn(right, nil)
+	if got.status != 429 || got.header.Get("Retry-After") != "6" || !strings.Contains(got.body, "6 seconds") {
+		t.Errorf("after ten guesses: status %d, Retry-After %q", got.status, got.header.Get("Retry-After"))
+	}
+	if got := b.do("GET", "/monitoring/api/queues", bearer); got.status != 429 || got.header.Get("Retry-After") != "6" {
+		t.Errorf("a bearer token evades the limit: status %d", got.status)
+	}
+	if got := b.do("GET", "/monitoring/api/queues", session); got.status != 200 {
+		t.Errorf("somebody else's guesses end a sign-in: status %d", got.status)
+	}
+	b.clock = b.clock.Add(6 * time.Second)
+	if got := b.signIn(right, nil); got.status != 303 {
+		t.Errorf("after the wait: status %d", got.status)
+	}
+	for range 20 { // right tokens cost nothing
+		if got := b.do("GET", "/monitoring/api/queues", bearer); got.status != 200 {
+			t.Fatalf("status %d", got.status)
+		}
+	}
+}
+
+func TestWithoutToken(t *testing.T) {
+	b := setup(t, noToken)
+	for _, host := range []string{"localhost", "LOCALHOST:19790", "127.0.0.1:19790", "127.8.9.1", "[::1]:19790", "[::1]"} {
+		if got := b.do("GET", "/monitoring/api/queues", func(r *http.Request) { r.Host = host }); got.status != 200 {
+			t.Errorf("%s: status %d", host, got.status)
+		}
+	}
+	for _, host := range []string{"evil.example", "localhost.evil.example:19790", "127.0.0.1.evil.example", "192.168.1.2", "0.0.0.0", "[2001:db8::1]"} {
+		for _, path := range []string{"/", "/login", "/monitoring", "/monitoring/api/queues"} {
+			if got := b.do("GET", path, func(r *http.Request) { r.Host = host }); got.status != 403 {
+				t.Errorf("%s at %s: status %d", path, host, got.status)
+			}
+		}
+	}
+	for _, got := range []answer{b.do("GET", "/login?next=/monitoring/servers", nil), b.signIn(url.Values{"next": {"/monitoring/servers"}}, nil)} {
+		if got.status != 303 || got.header.Get("Location") != "/monitoring/servers" || len(got.header["Set-Cookie"]) > 0 {
+			t.Errorf("sign-in: status %d to %q, cookies %q", got.status, got.header.Get("Location"), got.header["Set-Cookie"])
+		}
+	}
+}
+
+func TestOtherSitesChangeNothing(t *testing.T) {
+	pause := "/monitoring/api/queues/" + queue + ":pause"
+	for name, change := range map[string]func(*web.Options){"token": nil, "no token": noToken} {
+		t.Run(name, func(t *testing.T) {
+			b := setup(t, change)
+			for _, header := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}} {
+				got := b.do("POST", pause, func(r *http.Request) {
+					bearer(r)
+					r.Header.Set(header[0], header[1])
+				})
+				if got.status != 403 {
+					t.Errorf("%s: status %d", header, got.status)
+				}
+			}
+			if got := b.signIn(url.Values{"token": {token}}, with("Sec-Fetch-Site", "cross-site")); got.status != 403 {
+				t.Errorf("sign-in: status %d", got.status)
+			}
+			if got := b.do("POST", pause, func(r *http.Request) {
+				bearer(r)
+				r.Header.Set("Sec-Fetch-Site", "same-origin")
+			}); got.status != 204 && got.status != 200 {
+				t.Errorf("our own page: status %d: %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	for _, readOnly := range []bool{true, false} {
+		b := setup(t, func(o *web.Options) { o.ReadOnly = readOnly })
+		got := b.do("DELETE", "/monitoring/api/queues/"+queue+"/pending_tasks/"+b.task, bearer)
+		inspector := asynq.NewInspector(b.db.Asynq())
+		tasks, err := inspector.ListPendingTasks(queue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inspector.Close()
+		if (len(tasks) == 1) != readOnly {
+			t.Errorf("read-only %v: %d tasks are left after status %d", readOnly, len(tasks), got.status)
+		}
+		if readOnly && (got.status != 405 || got.header.Get("Allow") != "GET, HEAD") {
+			t.Errorf("status %d, Allow %q", got.status, got.header.Get("Allow"))
+		}
+	}
+}
+
+func TestPayloadsAreFormatted(t *testing.T) {
+	b := setup(t, nil)
+	got := b.do("GET", "/monitoring/api/queues/"+queue+"/pending_tasks", bearer)
+	var list struct {
+		Tasks []struct{ Payload string }
+	}
+	if err := json.Unmarshal([]byte(got.body), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Tasks) != 1 {
+		t.Fatalf("%d tasks: %s", len(list.Tasks), got.body)
+	}
+	want := `{
+  "apiToken": "[redacted]",
+  "job": "morning",
+  "name": "Morning summary",
+  "schedule": "0 9 * * 1-5",
+  "v": 1
+}`
+	if diff := cmp.Diff(want, list.Tasks[0].Payload); diff != "" {
+		t.Errorf("payload (-want +got):\n%s", diff)
+	}
+}
+
+func TestDashboardPageIsSelfContained(t *testing.T) {
+	b := setup(t, nil)
+	got := b.do("GET", "/monitoring", bearer)
+	if got.status != 200 || got.header.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Fatalf("status %d, type %q", got.status, got.header.Get("Content-Type"))
+	}
+	if other := regexp.MustCompile(`(?:href|src)="(?:https?:)?//[^"]*"`).FindAllString(got.body, -1); len(other) > 0 {
+		t.Errorf("the page asks other hosts: %q", other)
+	}
+	if !strings.Contains(got.body, `window.FLAG_ROOT_PATH="\/monitoring"`) && !strings.Contains(got.body, `window.FLAG_ROOT_PATH="/monitoring"`) {
+		t.Errorf("the page does not know where it is mounted:\n%s", got.body)
+	}
+
+	csp := got.header.Get("Content-Security-Policy")
+	script := directive(t, csp, "script-src")
+	if n := strings.Count(got.body, "<script>"); n == 0 || strings.Count(script, "'sha256-") != n {
+		t.Errorf("%d inline scripts, and the policy says %q", n, script)
+	}
+	for _, loose := range []string{"unsafe-inline", "unsafe-eval", "*", "http"} {
+		if strings.Contains(script, loose) {
+			t.Errorf("script-src allows %s: %s", loose, script)
+		}
+	}
+	if strings.Contains(csp, "http") || directive(t, csp, "default-src") != "'none'" || directive(t, csp, "frame-ancestors") != "'none'" {
+		t.Errorf("policy %q", csp)
+	}
+
+	deep := b.do("GET", "/monitoring/queues/some.queue", bearer)
+	if deep.body != got.body || deep.header.Get("Content-Security-Policy") != csp {
+		t.Error("a deep link does not get the same page")
+	}
+}
+
+func directive(t *testing.T, csp, name string) string {
+	t.Helper()
+	for d := range strings.SplitSeq(csp, ";") {
+		if key, value, _ := strings.Cut(strings.TrimSpace(d), " "); key == name {
+			return value
+		}
+	}
+	t.Fatalf("no %s in %q", name, csp)
+	return ""
+}
+
+func TestAssets(t *testing.T) {
+	b := setup(t, nil)
+	page := b.do("GET", "/monitoring", bearer).body
+	scripts := regexp.MustCompile(`<script src="([^"]+)"`).FindAllStringSubmatch(page, -1)
+	if len(scripts) == 0 {
+		t.Fatal("the page has no scripts")
+	}
+	for _, s := range scripts {
+		got := b.do("GET", s[1], bearer)
+		if got.status != 200 || !strings.Contains(got.header.Get("Content-Type"), "javascript") ||
+			!strings.Contains(got.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: status %d, type %q, cache %q", s[1], got.status, got.header.Get("Content-Type"), got.header.Get("Cache-Control"))
+		}
+	}
+	logo := b.do("GET", "/monitoring/static/media/logo-color.c2b0c1f3.svg", bearer)
+	if got := logo.header["Content-Type"]; !cmp.Equal(got, []string{"image/svg+xml"}) {
+		t.Errorf("the logo's type is %q", got)
+	}
+	if got := b.do("GET", "/monitoring/favicon.ico", bearer); got.status != 200 || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("icon: status %d, cache %q", got.status, got.header.Get("Cache-Control"))
+	}
+	for _, path := range []string{"/monitoring/static/js/none.js", "/monitoring/none.png"} {
+		if got := b.do("GET", path, bearer); got.status != 404 || strings.Contains(got.body, "<html") {
+			t.Errorf("%s: status %d", path, got.status)
+		}
+	}
+}
+
+func TestSecurityHeaders(t *testing.T) {
+	b := setup(t, nil)
+	for _, path := range []string{"/", "/login", "/logout", "/monitoring", "/monitoring/api/queues", "/monitoring/favicon.ico"} {
+		for name, change := range map[string]func(*http.Request){"stranger": nil, "signed in": bearer} {
+			got := b.do("GET", path, change).header
+			for header, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cache-Control": "no-store",
+			} {
+				if got.Get(header) != want {
+					t.Errorf("%s, %s: %s is %q, want %q", path, name, header, got.Get(header), want)
+				}
+			}
+			if directive(t, got.Get("Content-Security-Policy"), "frame-ancestors") != "'none'" {
+				t.Errorf("%s, %s: may be framed", path, name)
+			}
+		}
+	}
+}
+
+func TestPagesOfOurs(t *testing.T) {
+	b := setup(t, nil)
+	landing := b.do("GET", "/", nil)
+	for _, part := range []string{"v1.2.3", `href="/monitoring"`, `href="/health"`, `href="/readyz"`, "curl " + b.server.URL + "/api/cron/jobs", "$GATEWAY_CRON_TOKEN"} {
+		if !strings.Contains(landing.body, part) {
+			t.Errorf("the landing page lacks %s", part)
+		}
+	}
+	if got := b.do("POST", "/", nil); got.status != 405 {
+		t.Errorf("POST to the landing page: status %d", got.status)
+	}
+	if got := setup(t, noToken).do("GET", "/", nil); strings.Contains(got.body, "Authorization") {
+		t.Error("the example sends a token where none is asked for")
+	}
+	if got := b.do("GET", "/login?next=/monitoring/x%22%3E%3Cscript%3E", nil); strings.Contains(got.body, "<script>") {
+		t.Error("the sign-in page prints its parameter raw")
+	}
+	for _, got := range []answer{landing, b.do("GET", "/login", nil)} {
+		if regexp.MustCompile(`(?:src|href)="(?:https?:)?//|<script`).MatchString(got.body) {
+			t.Error("a page of ours loads something")
+		}
+		if csp := got.header.Get("Content-Security-Policy"); strings.Contains(csp, "unsafe") || directive(t, csp, "default-src") != "'none'" {
+			t.Errorf("policy %q", csp)
+		}
+	}
+}
+
+func TestRedisAway(t *testing.T) {
+	s := redistest.Start(t)
+	d, err := web.New(web.Options{Redis: s.Asynq()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s.Kill()
+	get := func(path string) int {
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+		return w.Code
+	}
+	if got := get("/monitoring/api/queues"); got != 500 {
+		t.Errorf("data without Redis: status %d", got)
+	}
+	for _, path := range []string{"/", "/monitoring", "/monitoring/favicon.ico"} {
+		if got := get(path); got != 200 {
+			t.Errorf("%s without Redis: status %d", path, got)
+		}
+	}
+}
+
+func TestCloseClosesConnections(t *testing.T) {
+	ctx := context.Background()
+	s := redistest.Start(t)
+	c := s.Client()
+	count := func() int {
+		list, err := c.ClientList(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(list, "\n")
+	}
+	before := count()
+	d, err := web.New(web.Options{Redis: s.Asynq()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/monitoring/api/queues", "/monitoring/api/redis_info"} {
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+		if w.Code != 200 {
+			t.Fatalf("%s: status %d", path, w.Code)
+		}
+	}
+	if during := count(); during <= before {
+		t.Fatalf("%d connections before and %d during: nothing to close", before, during)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The server notices in its own time; connections that stay open fail the
+	// test at its deadline.
+	bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for count() > before {
+		if bounded.Err() != nil {
+			t.Fatal("connections are left")
+		}
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	if _, err := web.New(web.Options{}); err == nil || !strings.Contains(err.Error(), "Redis") {
+		t.Errorf("error %v, want that Redis is required", err)
+	}
+}
