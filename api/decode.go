@@ -251,8 +251,7 @@ func (in *input[T]) check(found []job.Problem) error {
 // respell tells what the store says of the values in the client's spelling. It is
 // for an input that check has passed.
 func (in *input[T]) respell(err error) error {
-	var invalid *job.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*job.InvalidError](err); ok {
 		return in.check(invalid.Problems)
 	}
 	return err

@@ -76,7 +76,7 @@ func requestID(r *http.Request) string {
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := rand.Text()[:16]
-		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Request-ID", id)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
 	})
 }
@@ -101,7 +101,7 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 			v := recover()
 			switch {
 			case v == nil:
-			case v == http.ErrAbortHandler:
+			case v == http.ErrAbortHandler: //nolint:errorlint // the very value is the signal
 				panic(v) // the server's own way to drop a connection
 			default:
 				s.renderError(w, r, &panicError{value: v, stack: debug.Stack()})

@@ -10,8 +10,6 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // plain is what every good row of TestCreateAccepts stores, but for its change.
 func plain(change func(*job.Spec)) job.Spec {
 	s := job.Spec{Schedule: "0 9 * * 1-5", Task: "x", Enabled: true}
@@ -29,11 +27,11 @@ func TestCreateAccepts(t *testing.T) {
 		{"the least", `{"schedule":"0 9 * * 1-5","task":"x"}`, plain(nil)},
 		{"the ai-server's example", `{"schedule":"0 9 * * 1-5","agent_id":"main","session_key":"agent:main:telegram:dm:123","channel":"telegram","chat_id":"123","peer_id":"123","is_group":false,"task":"x"}`,
 			plain(func(s *job.Spec) {
-				s.AgentID, s.SessionKey, s.Channel, s.ChatID, s.PeerID, s.IsGroup = "main", "agent:main:telegram:dm:123", "telegram", "123", "123", ptr(false)
+				s.AgentID, s.SessionKey, s.Channel, s.ChatID, s.PeerID, s.IsGroup = "main", "agent:main:telegram:dm:123", "telegram", "123", "123", new(false)
 			})},
 		{"the same in camelCase", `{"schedule":"0 9 * * 1-5","agentId":"main","sessionKey":"agent:main:telegram:dm:123","channel":"telegram","chatId":"123","peerId":"123","isGroup":false,"task":"x"}`,
 			plain(func(s *job.Spec) {
-				s.AgentID, s.SessionKey, s.Channel, s.ChatID, s.PeerID, s.IsGroup = "main", "agent:main:telegram:dm:123", "telegram", "123", "123", ptr(false)
+				s.AgentID, s.SessionKey, s.Channel, s.ChatID, s.PeerID, s.IsGroup = "main", "agent:main:telegram:dm:123", "telegram", "123", "123", new(false)
 			})},
 		{"both spellings, of different fields", `{"schedule":"0 9 * * 1-5","task":"x","max_runs":2,"timeoutSeconds":60}`,
 			plain(func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 2, 60 })},
@@ -74,7 +72,7 @@ func TestCreateAccepts(t *testing.T) {
 var everything = job.Spec{
 	Name: "n", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Task: "x",
 	AgentID: "a", SessionKey: "s", Model: "m", Effort: "low",
-	Channel: "telegram", ChatID: "1", PeerID: "2", ThreadID: "3", IsGroup: ptr(true),
+	Channel: "telegram", ChatID: "1", PeerID: "2", ThreadID: "3", IsGroup: new(true),
 	MaxRuns: 1, Misfire: job.MisfireSkip, MisfireGraceSeconds: 5, TimeoutSeconds: 6, OnAmbiguous: job.OnAmbiguousFail,
 }
 

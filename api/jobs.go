@@ -85,7 +85,8 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 			known := s.problems(before)
 			found = slices.DeleteFunc(found, func(p job.Problem) bool { return slices.Contains(known, p) })
 		}
-		if refused = in.check(found); refused != nil {
+		refused = in.check(found)
+		if refused != nil {
 			return job.Spec{}, refused
 		}
 		if after.Schedule != before.Schedule {
@@ -146,8 +147,7 @@ func jobID(r *http.Request) (string, error) {
 // problems returns everything that is wrong with spec.
 func (s *server) problems(spec job.Spec) []job.Problem {
 	var found []job.Problem
-	var invalid *job.InvalidError
-	if errors.As(spec.Validate(), &invalid) {
+	if invalid, ok := errors.AsType[*job.InvalidError](spec.Validate()); ok {
 		found = slices.Clone(invalid.Problems)
 	}
 	target := job.Target{Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup}

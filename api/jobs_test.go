@@ -14,7 +14,7 @@ import (
 func TestAJobOnTheWire(t *testing.T) {
 	b := setup(t)
 	b.seed("morning", func(j *job.Job) {
-		j.Name, j.Channel, j.ChatID, j.IsGroup = "Morning", "telegram", "-100", ptr(false)
+		j.Name, j.Channel, j.ChatID, j.IsGroup = "Morning", "telegram", "-100", new(false)
 		j.MaxRuns, j.Claims = 4, 1
 		j.LastRunAt, j.LastRunID, j.LastOutcome = nowMillis, "morning:1", job.TimedOut
 	})
@@ -101,7 +101,7 @@ func TestPatch(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := setup(t)
 			want := b.seed("a", func(j *job.Job) {
-				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", ptr(true)
+				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 			}).Spec
 			tt.change(&want)

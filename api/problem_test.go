@@ -61,7 +61,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 				}
 				if tt.status == http.StatusInternalServerError {
 					id, _ := a.body["requestId"].(string)
-					if id == "" || id != a.header.Get("X-Request-Id") || !strings.Contains(b.log.String(), id) {
+					if id == "" || id != a.header.Get("X-Request-ID") || !strings.Contains(b.log.String(), id) {
 						t.Errorf("the request id %q does not lead to the log: %s", id, b.log)
 					}
 				}

@@ -27,7 +27,7 @@ func parsePages() (*template.Template, string, error) {
 		return nil, "", fmt.Errorf("read the style sheet: %w", err)
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) },
+		"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // embedded, ours
 	}).ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, "", fmt.Errorf("parse the pages: %w", err)
@@ -87,8 +87,7 @@ func (d *Dashboard) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d.logRefusal(r, err)
-	var limited *limitedError
-	if errors.As(err, &limited) {
+	if limited, ok := errors.AsType[*limitedError](err); ok {
 		w.Header().Set("Retry-After", limited.seconds())
 		d.loginPage(w, http.StatusTooManyRequests, target, tooManyGuesses(limited))
 		return

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -37,7 +38,7 @@ var (
 // inline scripts by hash. Styles must be allowed inline: its components write
 // them at run time.
 func newShell(monitor http.Handler) (page, error) {
-	r, err := http.NewRequest(http.MethodGet, root, http.NoBody)
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, root, http.NoBody)
 	if err != nil {
 		return page{}, fmt.Errorf("ask asynqmon for its page: %w", err)
 	}

@@ -228,8 +228,7 @@ func (c *Client) get(ctx context.Context, what, path string, most int64) (wire.A
 		Method: http.MethodGet, URL: c.base + path, MaxAnswerBytes: most,
 		Header: http.Header{"Accept": {"application/json"}},
 	})
-	var failure *wire.Failure
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*wire.Failure](err); ok {
 		failure.Sent = false // a read that got no answer did nothing
 		return answer, unanswered(what, failure)
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -349,8 +350,8 @@ func (a *App) onClose(f func()) { a.closers = append(a.closers, f) }
 
 func (a *App) close() {
 	a.stopHTTP()
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		a.closers[i]()
+	for _, v := range slices.Backward(a.closers) {
+		v()
 	}
 	a.closers = nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
@@ -31,6 +32,7 @@ func RunDemo(ctx context.Context, o Options) error {
 	o.Config.AIServerURL, o.Config.ChannelManagerURL, o.Config.ChannelManagerToken = ai, messages, ""
 	o.Config.TelegramToken = ""
 	o.Config.StateDir = filepath.Join(o.Config.StateDir, "demo")
+	o.Config.Prefix += "-demo" // on a Redis that serve uses too, its jobs are not the demo's to run
 	fmt.Fprintf(o.Stdout, "DEMO: no model and no chat. A stand-in ai-server echoes each task (%s),\n"+
 		"and a stand-in channel writes down each message: GET %s/messages\n", ai, messages)
 	return Run(ctx, o)
@@ -52,8 +54,8 @@ func RunStandIns(ctx context.Context, s StandIns) error {
 func (s StandIns) start() (ai, messages string, stop func(), err error) {
 	var stops []func() error
 	stop = func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			_ = stops[i]() // the process ends anyway
+		for _, stop := range slices.Backward(stops) {
+			_ = stop() // the process ends anyway
 		}
 	}
 	defer func() {

@@ -135,4 +135,8 @@ var rules = []rule{
 		pkg: "internal/arch",
 		why: "reads the source instead of importing it, so that it can be about every package",
 	},
+	{
+		pkg: "internal/e2e",
+		why: "tests of the whole product: its processes are started, not imported",
+	},
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,9 +83,7 @@ type Manager struct {
 // be nil.
 func NewManager(direct map[string]Channel, fallback Channel) *Manager {
 	m := &Manager{direct: make(map[string]Channel, len(direct)), fallback: fallback}
-	for name, c := range direct {
-		m.direct[name] = c
-	}
+	maps.Copy(m.direct, direct)
 	return m
 }
 

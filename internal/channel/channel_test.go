@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
 // received is the body of a message to the channel manager.
@@ -98,7 +99,7 @@ func TestTelegramOnTheWire(t *testing.T) {
 			t.Error(err)
 		}
 		want := map[string][]string{"chat_id": {"@some_group"}, "text": {"hi"}}
-		if diff := cmp.Diff(want, map[string][]string(r.MultipartForm.Value)); diff != "" {
+		if diff := cmp.Diff(want, r.MultipartForm.Value); diff != "" {
 			t.Error(diff)
 		}
 		io.WriteString(w, impl.confirmation(5))
@@ -135,6 +136,19 @@ func TestConstructorsRefuse(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: the token is in %q", name, err)
+		}
+	}
+}
+
+// Wherever a long error text is cut, no part of a secret is left at its end.
+func TestRedactionComesBeforeTheCut(t *testing.T) {
+	long := strings.Repeat("S3cr3t", 20)
+	r := redactor{name: "chat", secrets: []string{long}}
+	for pad := range 600 {
+		body := strings.Repeat("x", pad) + long
+		e := r.refused(wire.Answer{Status: 400, Body: []byte(body)}, noon)
+		if strings.Contains(e.Message, "S3cr3t") {
+			t.Fatalf("after %d bytes: %q", pad, e.Message)
 		}
 	}
 }

@@ -7,6 +7,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -74,6 +75,9 @@ func settings() []setting {
 		s := str(name, deflt, help, field)
 		s.parse = func(c *Config, v string) error {
 			*field(c) = strings.TrimRight(v, "/")
+			if u, err := url.Parse(v); err == nil && u.User != nil {
+				return errors.New("must not contain a user or password") // it is printed
+			}
 			return checkURL(v, "http", "https")
 		}
 		return s
@@ -218,18 +222,33 @@ func read(lookup func(string) (string, bool), s setting) (string, error) {
 	if value != "" {
 		return "", errors.New("and its _FILE are both set: set one of them")
 	}
-	info, err := os.Stat(path)
+	value, err := readSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot be read from its _FILE: %w", err)
 	}
-	if info.Size() > maxSecretBytes {
-		return "", errors.New("cannot be read from its _FILE: the file is too large for a secret")
-	}
-	content, err := os.ReadFile(path)
+	return value, nil
+}
+
+// readSecret reads a secret file. An empty one is an error: to go on without the
+// secret could mean to go on without a lock on the door.
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("cannot be read from its _FILE: %w", err)
+		return "", err
 	}
-	return strings.TrimSpace(string(content)), nil
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
+	if err != nil {
+		return "", err
+	}
+	if len(content) > maxSecretBytes {
+		return "", errors.New("the file is too large for a secret")
+	}
+	secret := strings.TrimSpace(string(content))
+	if secret == "" {
+		return "", errors.New("the file is empty")
+	}
+	return secret, nil
 }
 
 // checkExposure refuses to serve others without a token.
@@ -239,7 +258,7 @@ func (c Config) checkExposure() error {
 	}
 	host, _, err := net.SplitHostPort(c.Addr)
 	if err != nil {
-		return nil // reported with ADDR
+		return nil //nolint:nilerr // reported with ADDR
 	}
 	if ip, err := netip.ParseAddr(host); (err == nil && ip.IsLoopback()) || host == "localhost" {
 		return nil

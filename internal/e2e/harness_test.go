@@ -34,7 +34,7 @@ var binary string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("skipped with -short: these tests wait for the clock")
+		fmt.Fprintln(os.Stderr, "skipped with -short: these tests wait for the clock")
 		return
 	}
 	os.Exit(func() int {
@@ -83,6 +83,11 @@ func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer) *world {
 	w.env = []string{"GATEWAY_CRON_REDIS_URL=" + w.redis.URL(), "GATEWAY_CRON_ADDR=127.0.0.1:0"}
 	w.standIns(turn)
 	return w
+}
+
+// alone is a deployment whose Redis is the embedded one.
+func alone(t *testing.T) *world {
+	return &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + t.TempDir(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_REDIS_URL="}}
 }
 
 func (w *world) standIns(turn func(standin.ChatCall) standin.Answer) {

@@ -26,12 +26,7 @@ func TestReadme(t *testing.T) {
 	if !strings.Contains(string(readme), "make run ") || len(commands) != 2 {
 		t.Fatalf("the README's commands are not where they were: %v", commands)
 	}
-	dir, err := os.MkdirTemp("", "gc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + dir, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_REDIS_URL="}}
+	w := alone(t)
 	cmd := exec.Command("make", "run")
 	cmd.Dir = "../.."
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to reach what make starts

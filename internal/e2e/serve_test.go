@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +32,7 @@ func (p *process) runs(id string) []runView {
 // while it was down.
 func TestServeAloneSurvivesKillAndRestart(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "gc") // a unix socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + dir, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_REDIS_URL="}}
+	w := alone(t)
 	w.standIns(nil)
 
 	serve := w.start("serve")

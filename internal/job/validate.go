@@ -13,16 +13,21 @@ import (
 
 // Bounds of what a client may define. Sizes are in bytes.
 const (
-	MaxTaskBytes       = 64 << 10
-	MaxNameBytes       = 200
-	MaxIdentifierBytes = 200 // agent, channel, chat, peer, thread, model, effort
-	// MaxSessionBytes keeps a key a valid file name at the ai-server, which
-	// fails above 250 characters only after the model was paid.
+	MaxTaskBytes = 64 << 10
+	MaxNameBytes = 200
+	// MaxIdentifierBytes bounds agent, session, chat, peer, thread, model and effort.
+	MaxIdentifierBytes = 200
+	// MaxSessionBytes bounds a session key, also one made from agent, channel and
+	// chat: it becomes a file name at the ai-server, which fails above 250 characters
+	// only after the model was paid.
 	MaxSessionBytes        = 200
 	MaxMaxRuns             = 1_000_000
 	MaxTimeoutSeconds      = 6 * 3600
 	MaxMisfireGraceSeconds = 7 * 24 * 3600
 )
+
+// maxIDBytes is the length of the longest id.
+const maxIDBytes = 64
 
 // idPattern is the form of a job id: safe in a URL, a Redis key and a task id.
 var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -62,13 +67,13 @@ func (s Spec) Validate() error {
 	v.schedule(s.Schedule, s.Timezone)
 	v.task(s.Task)
 
-	v.identifier("agentId", s.AgentID, MaxIdentifierBytes, `"main"`)
-	v.identifier("sessionKey", s.SessionKey, MaxSessionBytes, `"agent:main:telegram:dm:123"`)
-	v.identifier("model", s.Model, MaxIdentifierBytes, `"anthropic/claude-sonnet-4-5"`)
-	v.identifier("reasoningEffort", s.Effort, MaxIdentifierBytes, `"medium"`)
-	v.identifier("chatId", s.ChatID, MaxIdentifierBytes, `"123456"`)
-	v.identifier("peerId", s.PeerID, MaxIdentifierBytes, `"123456"`)
-	v.identifier("threadId", s.ThreadID, MaxIdentifierBytes, `"42"`)
+	v.identifier("agentId", s.AgentID, `"main"`)
+	v.identifier("sessionKey", s.SessionKey, `"agent:main:telegram:dm:123"`)
+	v.identifier("model", s.Model, `"anthropic/claude-sonnet-4-5"`)
+	v.identifier("reasoningEffort", s.Effort, `"medium"`)
+	v.identifier("chatId", s.ChatID, `"123456"`)
+	v.identifier("peerId", s.PeerID, `"123456"`)
+	v.identifier("threadId", s.ThreadID, `"42"`)
 
 	switch {
 	case s.Channel != "" && !channelPattern.MatchString(s.Channel):
@@ -79,6 +84,10 @@ func (s Spec) Validate() error {
 		v.add("channel", "is required with threadId", `"telegram"`)
 	}
 
+	if key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); s.SessionKey == "" && len(key) > MaxSessionBytes {
+		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel and chatId has over %d bytes", MaxSessionBytes),
+			`"agent:main:morning"`)
+	}
 	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
 	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
 	v.between("misfireGraceSeconds", s.MisfireGraceSeconds, 0, MaxMisfireGraceSeconds, "3600")
@@ -148,10 +157,10 @@ func (v *validator) text(field, s string, most int, example string) {
 }
 
 // identifier checks a name that travels in headers, paths and file names of others.
-func (v *validator) identifier(field, s string, most int, example string) {
+func (v *validator) identifier(field, s, example string) {
 	switch {
-	case len(s) > most:
-		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), most), example)
+	case len(s) > MaxIdentifierBytes:
+		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), MaxIdentifierBytes), example)
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }):
 		v.add(field, "must not contain spaces or control characters", example)
 	}

@@ -42,7 +42,7 @@ func lockStateDir(ctx context.Context, path string, logger *slog.Logger) (_ *sta
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	if err := os.Chmod(path, 0o700); err != nil {
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory is entered by its x
 		return nil, fmt.Errorf("make the state directory private: %w", err)
 	}
 	d := &stateDir{path: path}

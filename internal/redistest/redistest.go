@@ -151,7 +151,7 @@ func (s *Server) start() error {
 	if s.aof {
 		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
 	}
-	child, err := childproc.Start(exec.Command(bin, append(args, s.args...)...))
+	child, err := childproc.Start(exec.Command(bin, append(args, s.args...)...)) //nolint:gosec // the test's own redis-server
 	if err != nil {
 		return fmt.Errorf("start %s: %w", bin, err)
 	}

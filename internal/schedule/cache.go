@@ -51,7 +51,7 @@ func (c *Cache) get(key cacheKey) (*Schedule, bool) {
 		return nil, false
 	}
 	c.recent.MoveToFront(e)
-	return e.Value.(cacheEntry).schedule, true
+	return e.Value.(cacheEntry).schedule, true //nolint:forcetypeassert // nothing else is put in
 }
 
 func (c *Cache) put(key cacheKey, s *Schedule) {
@@ -62,7 +62,7 @@ func (c *Cache) put(key cacheKey, s *Schedule) {
 	}
 	c.entries[key] = c.recent.PushFront(cacheEntry{key, s})
 	if c.recent.Len() > c.size {
-		oldest := c.recent.Remove(c.recent.Back()).(cacheEntry)
+		oldest := c.recent.Remove(c.recent.Back()).(cacheEntry) //nolint:forcetypeassert // nothing else is put in
 		delete(c.entries, oldest.key)
 	}
 }

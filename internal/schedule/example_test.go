@@ -30,8 +30,7 @@ func ExampleSchedule_Upcoming() {
 // All problems of an expression and its zone come at once.
 func ExampleParse_errors() {
 	_, err := schedule.Parse("0 25 * * MONDAY", "europe/berlin")
-	var pe *schedule.ParseError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*schedule.ParseError](err); ok {
 		for _, p := range pe.Problems {
 			fmt.Printf("%s: %s, as in %s\n", p.Field, p.Detail, p.Example)
 		}

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 func TestParseRefuses(t *testing.T) {

@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // mustZones returns every name the package knows.

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 func TestBetween(t *testing.T) {

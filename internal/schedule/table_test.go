@@ -8,8 +8,9 @@ import (
 	"time"
 	_ "time/tzdata" // so that zones do not depend on the machine
 
-	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // row is one line of a table: its columns, and where it stands.

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -50,9 +51,7 @@ func (a Answer) write(w http.ResponseWriter, body any) {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	for name, values := range a.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.Header)
 	if a.Body == nil {
 		writeJSON(w, status, body)
 		return

@@ -265,8 +265,7 @@ func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
 		return passed{}, nil
 	}
 	sched, err := s.schedules.Parse(j.Schedule, j.Timezone)
-	var broken *schedule.ParseError
-	if errors.As(err, &broken) {
+	if _, ok := errors.AsType[*schedule.ParseError](err); ok {
 		// A damaged definition must not keep its job from being edited or deleted.
 		return passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}, nil
 	}

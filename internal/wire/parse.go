@@ -114,7 +114,7 @@ func appendUnit(out []byte, unit rune) []byte {
 }
 
 // Printable makes s fit to be shown: one line of valid UTF-8 without control
-// characters, at most most bytes, cut with "..." at a character.
+// characters, at most bytes, cut with "..." at a character.
 func Printable(s string, most int) string {
 	const mark = "..."
 	if len(s) > 4*most { // no need to clean what is cut anyway

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -128,7 +129,7 @@ func TestASCIIJSONKeepsEveryText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i := strings.IndexFunc(string(out), func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		if i := bytes.IndexFunc(out, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
 			t.Fatalf("not ASCII at %d: %q", i, out)
 		}
 		var back struct {

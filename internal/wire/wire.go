@@ -141,9 +141,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	answer := Answer{Status: resp.StatusCode, Header: resp.Header}
 	answer.Body, err = io.ReadAll(io.LimitReader(resp.Body, r.MaxAnswerBytes+1))
 	if err != nil {
-		f := x.failure(fmt.Errorf("the answer broke off: %w", err))
-		f.Sent = true
-		return Answer{}, f
+		return Answer{}, x.failure(fmt.Errorf("the answer broke off: %w", err))
 	}
 	if int64(len(answer.Body)) > r.MaxAnswerBytes {
 		answer.Body, answer.Truncated = answer.Body[:r.MaxAnswerBytes], true
@@ -197,7 +195,7 @@ func unwrap(c net.Conn) *conn {
 		if own, ok := c.(*conn); ok {
 			return own
 		}
-		c = c.(*tls.Conn).NetConn()
+		c = c.(*tls.Conn).NetConn() //nolint:forcetypeassert // we dialled it: ours, or TLS over ours
 	}
 }
 

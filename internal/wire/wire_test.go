@@ -233,6 +233,52 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
+// failingConn takes writes until it is told to fail them before their first byte.
+type failingConn struct {
+	net.Conn
+	fails atomic.Bool
+}
+
+func (c *failingConn) Write(p []byte) (int, error) {
+	if c.fails.Load() {
+		return 0, errors.New("no route")
+	}
+	return c.Conn.Write(p)
+}
+
+func TestNothingWrittenIsNotSent(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		t.Run(fmt.Sprintf("reused %t", reused), func(t *testing.T) {
+			s := wiretest.Serve(t, func(int) (string, bool) { return okAnswer, true })
+			c := newClient(t)
+			failing := &failingConn{}
+			c.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				inner, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				failing.Conn = inner
+				return &conn{Conn: failing}, nil
+			}
+			sent := 0
+			if reused {
+				if _, err := c.Do(t.Context(), post(s.URL)); err != nil {
+					t.Fatal(err)
+				}
+				sent++
+			}
+			failing.fails.Store(true)
+			_, err := c.Do(t.Context(), post(s.URL))
+			if f := failureOf(t, err); f.Sent {
+				t.Errorf("counted as sent: %v", f)
+			}
+			if s.Requests() != sent || s.Conns() > 1 {
+				t.Errorf("%d requests on %d connections, want %d on one", s.Requests(), s.Conns(), sent)
+			}
+		})
+	}
+}
+
 func TestPartlyWrittenCountsAsSent(t *testing.T) {
 	s := wiretest.ServeConn(t, func(c net.Conn) {
 		io.ReadFull(c, make([]byte, 10))

@@ -1,0 +1,125 @@
+package job
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	_ "time/tzdata"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func valid() Spec { return Spec{Schedule: "0 9 * * 1-5", Task: "say hello", Enabled: true} }
+
+func TestValidate(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Spec)
+		fields []string
+	}{
+		{"the least", func(*Spec) {}, nil},
+		{"everything", func(s *Spec) {
+			group := true
+			*s = Spec{Name: "Morning 🌅", Schedule: "*/5 * * * *", Timezone: "Asia/Kathmandu", Task: strings.Repeat("x", MaxTaskBytes),
+				AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "anthropic/claude-opus-4-5", Effort: "high",
+				Channel: "telegram", ChatID: "-100", PeerID: "1", ThreadID: "2", IsGroup: &group, MaxRuns: 1,
+				Misfire: MisfireSkip, MisfireGraceSeconds: 1, TimeoutSeconds: 1, OnAmbiguous: OnAmbiguousFail}
+		}, nil},
+		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},
+		{"all at once", func(s *Spec) { s.Schedule, s.Timezone, s.Task, s.MaxRuns = "x", "y", " \n", -1 },
+			[]string{"schedule", "timezone", "task", "maxRuns"}},
+		{"no schedule, bad zone", func(s *Spec) { s.Schedule, s.Timezone = "", "Mars/Base" }, []string{"schedule", "timezone"}},
+		{"task too long", func(s *Spec) { s.Task = strings.Repeat("x", MaxTaskBytes+1) }, []string{"task"}},
+		{"task not UTF-8", func(s *Spec) { s.Task = "\xff" }, []string{"task"}},
+		{"task with NUL", func(s *Spec) { s.Task = "a\x00b" }, []string{"task"}},
+		{"name of two lines", func(s *Spec) { s.Name = "a\nb" }, []string{"name"}},
+		{"name too long", func(s *Spec) { s.Name = strings.Repeat("x", MaxNameBytes+1) }, []string{"name"}},
+		{"channel without chat", func(s *Spec) { s.Channel = "telegram" }, []string{"chatId"}},
+		{"chat without channel", func(s *Spec) { s.ChatID = "1" }, nil}, // the client sends its own chat's
+		{"thread without channel", func(s *Spec) { s.ThreadID = "1" }, []string{"channel"}},
+		{"channel that is a path", func(s *Spec) { s.Channel, s.ChatID = "../x", "1" }, []string{"channel"}},
+		{"spaces in ids", func(s *Spec) { s.AgentID, s.SessionKey, s.Model, s.ChatID = "a b", "c\td", "e\nf", "g\u007f" },
+			[]string{"agentId", "sessionKey", "model", "chatId"}},
+		{"session too long", func(s *Spec) { s.SessionKey = strings.Repeat("x", 201) }, []string{"sessionKey"}},
+		{"made session too long", func(s *Spec) {
+			s.AgentID, s.Channel, s.ChatID = strings.Repeat("a", 100), "telegram", strings.Repeat("c", 100)
+		}, []string{"sessionKey"}},
+		{"unknown policies", func(s *Spec) { s.Misfire, s.OnAmbiguous = "later", "pray" }, []string{"misfire", "onAmbiguous"}},
+		{"out of range", func(s *Spec) {
+			s.MaxRuns, s.TimeoutSeconds, s.MisfireGraceSeconds = MaxMaxRuns+1, MaxTimeoutSeconds+1, MaxMisfireGraceSeconds+1
+		}, []string{"maxRuns", "timeoutSeconds", "misfireGraceSeconds"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := valid()
+			tt.change(&s)
+			var fields []string
+			if invalid, ok := errors.AsType[*InvalidError](s.Validate()); ok {
+				for _, p := range invalid.Problems {
+					fields = append(fields, p.Field)
+					if p.Detail == "" {
+						t.Errorf("%s: no detail", p.Field)
+					}
+				}
+			}
+			if d := cmp.Diff(tt.fields, fields); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestResolveSession(t *testing.T) {
+	yes, no := true, false
+	tests := []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{SessionKey: "s", Channel: "telegram", ChatID: "1"}, "s"},
+		{Spec{}, "agent:main:cron:j"},
+		{Spec{AgentID: "a"}, "agent:a:cron:j"},
+		{Spec{ChatID: "1", PeerID: "2"}, "agent:main:cron:j"},
+		{Spec{Channel: "telegram", ChatID: "1"}, "agent:main:telegram:dm:1"},
+		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2"}, "agent:main:telegram:dm:2"},
+		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2", IsGroup: &no}, "agent:main:telegram:dm:2"},
+		{Spec{Channel: "telegram", ChatID: "-100abc", PeerID: "2", IsGroup: &yes}, "agent:main:telegram:group:-100abc"},
+	}
+	for _, tt := range tests {
+		if got := tt.spec.ResolveSession("j"); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.spec, got, tt.want)
+		}
+	}
+}
+
+// A valid definition never makes a session key that the ai-server refuses.
+func TestSessionOfAValidSpecIsBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.StringMatching(`[a-z0-9:_-]{0,210}`)
+		s := valid()
+		s.AgentID, s.SessionKey, s.PeerID = part.Draw(t, "agent"), part.Draw(t, "session"), part.Draw(t, "peer")
+		if rapid.Bool().Draw(t, "chat") {
+			s.Channel, s.ChatID = "telegram", part.Draw(t, "chat id")
+		}
+		if key := s.ResolveSession(strings.Repeat("j", 64)); s.Validate() == nil && len(key) > MaxSessionBytes {
+			t.Fatalf("%d bytes: %s", len(key), key)
+		}
+	})
+}
+
+func TestValidID(t *testing.T) {
+	for id, want := range map[string]bool{"a": true, "job_1-x": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false,
+		"": false, "_a": false, "A": false, "a:b": false, "a/b": false, "..": false, "a\n": false, "é": false} {
+		if ValidID(id) != want {
+			t.Errorf("ValidID(%q) is %v", id, !want)
+		}
+	}
+}
+
+func TestRetryDelay(t *testing.T) {
+	for n, want := range map[int]string{0: "30s", 1: "30s", 2: "1m0s", 3: "5m0s", 9: "5m0s"} {
+		if got := RetryDelay(n).String(); got != want {
+			t.Errorf("retry %d after %s, want %s", n, got, want)
+		}
+	}
+}
