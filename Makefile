@@ -24,7 +24,8 @@ run: build ## run it: with your ai-server if there is one, else the demo
 build: ## build bin/gateway-cron, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) ./cmd/gateway-cron
 
-test: redis ## all tests, with the race detector and real Redis servers
+# The binary first: one test runs `make run`, whose patience is not for compilers.
+test: redis build ## all tests, with the race detector and real Redis servers
 ifeq ($(RACE),)
 	@echo "no C compiler: running without the race detector"
 endif

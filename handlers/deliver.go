@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type DeliveryStore interface {
 // repeats. The store bounds their number.
 var deliveryDelays = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
+// gatePatience is how long a send waits for a place on its channel, before it goes
+// back to the outbox.
+const gatePatience = 2 * time.Second
+
 // deliverHandler handles cron:deliver.
 type deliverHandler struct {
 	base     context.Context // ends when the worker cuts what runs
@@ -41,10 +46,10 @@ type deliverHandler struct {
 	gates map[string]*gate // by channel; as many as there are channels in use
 }
 
-// gate limits the sends on one channel.
+// gate is what a worker knows of one channel.
 type gate struct {
-	busy   int
-	closed time.Time // until when the channel asked us to wait
+	places chan struct{} // one for each send under way
+	closed time.Time     // until when the channel asked us to wait; under the handler's lock
 }
 
 func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
@@ -71,37 +76,56 @@ func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
 	return nil
 }
 
-// enter lets a send onto a channel, or says how long it is to wait.
-func (h *deliverHandler) enter(name string) (wait time.Duration, ok bool) {
+// gate limits the sends on one channel.
+func (h *deliverHandler) gate(name string) *gate {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g := h.gates[name]
 	if g == nil {
-		g = &gate{}
+		g = &gate{places: make(chan struct{}, perChannel)}
 		h.gates[name] = g
 	}
-	if wait := g.closed.Sub(h.now()); wait > 0 {
+	return g
+}
+
+// enter lets a send onto a channel, after a short wait if there is no place. If
+// not, it says for how long the channel asked to be left alone.
+func (h *deliverHandler) enter(ctx context.Context, name string) (wait time.Duration, ok bool) {
+	g := h.gate(name)
+	if wait := h.closedFor(g); wait > 0 {
 		return wait, false
 	}
-	if g.busy >= perChannel {
-		return time.Second, false
+	patience := time.NewTimer(gatePatience)
+	defer patience.Stop()
+	select {
+	case g.places <- struct{}{}:
+	case <-patience.C:
+		return 0, false
+	case <-ctx.Done():
+		return 0, false
 	}
-	g.busy++
+	if wait := h.closedFor(g); wait > 0 { // meanwhile
+		<-g.places
+		return wait, false
+	}
 	return 0, true
 }
 
-func (h *deliverHandler) exit(name string) {
+func (h *deliverHandler) exit(name string) { <-h.gate(name).places }
+
+func (h *deliverHandler) closedFor(g *gate) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gates[name].busy--
+	return g.closed.Sub(h.now())
 }
 
 // shut keeps a channel closed for as long as it asked.
 func (h *deliverHandler) shut(name string, wait time.Duration) {
+	g := h.gate(name)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if until := h.now().Add(wait); until.After(h.gates[name].closed) {
-		h.gates[name].closed = until
+	if until := h.now().Add(wait); until.After(g.closed) {
+		g.closed = until
 	}
 }
 
@@ -122,24 +146,27 @@ func (d *delivery) deliver(granted time.Time) {
 	}, fence)
 	defer lease.release()
 
+	next := 0
+	for d.b.Sent[next] {
+		next++
+	}
 	ch, ok := d.h.channels.Lookup(target.Channel)
 	if !ok {
-		d.end(0, job.SendEnd{Result: job.PartFailed, Message: "channel " + target.Channel + " is not connected to this worker"})
+		// Not sent; another worker may have the channel.
+		d.end(next, d.retry("channel "+target.Channel+" is not connected to this worker"))
 		return
 	}
 	parts := ch.Split(d.b.Reply)
-	next := 0
-	for next < len(parts) && d.b.Sent[next] {
-		next++
-	}
-	if next == len(parts) {
+	if next >= len(parts) {
 		// Nothing to send (any more): cannot be for a committed reply, and must not
 		// be claimed as delivered.
 		d.end(next, job.SendEnd{Result: job.PartFailed, Message: "the reply has no text to send"})
 		return
 	}
-	wait, ok := d.h.enter(target.Channel)
+	wait, ok := d.h.enter(ctx, target.Channel)
 	if !ok {
+		// Spread out: those that wait must not come back all at once.
+		wait += 5*time.Second + mathrand.N(10*time.Second)
 		d.end(next, job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree, Delay: wait, Message: "the channel is busy"})
 		return
 	}
@@ -161,7 +188,7 @@ func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts
 		var err error
 		verdict, err = d.h.store.SendBegin(ctx, d.run, n, d.b.Epoch, part, len(parts), token)
 		return err
-	}, isFenced)
+	})
 	switch {
 	case err != nil:
 		// Not begun, or not known to be: the lease runs out and the next attempt
@@ -188,16 +215,22 @@ func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts
 	return !d.end(part, job.SendEnd{Result: result, MessageID: id})
 }
 
+// retry is the end of a part that surely did not arrive and is tried again.
+func (d *delivery) retry(message string) job.SendEnd {
+	return job.SendEnd{Result: job.PartRetry, Retry: job.RetryCounted, Message: message,
+		Delay: deliveryDelays[min(d.b.Retries, len(deliveryDelays)-1)]}
+}
+
 // failure says what a failed send means.
 func (d *delivery) failure(err error) job.SendEnd {
-	e := job.SendEnd{Result: job.PartRetry, Retry: job.RetryCounted, Message: err.Error(),
-		Delay: deliveryDelays[min(d.b.Retries, len(deliveryDelays)-1)]}
+	e := d.retry(err.Error())
 	var ce *channel.Error
 	if !errors.As(err, &ce) {
 		e.Result = job.PartUnknown
 		return e
 	}
 	switch ce.Kind {
+	case channel.KindRetryable: // as it is
 	case channel.KindPermanent:
 		e.Result = job.PartFailed
 	case channel.KindAmbiguous:
@@ -205,6 +238,7 @@ func (d *delivery) failure(err error) job.SendEnd {
 	case channel.KindRateLimited:
 		e.Retry, e.Delay = job.RetryFree, max(ce.RetryAfter, time.Second)
 		d.h.shut(d.b.Delivery.Target.Channel, e.Delay)
+		d.log.Warn("the channel asked to wait", "wait", e.Delay.String(), "err", e.Message)
 	}
 	return e
 }
@@ -222,13 +256,18 @@ func (d *delivery) end(part int, e job.SendEnd) (over bool) {
 		var err error
 		ended, err = d.h.store.SendEnd(ctx, e)
 		return err
-	}, isFenced)
+	})
 	switch {
+	case isFenced(err):
+		d.log.Warn("delivery is no longer ours", "part", part, "result", string(e.Result))
+		return true
 	case err != nil:
 		d.log.Error("result of a send not written down", "part", part, "result", string(e.Result), "err", err)
 		return true
 	case e.Result == job.PartDelivered:
 		d.log.Info("delivered", "message_id", e.MessageID, "parts", part+1)
+	case e.Retry == job.RetryFree:
+		d.log.Debug("delivery put off", "wait", e.Delay.String(), "err", e.Message)
 	case e.Result != job.PartSent:
 		d.log.Warn("send failed", "part", part, "result", string(e.Result), "err", e.Message, "ended", ended)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -13,6 +16,7 @@ import (
 const (
 	// renewEvery keeps a lease of 15 s alive over two lost renewals.
 	renewEvery = 5 * time.Second
+	renewAgain = time.Second
 	// freshFor is how old the last confirmation of a lease may be when a request
 	// is written: what is older is asked for again, and must be answered as fast.
 	freshFor = 2 * time.Second
@@ -44,17 +48,22 @@ func holdLease(granted time.Time, renew func(context.Context) error, fence conte
 
 func (l *lease) keep(ctx context.Context) {
 	defer close(l.done)
-	ticker := time.NewTicker(renewEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(renewEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			// A Redis that does not answer is no reason to give up: the call is under
-			// way, and nobody declares its lease dead while Redis stands still.
-			_ = l.confirm(ctx, renewEvery)
+		case <-timer.C:
 		}
+		// A Redis that does not answer is no reason to give up: the call is under
+		// way, and nobody declares its lease dead while Redis stands still. When it
+		// is back, a renewal must come before the second look.
+		wait := renewEvery
+		if err := l.confirm(ctx, renewEvery); err != nil {
+			wait = renewAgain
+		}
+		timer.Reset(wait)
 	}
 }
 
@@ -103,14 +112,13 @@ func (l *lease) release() {
 	<-l.done
 }
 
-// insist repeats a write until Redis answered it or ctx ends: what an attempt
-// learned must not be lost because Redis is away for a while. done reports
-// whether err is an answer.
-func insist(ctx context.Context, write func(context.Context) error, done func(error) bool) error {
+// insist repeats a write until it is answered or ctx ends: what an attempt learned
+// must not be lost because Redis is away for a while.
+func insist(ctx context.Context, write func(context.Context) error) error {
 	const pause = 500 * time.Millisecond
 	for {
 		err := write(ctx)
-		if err == nil || done(err) || ctx.Err() != nil {
+		if err == nil || answered(err) || ctx.Err() != nil {
 			return err
 		}
 		select {
@@ -119,6 +127,22 @@ func insist(ctx context.Context, write func(context.Context) error, done func(er
 		case <-time.After(pause):
 		}
 	}
+}
+
+// answered reports whether err is what the same question would be answered again:
+// a damaged record, on which a script fails, must not keep a worker asking for
+// ever. Redis also refuses for reasons that pass (loading, out of memory, no longer
+// the master); those count as no answer.
+func answered(err error) bool {
+	if isFenced(err) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrNewerVersion) {
+		return true
+	}
+	var refusal redis.Error
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	text := refusal.Error()
+	return strings.HasPrefix(text, "WRONGTYPE ") || strings.HasPrefix(text, "ERR ") && strings.Contains(text, "user_script")
 }
 
 // lastWords is a context that outlives the cut of base by a moment: what is known

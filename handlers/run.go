@@ -34,8 +34,9 @@ type chatter interface {
 const (
 	// askTimeout bounds one question to Redis.
 	askTimeout = 5 * time.Second
-	// rateLimitDelay is the delay after "too many requests" without a time.
-	rateLimitDelay = 30 * time.Second
+	// beginWithin bounds the wait for the answer to a claim or a begin: what was begun
+	// by then has lost its lease.
+	beginWithin = 15 * time.Second
 	// staleTries bounds how often a claim is computed again for a job that is
 	// edited meanwhile.
 	staleTries = 5
@@ -85,7 +86,7 @@ func kicker(q tasks.Queues, client *asynq.Client, logger *slog.Logger) func(cont
 	}
 }
 
-func (h *runHandler) handle(_ context.Context, task *asynq.Task) error {
+func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 	p, err := tasks.ParseRun(task)
 	if err != nil {
 		h.logger.Error("run task cannot be read", "err", err)
@@ -94,8 +95,7 @@ func (h *runHandler) handle(_ context.Context, task *asynq.Task) error {
 	if p.V > tasks.Version {
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
-	asked := time.Now()
-	begun, err := h.begin(p)
+	begun, asked, err := h.begin(ctx, p)
 	if err != nil {
 		return &giveBack{delay: time.Second, why: err}
 	}
@@ -107,33 +107,53 @@ func (h *runHandler) handle(_ context.Context, task *asynq.Task) error {
 	return nil
 }
 
-// begin claims the slot, or begins the existing run.
-func (h *runHandler) begin(p tasks.Run) (job.Begun, error) {
-	ctx, cancel := context.WithTimeout(h.base, askTimeout)
+// begin claims the slot, or begins the existing run. It answers when the question
+// was sent, which is how old the lease is.
+func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, asked time.Time, err error) {
+	// asynq's context ends when the carrier is somebody else's to work on.
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
 	defer cancel()
+	defer context.AfterFunc(h.base, cancel)()
 	token := rand.Text()
+	// An answer that is lost may have begun an attempt: only the same token gets it
+	// again.
+	ask := func(question func(context.Context) error) error {
+		return insist(ctx, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			asked = time.Now()
+			return question(ctx)
+		})
+	}
 	if p.Run != "" {
-		return h.store.Begin(ctx, p.Run, token, h.worker)
+		err = ask(func(ctx context.Context) (err error) {
+			begun, err = h.store.Begin(ctx, p.Run, token, h.worker)
+			return err
+		})
+		return begun, asked, err
 	}
 	claim := job.Claim{JobID: p.Job, UID: p.UID, Slot: job.Millis(p.Slot), Revision: p.Revision, Token: token, Worker: h.worker}
 	expr, zone := p.Schedule, p.Timezone
 	for range staleTries {
 		sched, err := h.schedules.Parse(expr, zone)
 		if err != nil {
-			return job.Begun{}, fmt.Errorf("schedule of job %s: %w", p.Job, err)
+			return job.Begun{}, asked, fmt.Errorf("schedule of job %s: %w", p.Job, err)
 		}
 		claim.Next = 0
 		// From the claimed slot, never from now: nothing in between is lost.
 		if next, ok := sched.Next(claim.Slot.Time()); ok {
 			claim.Next = job.ToMillis(next)
 		}
-		begun, err := h.store.Claim(ctx, claim)
+		err = ask(func(ctx context.Context) (err error) {
+			begun, err = h.store.Claim(ctx, claim)
+			return err
+		})
 		if err != nil || begun.Verdict != job.BeginStale {
-			return begun, err
+			return begun, asked, err
 		}
 		claim.Revision, expr, zone = begun.Revision, begun.Schedule, begun.Timezone
 	}
-	return job.Begun{}, fmt.Errorf("claim %s: %w", p.Job, job.ErrConflict)
+	return job.Begun{}, asked, fmt.Errorf("claim %s: %w", p.Job, job.ErrConflict)
 }
 
 // attempt makes one attempt and writes down how it ended.
@@ -160,7 +180,7 @@ func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	case isFenced(err) || isFenced(context.Cause(ctx)):
 		log.Warn("attempt fenced, its result is dropped")
 	default:
-		h.fail(write, log, b, classify(err, context.Cause(ctx), b.Retries))
+		h.fail(write, log, b, classify(err, context.Cause(ctx), b.Attempt, b.Retries))
 	}
 }
 
@@ -229,7 +249,7 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 		var err error
 		carriers, err = h.store.Commit(ctx, c)
 		return err
-	}, isFenced)
+	})
 	if err != nil {
 		log.Error("reply not committed", "err", err)
 		return
@@ -250,8 +270,12 @@ func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f 
 		var err error
 		retry, carriers, err = h.store.Fail(ctx, f)
 		return err
-	}, isFenced)
-	if err != nil {
+	})
+	switch {
+	case isFenced(err):
+		log.Warn("failed attempt is no longer ours", "result", string(f.Result))
+		return
+	case err != nil:
 		log.Error("failed attempt not written down, its lease will run out", "result", string(f.Result), "err", err)
 		return
 	}
@@ -261,22 +285,24 @@ func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f 
 
 // classify says what a failed attempt was and what may follow. cause is why its
 // context ended, nil if it did not.
-func classify(err, cause error, retries int) job.Failure {
+func classify(err, cause error, attempt, retries int) job.Failure {
 	f := job.Failure{
 		Result: job.ResultFailed, Cause: job.CauseAIError, Message: err.Error(), Outcome: job.Failed,
 		Retry: job.RetryCounted, Delay: job.RetryDelay(retries + 1),
 	}
 	stopped := errors.Is(cause, errShutdown)
 	var e *aiserver.Error
+	typed := errors.As(err, &e)
 	switch {
-	case errors.Is(err, errNotConfirmed):
-		f.Cause, f.Retry, f.Delay = job.CauseInternal, job.RetryFree, time.Second
 	case errors.Is(err, errPanic):
 		f.Cause, f.Retry = job.CauseInternal, job.RetryNever
-	case !errors.As(err, &e):
-		if stopped {
-			f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
-		}
+	case stopped && (!typed || e.Kind == aiserver.KindRetryable):
+		// Not called, or refused in that very moment: no retry is used up.
+		f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
+	case errors.Is(err, errNotConfirmed):
+		f.Cause, f.Retry, f.Delay = job.CauseInternal, job.RetryFree, time.Second
+	case !typed:
+		f.Cause = job.CauseInternal // our own records could not be read
 	case e.Kind == aiserver.KindDeadline:
 		// The turn may still be going on over there: trying again could do
 		// everything twice.
@@ -288,13 +314,11 @@ func classify(err, cause error, retries int) job.Failure {
 		f.Result, f.Cause = job.ResultAmbiguous, job.CauseBroken
 	case e.Kind == aiserver.KindRateLimited:
 		f.Cause, f.Retry, f.Delay = job.CauseRateLimited, job.RetryFree, e.RetryAfter
-		if f.Delay <= 0 {
-			f.Delay = rateLimitDelay
+		if f.Delay <= 0 { // asked to wait, but not how long: longer each time
+			f.Delay = job.RetryDelay(attempt)
 		}
 	case e.Kind == aiserver.KindPermanent:
 		f.Retry = job.RetryNever
-	case stopped:
-		f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
 	}
 	return f
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
@@ -23,9 +24,12 @@ type transcripts interface {
 // over there; the deadline of the attempt is for the turn.
 const loadTimeout = 30 * time.Second
 
-// localMessages is how many messages of our own session are sent when the
+// localMessages and localBytes bound what is sent of our own session when the
 // ai-server has none.
-const localMessages = 200
+const (
+	localMessages = 200
+	localBytes    = 4 << 20
+)
 
 // transcript finds the history of a session. The ai-server replaces its stored
 // session by what a call sends, so the call must send all of it.
@@ -56,10 +60,15 @@ func (t *transcript) load(ctx context.Context, key string) (aiserver.Session, er
 	if err != nil {
 		return aiserver.Session{}, fmt.Errorf("load the transcript: %w", err)
 	}
-	messages := make([]aiserver.Message, len(own.Messages))
-	for i, m := range own.Messages {
-		messages[i] = aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
+	var messages []aiserver.Message
+	size := 0
+	for _, m := range slices.Backward(own.Messages) {
+		if size += len(m.Text); size > localBytes {
+			break // the newest are what the agent needs
+		}
+		messages = append(messages, aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000})
 	}
+	slices.Reverse(messages)
 	return aiserver.Session{Messages: messages}, nil
 }
 

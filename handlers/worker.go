@@ -55,9 +55,9 @@ type Channels interface {
 
 const (
 	// deliverConcurrency is the number of deliveries under way at once, and
-	// perChannel the most of them on one channel, so that a channel that hangs
-	// never stops the others.
-	deliverConcurrency = 32
+	// perChannel the most of them on one channel, so that channels that hang never
+	// stop the others.
+	deliverConcurrency = 256
 	perChannel         = 8
 	// cutWithin is how long a cut attempt has to be written down.
 	cutWithin = 5 * time.Second
@@ -69,12 +69,13 @@ var errShutdown = errors.New("the worker was stopped")
 // Worker serves both queues, each with an asynq server of its own, so that
 // hanging chats never stop deliveries.
 type Worker struct {
-	run, deliver *asynq.Server
-	runs         *runHandler
-	deliveries   *deliverHandler
-	cut          context.CancelCauseFunc
-	grace        time.Duration
-	logger       *slog.Logger
+	run, deliver     *asynq.Server
+	runs             *runHandler
+	deliveries       *deliverHandler
+	atRun, atDeliver *crew
+	cut              context.CancelCauseFunc
+	grace            time.Duration
+	logger           *slog.Logger
 }
 
 // New wires a worker; Run starts it.
@@ -83,14 +84,14 @@ func New(o Options) *Worker {
 	// fencing, or by the cut.
 	base, cut := context.WithCancelCause(context.Background())
 	client := asynq.NewClientFromRedisClient(o.Redis)
+	runs := newRunHandler(base, o, client)
+	deliveries := &deliverHandler{base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
+		gates: map[string]*gate{}, now: time.Now}
 	return &Worker{
 		run:     newServer(o, o.Queues.Run(), o.Concurrency),
 		deliver: newServer(o, o.Queues.Deliver(), deliverConcurrency),
-		runs:    newRunHandler(base, o, client),
-		deliveries: &deliverHandler{
-			base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
-			gates: map[string]*gate{}, now: time.Now,
-		},
+		runs:    runs, deliveries: deliveries,
+		atRun: newCrew(o.Concurrency), atDeliver: newCrew(deliverConcurrency),
 		cut: cut, grace: o.Grace, logger: o.Logger,
 	}
 }
@@ -113,16 +114,17 @@ func newServer(o Options, queue string, concurrency int) *asynq.Server {
 // within the grace, and cuts the rest.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cut(errShutdown)
-	if err := w.run.Start(asynq.HandlerFunc(w.runs.handle)); err != nil {
+	if err := w.run.Start(w.atRun.handler(w.runs.handle)); err != nil {
 		return fmt.Errorf("serve runs: %w", err)
 	}
-	if err := w.deliver.Start(asynq.HandlerFunc(w.deliveries.handle)); err != nil {
+	if err := w.deliver.Start(w.atDeliver.handler(w.deliveries.handle)); err != nil {
 		w.run.Shutdown()
 		return fmt.Errorf("serve deliveries: %w", err)
 	}
 	<-ctx.Done()
 	w.run.Stop()
 	w.deliver.Stop()
+	w.logger.Info("nothing new is taken, what runs may finish", "grace", w.grace.String())
 	timer := time.AfterFunc(w.grace, func() {
 		w.logger.Warn("grace is over, cutting what still runs", "grace", w.grace.String())
 		w.cut(errShutdown)
@@ -132,7 +134,36 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(w.run.Shutdown)
 	wg.Go(w.deliver.Shutdown)
 	wg.Wait()
+	// asynq forgets a handler whose task lease ran out while Redis was away; its
+	// attempt goes on, and is waited for here. The cut bounds it.
+	w.atRun.wait()
+	w.atDeliver.wait()
 	return nil
+}
+
+// crew counts who is at work, whatever asynq thinks, and lets no more than its
+// size work at once.
+type crew struct {
+	places chan struct{}
+	busy   sync.WaitGroup
+}
+
+func newCrew(size int) *crew { return &crew{places: make(chan struct{}, size)} }
+
+func (c *crew) wait() { c.busy.Wait() }
+
+func (c *crew) handler(handle asynq.HandlerFunc) asynq.Handler {
+	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		select {
+		case c.places <- struct{}{}:
+		case <-ctx.Done():
+			return &giveBack{delay: time.Second, why: ctx.Err()}
+		}
+		defer func() { <-c.places }()
+		c.busy.Add(1)
+		defer c.busy.Done()
+		return handle(ctx, task)
+	})
 }
 
 // giveBack hands a carrier back to the queue: to be tried again after the delay.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
 }
 
 // all enqueues carriers side by side and answers those that stand in their queue
-// now, whoever put them there, with the errors of the others joined.
+// now, whoever put them there, with the number and the first error of the others.
 func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, error) {
 	var (
 		wg     sync.WaitGroup
@@ -58,7 +59,7 @@ func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, erro
 				placed = append(placed, c)
 			default:
 				failed++
-				first = err
+				first = cmp.Or(first, err)
 			}
 		})
 	}
@@ -67,6 +68,21 @@ func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, erro
 		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed, len(carriers), first)
 	}
 	return placed, nil
+}
+
+// drop takes a slot's carrier out of its queue, because the slot will not run:
+// otherwise a job whose workers are away would leave one there for each slot. One
+// that is being worked on stays, and finds the cursor elsewhere.
+func (e *enqueuer) drop(c tasks.Carrier) error {
+	err := e.inspector.DeleteTask(c.Queue, c.ID)
+	if err == nil || errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil
+	}
+	info, lookErr := e.inspector.GetTaskInfo(c.Queue, c.ID)
+	if errors.Is(lookErr, asynq.ErrTaskNotFound) || (lookErr == nil && info.State == asynq.TaskStateActive) {
+		return nil
+	}
+	return fmt.Errorf("delete task %s: %w", c.ID, err)
 }
 
 // one enqueues a carrier. An id conflict is success, unless the task that holds

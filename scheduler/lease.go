@@ -52,14 +52,19 @@ func (l *lease) keep(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			l.until.Store(0)
-			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if err := l.store.ReleaseEmitter(release, l.holder); err != nil {
-				l.logger.Warn("emitter lease not released, it runs out by itself", "err", err)
-			}
+			l.release(context.WithoutCancel(ctx))
 			return
 		case <-ticker.C:
 		}
+	}
+}
+
+// release lets another scheduler take over at once.
+func (l *lease) release(ctx context.Context) {
+	l.until.Store(0)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := l.store.ReleaseEmitter(ctx, l.holder); err != nil {
+		l.logger.Warn("emitter lease not released, it runs out by itself", "err", err)
 	}
 }

@@ -71,7 +71,7 @@ func New(o Options) (*Scheduler, error) {
 		logger: o.Logger,
 		lease:  &lease{store: o.Store, holder: o.ID, always: o.WithoutLease, logger: o.Logger},
 		marks:  newMarker(o.Store, o.Logger),
-		sweep:  &sweeper{store: o.Store, queues: o.Queues, enqueue: enqueue},
+		sweep:  &sweeper{store: o.Store, queues: o.Queues, enqueue: enqueue, logger: o.Logger},
 	}
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
@@ -89,7 +89,7 @@ func New(o Options) (*Scheduler, error) {
 			PostEnqueueFunc:   s.marks.afterEnqueue,
 			// Deprecated, but the only callback that is told which task a failed
 			// enqueue was about: an id conflict means the slot is emitted already.
-			EnqueueErrorHandler: s.marks.afterError,
+			EnqueueErrorHandler: s.marks.afterError, //nolint:staticcheck // see above
 		},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ type windowStore interface {
 	Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	Collapse(ctx context.Context, c job.Collapse) (bool, error)
 	Redue(ctx context.Context, id string, seen job.Millis) error
+	Postpone(ctx context.Context, id string) error
 }
 
 const (
@@ -178,25 +180,24 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	w.mu.Lock()
 	ringing := maps.Clone(w.armed)
 	w.mu.Unlock()
+	looks := make(map[string]job.Millis, len(due))
+	for _, d := range due {
+		looks[d.JobID] = d.Look
+	}
 	for chunk := range slices.Chunk(due, batch) {
 		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
 		if err != nil {
 			return err
 		}
-		var carriers []carrier
-		for i, c := range cursors {
-			overdue := now.Time().Sub(chunk[i].Look.Time())
-			if overdue <= ringGrace && (!emitter || ringing[c.JobID].slot == c.NextSlot) {
-				continue // its entry, or the emitter, is about to do it
-			}
-			run, err := w.settle(ctx, c, now)
-			if err != nil {
-				return err
-			}
-			if run {
-				carriers = append(carriers, carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
-					slot: job.Slot{JobID: c.JobID, At: c.NextSlot}})
-			}
+		cursors = slices.DeleteFunc(cursors, func(c job.Cursor) bool {
+			overdue := now.Time().Sub(looks[c.JobID].Time())
+			// Its entry, the emitter, or a newer scheduler is about to do it.
+			return overdue <= ringGrace && (!emitter || ringing[c.JobID].slot == c.NextSlot) ||
+				overdue <= job.LateAfter && c.Newer
+		})
+		carriers, err := w.settleAll(ctx, cursors, now)
+		if err != nil {
+			return err
 		}
 		placed, err := w.enqueue.all(ctx, carriers)
 		slots := make([]job.Slot, len(placed))
@@ -213,21 +214,54 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	return nil
 }
 
+// settleAll decides about due cursors, side by side, because each may take a round
+// trip, and answers the carriers to enqueue. A job that cannot be settled is
+// looked at again later, so that it stops nobody else.
+func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, now job.Millis) ([]carrier, error) {
+	var (
+		wg       sync.WaitGroup
+		mu       sync.Mutex
+		carriers []carrier
+		failed   error
+		slots    = make(chan struct{}, enqueueWidth)
+	)
+	for _, c := range cursors {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			run, err := w.settle(ctx, c, now)
+			if err != nil && w.store.Postpone(ctx, c.JobID) == nil {
+				// Redis takes writes, so it is about this record alone.
+				w.logger.Error("job cannot be scheduled", "job_id", c.JobID, "err", err)
+				err = nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				failed = cmp.Or(failed, err)
+			case run:
+				carriers = append(carriers, carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
+					slot: job.Slot{JobID: c.JobID, At: c.NextSlot}})
+			}
+		})
+	}
+	wg.Wait()
+	return carriers, failed
+}
+
 // settle puts a wrong index entry right and moves a cursor that is behind; it
 // reports whether the cursor's slot is to be emitted now.
 func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool, error) {
 	if c.Newer {
-		return false, nil
+		return false, w.store.Postpone(ctx, c.JobID) // nobody has done it: not in the way of the others
 	}
 	if c.UID == "" || c.NextSlot == 0 || c.NextSlot > now {
 		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
 	}
 	sched, err := w.schedules.Parse(c.Schedule, c.Timezone)
 	if err != nil {
-		// Validated when it was saved, so the record was damaged since. One bad
-		// record stops nobody else.
-		w.logger.Error("stored schedule cannot be read", "job_id", c.JobID, "err", err)
-		return false, nil
+		return false, fmt.Errorf("read the stored schedule: %w", err)
 	}
 	collapse := decide(c, sched, now.Time())
 	if collapse == nil {
@@ -240,6 +274,9 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	if moved {
 		w.logger.Warn("slots missed", "job_id", c.JobID, "first", collapse.First.Time(), "last", collapse.Last.Time(),
 			"count", collapse.Count, "reason", collapse.Reason)
+		if c.Emitted {
+			return false, w.enqueue.drop(w.queues.Slot(slotPayload(c)))
+		}
 	}
 	// The newest slot, if one may still run, is due in the index: the next tick
 	// emits it.

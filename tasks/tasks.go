@@ -40,7 +40,8 @@ const (
 	// would archive the task.
 	maxRetry = 1_000_000
 	// DefaultRetention is how long a finished task stays visible in the dashboard.
-	// Its id is taken for as long.
+	// Its id is taken for as long. The carrier of a later state of a run or a delivery
+	// is not kept: there can be many, and the run's record tells more.
 	DefaultRetention = 10 * time.Minute
 )
 
@@ -101,18 +102,25 @@ type Carrier struct {
 // Slot is the carrier of a due slot: its id is <job>:<slot, unix seconds>.
 func (q Queues) Slot(p Run) Carrier {
 	p.V = Version
-	return q.carrier(TypeRun, q.Run(), p.Job+":"+strconv.FormatInt(p.Slot/1000, 10), p)
+	return q.carrier(TypeRun, q.Run(), p.Job+":"+strconv.FormatInt(p.Slot/1000, 10), p, q.retention)
 }
 
 // RunAgain carries an existing run; n grows with each change of its state.
 func (q Queues) RunAgain(run string, n int64) Carrier {
-	return q.carrier(TypeRun, q.Run(), run+":"+strconv.FormatInt(n, 10), Run{V: Version, Run: run})
+	return q.carrier(TypeRun, q.Run(), run+":"+strconv.FormatInt(n, 10), Run{V: Version, Run: run}, q.kept(n))
 }
 
 // Delivery carries the n-th delivery of a run; look grows with each change of its state.
 func (q Queues) Delivery(run string, n int, look int64) Carrier {
 	return q.carrier(TypeDeliver, q.Deliver(), fmt.Sprintf("%s:deliver:%d:%d", run, n, look),
-		Deliver{V: Version, Run: run, N: n})
+		Deliver{V: Version, Run: run, N: n}, q.kept(look))
+}
+
+func (q Queues) kept(n int64) time.Duration {
+	if n > 0 {
+		return 0
+	}
+	return q.retention
 }
 
 // Carry builds the carrier of something unfinished: a run (kind "r", id <run>) or
@@ -123,7 +131,7 @@ func (q Queues) Carry(kind, id string, n int64) (Carrier, error) {
 	case "r":
 		return q.RunAgain(id, n), nil
 	case "d":
-		if nth, err := strconv.Atoi(id[at+1:]); err == nil && at > 0 {
+		if nth, err := strconv.Atoi(id[at+1:]); err == nil && at > 0 && nth > 0 {
 			return q.Delivery(id[:at], nth, n), nil
 		}
 	}
@@ -139,23 +147,28 @@ func (c Carrier) Enqueue(ctx context.Context, client *asynq.Client) error {
 	return nil
 }
 
-func (q Queues) carrier(kind, queue, id string, payload any) Carrier {
+func (q Queues) carrier(kind, queue, id string, payload any, kept time.Duration) Carrier {
 	body, err := json.Marshal(payload)
 	if err != nil {
 		panic(err) // strings and integers: cannot fail
 	}
-	return Carrier{
-		Task: asynq.NewTask(kind, body), ID: id, Queue: queue,
-		// No Unique (it leaves stale locks behind) and no Deadline.
-		Opts: []asynq.Option{asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(maxRetry),
-			asynq.Timeout(timeout), asynq.Retention(q.retention)},
+	// No Unique (it leaves stale locks behind) and no Deadline.
+	opts := []asynq.Option{asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout)}
+	if kept > 0 {
+		opts = append(opts, asynq.Retention(kept))
 	}
+	return Carrier{Task: asynq.NewTask(kind, body), ID: id, Queue: queue, Opts: opts}
 }
 
-// ParseRun reads the payload of a cron:run task.
+// ParseRun reads the payload of a cron:run task. Of a payload newer than Version
+// only V is to be trusted: what a later release writes is not checked here.
 func ParseRun(t *asynq.Task) (Run, error) {
 	var p Run
-	if err := json.Unmarshal(t.Payload(), &p); err != nil {
+	err := json.Unmarshal(t.Payload(), &p)
+	if p.V > Version {
+		return p, nil
+	}
+	if err != nil {
 		return Run{}, fmt.Errorf("decode the payload of %s: %w", t.Type(), err)
 	}
 	if p.Run == "" && (p.Job == "" || p.UID == "" || p.Slot <= 0) {
@@ -164,10 +177,15 @@ func ParseRun(t *asynq.Task) (Run, error) {
 	return p, nil
 }
 
-// ParseDeliver reads the payload of a cron:deliver task.
+// ParseDeliver reads the payload of a cron:deliver task; see ParseRun for newer
+// ones.
 func ParseDeliver(t *asynq.Task) (Deliver, error) {
 	var p Deliver
-	if err := json.Unmarshal(t.Payload(), &p); err != nil {
+	err := json.Unmarshal(t.Payload(), &p)
+	if p.V > Version {
+		return p, nil
+	}
+	if err != nil {
 		return Deliver{}, fmt.Errorf("decode the payload of %s: %w", t.Type(), err)
 	}
 	if p.Run == "" || p.N < 1 {

@@ -81,8 +81,12 @@ const beatEvery = 5 * time.Second
 
 // Run runs the process until ctx ends, and stops it cleanly.
 func Run(ctx context.Context, o Options) error {
+	redis.SetLogger(redisLog{o.Logger}) // go-redis has one for the whole process
 	a, err := Start(ctx, o)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return nil // told to stop while the embedded Redis was loading
+	case err != nil:
 		return err
 	}
 	return a.Serve(ctx)

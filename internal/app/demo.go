@@ -52,15 +52,15 @@ func RunStandIns(ctx context.Context, s StandIns) error {
 
 // start runs both stand-ins and answers their URLs.
 func (s StandIns) start() (ai, messages string, stop func(), err error) {
-	var stops []func() error
-	stop = func() {
-		for _, stop := range slices.Backward(stops) {
-			_ = stop() // the process ends anyway
+	var closers []func() error
+	closeAll := func() {
+		for _, c := range slices.Backward(closers) {
+			_ = c() // the process ends anyway
 		}
 	}
 	defer func() {
 		if err != nil {
-			stop()
+			closeAll()
 		}
 	}()
 	journal := func(name string) string {
@@ -73,7 +73,7 @@ func (s StandIns) start() (ai, messages string, stop func(), err error) {
 	if err != nil {
 		return "", "", nil, fmt.Errorf("start the stand-in ai-server: %w", err)
 	}
-	stops = append(stops, echo.Close)
+	closers = append(closers, echo.Close)
 	recorder, err := standin.NewRecordingChannel(standin.ChannelOptions{Token: s.ChannelToken, JournalPath: journal("channel.jsonl"),
 		OnMessage: func(m standin.Message) {
 			fmt.Fprintf(s.Stdout, "stand-in channel: message to %s chat %s: %s\n", m.Channel, m.ChatID, firstLine(m.Text))
@@ -81,18 +81,18 @@ func (s StandIns) start() (ai, messages string, stop func(), err error) {
 	if err != nil {
 		return "", "", nil, fmt.Errorf("start the stand-in channel: %w", err)
 	}
-	stops = append(stops, recorder.Close)
+	closers = append(closers, recorder.Close)
 	aiServer, err := echo.Start(s.AIAddr)
 	if err != nil {
 		return "", "", nil, fmt.Errorf("start the stand-in ai-server: %w", err)
 	}
-	stops = append(stops, aiServer.Close)
+	closers = append(closers, aiServer.Close)
 	channelServer, err := recorder.Start(s.ChannelAddr)
 	if err != nil {
 		return "", "", nil, fmt.Errorf("start the stand-in channel: %w", err)
 	}
-	stops = append(stops, channelServer.Close)
-	return aiServer.URL(), channelServer.URL(), stop, nil
+	closers = append(closers, channelServer.Close)
+	return aiServer.URL(), channelServer.URL(), closeAll, nil
 }
 
 // firstLine cuts a message down to what fits a line of a terminal.

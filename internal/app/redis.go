@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +29,15 @@ func redisOptions(c config.Config) (*redis.Options, error) {
 	opts.ConnMaxIdleTime = 0
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return opts, nil
+}
+
+// redisLog hands what go-redis has to say to slog: a line for each failed dial.
+// Whoever needed the connection reports the failure; this is only the detail.
+type redisLog struct{ logger *slog.Logger }
+
+// Printf logs one line.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.logger.DebugContext(ctx, "redis client", "detail", fmt.Sprintf(format, args...))
 }
 
 // dashboardRedis gives the dashboard clients of its own, which it closes.

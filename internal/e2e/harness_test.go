@@ -174,7 +174,7 @@ func (w *world) launch(cmd *exec.Cmd, role string) *process {
 		}
 	case <-p.done:
 		w.t.Fatalf("%s ended before it was ready: %v\n%s", role, p.err, p.log)
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute): // make run builds first
 		w.t.Fatalf("%s is not ready:\n%s", role, p.log)
 	}
 	return p

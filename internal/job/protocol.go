@@ -71,6 +71,12 @@ type Carrier struct {
 	N    int64
 }
 
+// Unreadable is an unfinished entry whose record is damaged.
+type Unreadable struct {
+	Entry  string
+	Reason string
+}
+
 // Verdict is the answer to a carrier that asks to begin.
 type Verdict string
 

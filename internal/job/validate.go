@@ -90,7 +90,9 @@ func (s Spec) Validate() error {
 	}
 	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
 	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
-	v.between("misfireGraceSeconds", s.MisfireGraceSeconds, 0, MaxMisfireGraceSeconds, "3600")
+	if s.MisfireGraceSeconds != 0 { // a slot counts as late only after a minute
+		v.between("misfireGraceSeconds", s.MisfireGraceSeconds, int(LateAfter.Seconds()), MaxMisfireGraceSeconds, "3600")
+	}
 	switch s.Misfire {
 	case "", MisfireRunOnce, MisfireSkip:
 	default:

@@ -24,7 +24,7 @@ func TestValidate(t *testing.T) {
 			*s = Spec{Name: "Morning 🌅", Schedule: "*/5 * * * *", Timezone: "Asia/Kathmandu", Task: strings.Repeat("x", MaxTaskBytes),
 				AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "anthropic/claude-opus-4-5", Effort: "high",
 				Channel: "telegram", ChatID: "-100", PeerID: "1", ThreadID: "2", IsGroup: &group, MaxRuns: 1,
-				Misfire: MisfireSkip, MisfireGraceSeconds: 1, TimeoutSeconds: 1, OnAmbiguous: OnAmbiguousFail}
+				Misfire: MisfireSkip, MisfireGraceSeconds: 60, TimeoutSeconds: 1, OnAmbiguous: OnAmbiguousFail}
 		}, nil},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},
 		{"all at once", func(s *Spec) { s.Schedule, s.Timezone, s.Task, s.MaxRuns = "x", "y", " \n", -1 },

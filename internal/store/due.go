@@ -100,20 +100,34 @@ func (s *Store) Redue(ctx context.Context, id string, seen job.Millis) error {
 	return nil
 }
 
+// Postpone looks at a job's due entry again in a minute, because it cannot be
+// settled now.
+func (s *Store) Postpone(ctx context.Context, id string) error {
+	if err := s.run(ctx, s.scripts.postpone, id).Err(); err != nil {
+		return fmt.Errorf("postpone %s: %w", id, err)
+	}
+	return nil
+}
+
 // Look goes through up to limit unfinished runs and deliveries that are due for a
-// look, and answers the carriers to enqueue. It must be called every second or
+// look, and answers the carriers to enqueue, and what it could not read. It must be called every second or
 // two, due or not: a gap forgets what was seen of expired leases.
-func (s *Store) Look(ctx context.Context, limit int) ([]job.Carrier, error) {
+func (s *Store) Look(ctx context.Context, limit int) ([]job.Carrier, []job.Unreadable, error) {
 	flat, err := s.run(ctx, s.scripts.look, limit).Slice()
 	if err != nil {
-		return nil, fmt.Errorf("look at what is unfinished: %w", err)
+		return nil, nil, fmt.Errorf("look at what is unfinished: %w", err)
 	}
 	carriers := make([]job.Carrier, 0, len(flat)/3)
+	var bad []job.Unreadable
 	for i := 0; i+2 < len(flat); i += 3 {
-		carriers = append(carriers, job.Carrier{
-			Kind: job.CarrierKind(text(flat[i])), ID: text(flat[i+1]), N: number(flat[i+2])})
+		kind, id := text(flat[i]), text(flat[i+1])
+		if kind == "x" {
+			bad = append(bad, job.Unreadable{Entry: id, Reason: text(flat[i+2])})
+			continue
+		}
+		carriers = append(carriers, job.Carrier{Kind: job.CarrierKind(kind), ID: id, N: number(flat[i+2])})
 	}
-	return carriers, nil
+	return carriers, bad, nil
 }
 
 // HoldEmitter takes or renews the emitter's lease for ttl.

@@ -150,8 +150,11 @@ func (f *fixture) age(key, member string, by time.Duration) {
 
 func (f *fixture) look() []job.Carrier {
 	f.t.Helper()
-	c, err := f.Look(f.ctx, 100)
+	c, bad, err := f.Look(f.ctx, 100)
 	f.must(err)
+	if len(bad) != 0 {
+		f.t.Fatalf("unreadable: %v", bad)
+	}
 	return c
 }
 

@@ -43,14 +43,14 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Jo
 		if err != nil {
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 		}
-		word, err := s.put(ctx, put{
-			id: id, mode: "create", uid: uid, token: uid, setCursor: true, next: next, fields: specFields(id, spec),
+		word, j, err := s.put(ctx, put{
+			id: id, mode: "create", uid: uid, token: uid, cursor: cursorSet, next: next, fields: specFields(id, spec),
 		})
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 		case word == "ok":
-			return s.Job(ctx, id)
+			return j, nil
 		case word == "exists":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
 		}
@@ -76,13 +76,18 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			return job.Job{}, err
 		}
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
-			fields: changed(specFields(id, old.Spec), specFields(id, spec))}
-		if p.setCursor = !spec.SameSlots(old.Spec) || spec.MaxRuns != old.MaxRuns; p.setCursor {
-			if spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns {
+			cursor: cursorKeep, fields: changed(specFields(id, old.Spec), specFields(id, spec))}
+		used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
+		if spec.MaxRuns != old.MaxRuns {
+			if used {
 				return job.Job{}, &job.InvalidError{Problems: []job.Problem{{Field: "maxRuns",
 					Detail:  fmt.Sprintf("must be more than the %d runs the job has had", old.Claims),
 					Example: strconv.Itoa(old.Claims + 1)}}}
 			}
+			p.cursor = cursorCheck // a claim meanwhile would count
+		}
+		if !spec.SameSlots(old.Spec) || (p.cursor == cursorCheck && old.NextSlot == 0) {
+			p.cursor = cursorSet
 			if p.passed, err = s.passedSlots(old, now); err != nil {
 				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 			}
@@ -94,16 +99,18 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			if last := max(old.LastSlot, p.passed.Last); last.Time().After(after) {
 				after = last.Time()
 			}
-			if p.next, err = s.firstSlot(spec, after); err != nil {
-				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+			if !used {
+				if p.next, err = s.firstSlot(spec, after); err != nil {
+					return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+				}
 			}
 		}
-		word, err := s.put(ctx, p)
+		word, j, err := s.put(ctx, p)
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 		case word == "ok":
-			return s.Job(ctx, id)
+			return j, nil
 		case word == "gone":
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNotFound)
 		case word == "newer":
@@ -126,7 +133,7 @@ func (s *Store) DeleteJob(ctx context.Context, id string) error {
 			return fmt.Errorf("delete job %s: %w", id, err)
 		}
 		word, _, err := s.answer(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
-			optional(passed.First), optional(passed.Last), passed.Count)
+			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next))
 		switch {
 		case err != nil:
 			return fmt.Errorf("delete job %s: %w", id, err)
@@ -142,11 +149,10 @@ func (s *Store) DeleteJob(ctx context.Context, id string) error {
 }
 
 // RunJob starts a manual run, which ignores enabled, overlap and maxRuns, and
-// answers its id and a carrier to enqueue at once. Errors: job.ErrNotFound,
-// job.ErrTooMany.
+// answers its id. Errors: job.ErrNotFound, job.ErrTooMany.
 func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
-	word, _, err := s.answer(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
+	word, rest, err := s.answer(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
 	switch {
 	case err != nil:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
@@ -157,8 +163,11 @@ func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) 
 	case word == "many":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
 	}
-	j, err := s.Job(ctx, id)
-	return j, run, err
+	j, err := answeredJob(id, rest)
+	if err != nil {
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
+	}
+	return j, run, nil
 }
 
 // Job reads one job. Errors: job.ErrNotFound, job.ErrNewerVersion.
@@ -201,30 +210,51 @@ func (s *Store) Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, 
 	return jobs, next, nil
 }
 
+// cursorMode says what an edit does with the cursor.
+type cursorMode string
+
+const (
+	cursorKeep  cursorMode = "keep"  // leaves it alone
+	cursorCheck cursorMode = "check" // leaves it alone, and it must not have moved
+	cursorSet   cursorMode = "set"
+)
+
 // put is one call of put_job.
 type put struct {
 	id, mode, uid, token string
 	rev                  int64
 	seen                 job.Millis // the cursor as it was read
-	setCursor            bool
+	cursor               cursorMode
 	next                 job.Millis
 	passed               passed
 	reason               string
 	fields               map[string]string
 }
 
-func (s *Store) put(ctx context.Context, p put) (string, error) {
-	cursor := "keep"
-	if p.setCursor {
-		cursor = "set"
-	}
-	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), cursor, optional(p.next),
-		p.reason, optional(p.passed.First), optional(p.passed.Last), p.passed.Count, len(p.fields)}
+func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
+	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), string(p.cursor), optional(p.next),
+		p.reason, optional(p.passed.First), optional(p.passed.Last), p.passed.Count, optional(p.passed.Next), len(p.fields)}
 	for name, value := range p.fields {
 		args = append(args, name, value)
 	}
-	word, _, err := s.answer(ctx, s.scripts.putJob, args...)
-	return word, err
+	word, rest, err := s.answer(ctx, s.scripts.putJob, args...)
+	if err != nil || word != "ok" {
+		return word, job.Job{}, err
+	}
+	j, err := answeredJob(p.id, rest)
+	return word, j, err
+}
+
+// answeredJob reads the job that a script answers after its word.
+func answeredJob(id string, rest []any) (job.Job, error) {
+	if len(rest) != 1 {
+		return job.Job{}, fmt.Errorf("script answered %d values instead of a job", len(rest))
+	}
+	f, err := flatFields(rest[0])
+	if err != nil {
+		return job.Job{}, err
+	}
+	return decodeJob(id, f)
 }
 
 // jobAndTime reads a job and, after it, the clock of Redis.
@@ -253,28 +283,32 @@ func (s *Store) firstSlot(spec job.Spec, after time.Time) (job.Millis, error) {
 	return job.ToMillis(next), nil
 }
 
-// passed is a range of slots that will not run.
+// passed is a range of slots that will not run, and the slot that comes after it.
 type passed struct {
 	First, Last job.Millis
 	Count       int
+	Next        job.Millis
 }
 
 // passedSlots are the due, unclaimed slots of a job.
 func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
 	if j.NextSlot == 0 || j.NextSlot.Time().After(now) {
-		return passed{}, nil
+		return passed{Next: j.NextSlot}, nil
 	}
+	p := passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}
 	sched, err := s.schedules.Parse(j.Schedule, j.Timezone)
-	if _, ok := errors.AsType[*schedule.ParseError](err); ok {
+	if _, broken := errors.AsType[*schedule.ParseError](err); broken {
 		// A damaged definition must not keep its job from being edited or deleted.
-		return passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}, nil
+		return p, nil
 	}
 	if err != nil {
 		return passed{}, err
 	}
-	p := passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}
 	if _, last, more, _ := sched.Between(j.NextSlot.Time(), now, maxPassedSlots); more > 0 {
 		p.Last, p.Count = job.ToMillis(last), 1+more
+	}
+	if next, ok := sched.Next(p.Last.Time()); ok {
+		p.Next = job.ToMillis(next)
 	}
 	return p, nil
 }

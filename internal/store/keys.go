@@ -27,8 +27,9 @@ func (k keys) run(id string) string { return k.prefix + "run:" + id }
 // runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
 func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
-// active: SET of a job's unfinished run ids.
-func (k keys) active(job string) string { return k.prefix + "active:" + job }
+// active: SET of a job's unfinished run ids; of the job of that uid, because an id
+// can be made again.
+func (k keys) active(job, uid string) string { return k.prefix + "active:" + job + ":" + uid }
 
 // delivery: HASH of one delivery of a run; id is <run>:<n>.
 func (k keys) delivery(id string) string { return k.prefix + "delivery:" + id }

@@ -120,7 +120,7 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 func TestOverlapIgnoresARunThatIsGone(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())
-	f.must(f.rdb.SAdd(f.ctx, f.keys.active("a"), "a:1").Err())
+	f.must(f.rdb.SAdd(f.ctx, f.keys.active("a", f.job("a").UID), "a:1").Err())
 	f.rewind("a", f.minute(0))
 	if got := f.claim(j, f.minute(0), "t"); got.Verdict != job.BeginOK {
 		t.Errorf("a job is wedged by an entry without a run: %s", got.Verdict)
@@ -222,7 +222,7 @@ func TestCommit(t *testing.T) {
 	if _, ok := f.score(f.keys.wake(), "d:"+b.Run.ID+":1"); !ok {
 		t.Error("the delivery is not in wake")
 	}
-	if n := f.rdb.Exists(f.ctx, f.keys.active("a"), f.keys.lock(b.Run.SessionKey)).Val(); n != 0 {
+	if n := f.rdb.Exists(f.ctx, f.keys.active("a", f.job("a").UID), f.keys.lock(b.Run.SessionKey)).Val(); n != 0 {
 		t.Errorf("%d locks are left", n)
 	}
 }

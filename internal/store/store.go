@@ -118,7 +118,7 @@ var luaFiles embed.FS
 // scripts are the steps of the protocol.
 type scripts struct {
 	putJob, deleteJob, runNow                        *redis.Script
-	emitted, collapse, redue, look                   *redis.Script
+	emitted, collapse, redue, postpone, look         *redis.Script
 	claim, begin, renew, commit, fail                *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
@@ -138,7 +138,7 @@ func newScripts(header string) scripts {
 	}
 	return scripts{
 		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
-		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), look: load("look"),
+		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
 		claim: load("claim"), begin: load("begin"), renew: load("renew"), commit: load("commit"), fail: load("fail"),
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),

@@ -34,7 +34,7 @@ if reason then
   move_cursor(id, slot, next)
   return { 'dropped' }
 end
-if in_progress(id) then
+if in_progress(id, uid) then
   record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
   move_cursor(id, slot, next)
   return { 'dropped' }

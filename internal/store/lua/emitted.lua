@@ -8,7 +8,7 @@ local noted = 0
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]
   local j = redis.call('HMGET', job_key(id), 'nextSlot', 'v')
-  if j[1] == slot and tonumber(j[2]) <= VERSION and redis.call('ZSCORE', DUE, id) then
+  if j[1] == slot and tonumber(j[2] or '0') <= VERSION and redis.call('ZSCORE', DUE, id) then
     redis.call('HSET', job_key(id), 'emitted', slot)
     redis.call('ZADD', DUE, int(now + RECHECK), id)
     noted = noted + 1

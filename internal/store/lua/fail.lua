@@ -1,12 +1,14 @@
 -- fail ends an attempt that did not succeed: the run waits for a retry, or ends.
 -- ARGV: run, epoch, result, cause, message, retry (never|counted|free), delay, outcome if it ends
--- Answer: {retry, kicks} | {ended, kicks} | {fenced}
+-- Answer, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
 -- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
 --       job's onAmbiguous; a run between attempts does not hold its session.
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
+if r.failedEpoch == ARGV[2] and r.epoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retry', {} } end
 if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
+redis.call('HSET', key, 'failedEpoch', r.epoch)
 local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
 local j = hash(job_key(r.job))
 if j.uid ~= r.uid then j = {} end

@@ -14,6 +14,7 @@ local LOOK_AGAIN = 30000   -- a look that enqueued a carrier comes back after th
 local LOOK_PARKED = 300000 -- a look at a parked run comes back after this
 local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far apart
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
+local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
 
 local clock = redis.call('TIME')
@@ -24,7 +25,7 @@ local now = math.floor(micros / 1000)
 local function job_key(id) return P .. 'job:' .. id end
 local function run_key(id) return P .. 'run:' .. id end
 local function runs_key(job) return P .. 'runs:' .. job end
-local function active_key(job) return P .. 'active:' .. job end
+local function active_key(job, uid) return P .. 'active:' .. job .. ':' .. uid end
 local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n end
 local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
@@ -52,18 +53,20 @@ local function unfinished(run)
 end
 
 -- trim keeps a job's history within its cap and retention and spares what is
--- unfinished. It removes at most ten records a call, so that one call is cheap.
+-- unfinished. It looks at the 50 oldest records at most, so that one call is cheap.
 local function trim(job)
   local key = runs_key(job)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
   local over = redis.call('ZCARD', key) - HISTORY
   if over > 0 then
-    for _, id in ipairs(redis.call('ZRANGE', key, 0, math.min(over, 10) - 1)) do
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
+      if over == 0 then break end
       local r = redis.call('HMGET', run_key(id), 'state', 'delivery', 'deliveries')
       if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending') then
         for n = 1, tonumber(r[3] or '0') do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
+        over = over - 1
       end
     end
   end
@@ -208,18 +211,19 @@ local function end_run(id, r, outcome, reason, message)
   redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
-  redis.call('SREM', active_key(r.job), id)
+  redis.call('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id)
   local jk = job_key(r.job)
   local j = redis.call('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v')
-  if j[1] == r.uid and tonumber(j[4]) <= VERSION then
+  if j[1] == r.uid and tonumber(j[4] or '0') <= VERSION then
+    if reason == 'disabled' then j[3] = redis.call('HINCRBY', jk, 'claims', -1) end -- a pause uses up no run
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
     if outcome == 'succeeded' then
       redis.call('HDEL', jk, 'failures')
     elseif outcome ~= 'cancelled' then
       redis.call('HINCRBY', jk, 'failures', 1)
     end
-    if j[2] and tonumber(j[3] or '0') >= tonumber(j[2]) and redis.call('SCARD', active_key(r.job)) == 0 then
+    if j[2] and tonumber(j[3] or '0') >= tonumber(j[2]) and redis.call('SCARD', active_key(r.job, r.uid)) == 0 then
       drop_job(r.job)
     end
   end
@@ -285,24 +289,26 @@ local function begin_run(id, token, worker)
   return began(id, key)
 end
 
--- new_run writes an unfinished run.
+-- new_run writes an unfinished run. A job of the same id, deleted since, may have
+-- left a record of that slot.
 local function new_run(id, job, j, trigger, slot)
+  redis.call('DEL', run_key(id))
   redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
     'state', 'waiting', 'slot', slot, 'lastSlot', slot, 'count', 1, 'createdAt', int(now), 'notBefore', int(now),
     'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
-  redis.call('SADD', active_key(job), id)
+  redis.call('SADD', active_key(job, j.uid), id)
   index(job, id)
 end
 
 -- in_progress reports whether a run of the job is unfinished. An entry whose
 -- run is gone must not block the job for ever: it is dropped on sight.
-local function in_progress(job)
+local function in_progress(job, uid)
   while true do
-    local id = redis.call('SRANDMEMBER', active_key(job))
+    local id = redis.call('SRANDMEMBER', active_key(job, uid))
     if not id then return false end
     if unfinished(id) then return true end
-    redis.call('SREM', active_key(job), id)
+    redis.call('SREM', active_key(job, uid), id)
   end
 end
 

@@ -1,13 +1,15 @@
 -- look goes through what is unfinished and due for a look, and answers the
 -- carriers to enqueue.
 -- ARGV: most entries to look at
--- Answer: {kind, id, n, kind, id, n, ...}; kind r: a run, d: a delivery
+-- Answer: {kind, id, n, kind, id, n, ...}; kind r: a run, d: a delivery, x: an entry
+--       that cannot be read (id is the entry, n the error)
 -- Holds: whatever is unfinished is looked at until it is ended. A lease is dead
 --       only if it was seen expired, with the same epoch, in two looks DEAD_AFTER
 --       apart, with no gap between looks: a Redis that stood still must not
---       declare every running call dead.
+--       declare every running call dead. One bad entry stops nobody else; a kind of
+--       a newer release is left to it.
 local last, since = unpack(redis.call('HMGET', LOOKS, 'last', 'since'))
-if not last or now - tonumber(last) > LOOK_GAP then since = int(now) end
+if not last or now - tonumber(last) > LOOK_GAP or now < tonumber(last) then since = int(now) end
 redis.call('HSET', LOOKS, 'last', int(now), 'since', since)
 since = tonumber(since)
 
@@ -28,8 +30,12 @@ local function look_parked(member, id, session)
   if not holder or holder == id or not unfinished(holder) then hand_on(session) end
 end
 
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', int(now), 'LIMIT', 0, ARGV[1])) do
+local function look_at(member)
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
+  if kind ~= 'r' and kind ~= 'd' then
+    redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
+    return
+  end
   local key = kind == 'r' and run_key(id) or P .. 'delivery:' .. id
   local h = hash(key)
   if not h.state or h.state == 'done' then
@@ -44,7 +50,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', int(now), 'LIM
     else
       carry(member, key, kind, id, h.n)
     end
-  elseif tonumber(h.leaseUntil) > now then
+  elseif tonumber(h.leaseUntil) > now and tonumber(h.leaseUntil) <= now + LEASE then
     redis.call('HDEL', key, 'seenEpoch', 'seenAt')
     redis.call('ZADD', WAKE, h.leaseUntil, member)
   elseif h.deadEpoch == h.epoch then
@@ -60,6 +66,16 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', int(now), 'LIM
       redis.call('HSET', key, 'deadEpoch', h.epoch)
       carry(member, key, kind, id, int(redis.call('HINCRBY', key, 'n', 1)))
     end
+  end
+end
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', int(now), 'LIMIT', 0, ARGV[1])) do
+  local ok, err = pcall(look_at, member)
+  if not ok then
+    redis.call('ZADD', WAKE, int(now + RECHECK), member)
+    carriers[#carriers + 1] = 'x'
+    carriers[#carriers + 1] = member
+    carriers[#carriers + 1] = type(err) == 'table' and err.err or tostring(err)
   end
 end
 for _, k in ipairs(kicks) do

@@ -1,9 +1,11 @@
 -- put_job creates or edits a job and sets its cursor, in one step.
 -- ARGV: id, mode (create|edit), uid, token, seen revision, seen nextSlot ('' none),
---       cursor (keep|set), next slot ('' none), reason and first, last, count of the
---       due slots that this edit passes over (count 0: none), number of fields,
---       field, value, ... ('' deletes the field)
--- Answer: {ok} | {exists} | {gone} | {newer} | {changed} (read again) | {late} (the
+--       cursor (keep|check|set), next slot ('' none), reason and first, last, count of
+--       the due slots that this edit passes over (count 0: none), the slot after them
+--       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
+--       the field)
+--   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
+-- Answer: {ok, job} | {exists} | {gone} | {newer} | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer.
@@ -14,17 +16,19 @@ local next = ARGV[8]
 
 if mode == 'create' then
   if j.uid then
-    if j.uid == uid then return { 'ok' } end
+    if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
     return { 'exists' }
   end
 else
   if j.uid ~= uid then return { 'gone' } end
   if newer(j) then return { 'newer' } end
-  if j.token == token then return { 'ok' } end
+  if j.token == token then return { 'ok', redis.call('HGETALL', key) } end
   if j.rev ~= ARGV[5] then return { 'changed' } end
 end
+if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' } end
 if ARGV[7] == 'set' then
-  if (j.nextSlot or '') ~= ARGV[6] then return { 'changed' } end
+  -- A slot that came due since the caller looked needs its record too.
+  if ARGV[13] ~= '' and tonumber(ARGV[13]) <= now then return { 'changed' } end
   if next ~= '' and tonumber(next) <= now then return { 'late' } end
 end
 
@@ -38,11 +42,11 @@ if mode == 'create' then
 elseif tonumber(ARGV[12]) > 0 then
   record_slots(id, j, 'skipped', ARGV[9], ARGV[10], ARGV[11], ARGV[12])
 end
-for i = 1, tonumber(ARGV[13]) do
-  local field, value = ARGV[12 + 2 * i], ARGV[13 + 2 * i]
+for i = 1, tonumber(ARGV[14]) do
+  local field, value = ARGV[13 + 2 * i], ARGV[14 + 2 * i]
   if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
 end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.call('HINCRBY', key, 'rev', 1)
 if ARGV[7] == 'set' then move_cursor(id, ARGV[11], next) end
-return { 'ok' }
+return { 'ok', redis.call('HGETALL', key) }

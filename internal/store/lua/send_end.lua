@@ -3,16 +3,21 @@
 --       message id (sent, delivered), message, delay, retry (counted|free), most retries
 --   sent: this part is confirmed, more follow. delivered: it was the last one.
 --   retry: the part surely did not arrive; failed: nor will it.
--- Answer: {ok} | {retry} | {ended} | {fenced}
+-- Answer, also to a resend: {ok} | {retry} | {ended} | {fenced}
+-- Holds: retries that count are bounded by number, all of them by age.
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local what, message = ARGV[5], ARGV[7]
 local key = delivery_key(run, n)
-local d = redis.call('HMGET', key, 'state', 'epoch', 'retries')
+local d = redis.call('HMGET', key, 'state', 'epoch', 'retries', 'createdAt', 'endedEpoch')
+if d[5] == epoch and d[2] == epoch then return { d[1] == 'done' and 'ended' or 'retry' } end
 if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
 
 if what == 'sent' or what == 'delivered' then
   redis.call('HSET', key, part, 's:' .. ARGV[6])
   if what == 'sent' then return { 'ok' } end
+end
+redis.call('HSET', key, 'endedEpoch', epoch)
+if what == 'delivered' then
   redis.call('HDEL', key, 'error')
   end_delivery(run, n, 'delivered', '')
   return { 'ended' }
@@ -22,7 +27,8 @@ if what == 'unknown' then
   return { 'ended' }
 end
 redis.call('HDEL', key, part)
-if what == 'failed' or (ARGV[9] == 'counted' and tonumber(d[3]) >= tonumber(ARGV[10])) then
+local late = now - tonumber(d[4]) > DELIVER_WITHIN
+if what == 'failed' or late or (ARGV[9] == 'counted' and tonumber(d[3]) >= tonumber(ARGV[10])) then
   end_delivery(run, n, 'failed', message)
   return { 'ended' }
 end

@@ -1,0 +1,303 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/standin"
+)
+
+// wantFailed checks the newest attempt of a run, and that the run waits exactly
+// the delay for a retry, or has ended if there is none.
+func (f *fixture) wantFailed(run string, result job.Result, cause job.Cause, delay time.Duration) {
+	f.t.Helper()
+	r := f.record(run)
+	if len(r.Attempts) == 0 {
+		f.t.Fatalf("run %+v has no attempt", r)
+	}
+	a := r.Attempts[len(r.Attempts)-1]
+	if a.Result != result || a.Cause != cause || a.Error == "" {
+		f.t.Errorf("attempt %d: %s of %s (%s), want %s of %s", a.N, a.Result, a.Cause, a.Error, result, cause)
+	}
+	if delay == 0 {
+		want := job.Failed
+		if result == job.ResultTimedOut {
+			want = job.TimedOut
+		}
+		if r.State != job.StateDone || r.Outcome != want || r.Error == "" || r.DeliveryState != job.DeliveryNotRequested {
+			f.t.Errorf("run: %s %s (%s), delivery %s; want %s", r.State, r.Outcome, r.Error, r.DeliveryState, want)
+		}
+		return
+	}
+	// Both are written by one script, by one clock.
+	if got := time.Duration(r.NotBefore-a.EndedAt) * time.Millisecond; r.State != job.StateWaiting || got != delay {
+		f.t.Errorf("run: %s %s for another %s, want a retry after %s", r.State, r.Outcome, got, delay)
+	}
+}
+
+// What each way to fail means for the run. A retry that counts is one of three.
+func TestFailures(t *testing.T) {
+	const first = 30 * time.Second // the delay before the first retry
+	status := func(code int, text string) standin.Answer { return standin.Answer{Status: code, Text: text} }
+	after := func(code int, seconds string) standin.Answer {
+		return standin.Answer{Status: code, Header: http.Header{"Retry-After": {seconds}}}
+	}
+	tests := []struct {
+		name    string
+		answer  standin.Answer
+		result  job.Result
+		cause   job.Cause
+		delay   time.Duration // before the retry; 0: none
+		counted int           // retries used up
+		says    string
+	}{
+		{"error", status(500, "boom"), job.ResultFailed, job.CauseAIError, first, 1, "boom"},
+		{"bad gateway", status(502, ""), job.ResultFailed, job.CauseAIError, first, 1, "502"},
+		{"too many requests", after(429, "7"), job.ResultFailed, job.CauseRateLimited, 7 * time.Second, 0, "429"},
+		{"too many requests, no time", status(429, "slow down"), job.ResultFailed, job.CauseRateLimited, 30 * time.Second, 0, "slow down"},
+		{"unavailable for a while", after(503, "90"), job.ResultFailed, job.CauseRateLimited, 90 * time.Second, 0, "503"},
+		{"unavailable", status(503, ""), job.ResultFailed, job.CauseAIError, first, 1, "503"},
+		{"unknown model", status(500, "Unknown model: x/y"), job.ResultFailed, job.CauseAIError, 0, 0, "Unknown model: x/y"},
+		{"no key", status(500, "ANTHROPIC_API_KEY is required"), job.ResultFailed, job.CauseAIError, 0, 0, "ANTHROPIC_API_KEY"},
+		{"bad request", status(400, "messages array is required"), job.ResultFailed, job.CauseAIError, 0, 0, "messages array"},
+		{"not found", status(404, ""), job.ResultFailed, job.CauseAIError, 0, 0, "404"},
+		{"empty text", status(200, ""), job.ResultFailed, job.CauseAIError, first, 1, "empty"},
+		{"blank text", status(200, " \n\t "), job.ResultFailed, job.CauseAIError, first, 1, "empty"},
+		{"HTML", standin.Answer{Body: []byte("<html>Welcome</html>")}, job.ResultFailed, job.CauseAIError, first, 1, "base URL"},
+		{"no text", standin.Answer{Body: []byte(`{"reply":"hello"}`)}, job.ResultFailed, job.CauseAIError, first, 1, "field text"},
+		{"broken off", standin.Answer{Body: []byte(`{"text":"hel`)}, job.ResultAmbiguous, job.CauseBroken, first, 1, "broke off"},
+		{"dropped", standin.Answer{Drop: true}, job.ResultAmbiguous, job.CauseBroken, first, 1, "was sent"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { return tc.answer }})
+			slot, run := f.due("a", toChat())
+			must(t, f.turn(slot))
+			f.wantFailed(run, tc.result, tc.cause, tc.delay)
+			if n := f.number(key("run", run), "retries"); n != tc.counted {
+				t.Errorf("%d retries used up, want %d", n, tc.counted)
+			}
+			if text := f.record(run).Attempts[0].Error; !strings.Contains(text, tc.says) {
+				t.Errorf("says %q, want %q in it", text, tc.says)
+			}
+			// A carrier that comes at once changes nothing.
+			if err := f.turn(slot); (err != nil) != (tc.delay > 0) || f.ai.Count() != 1 {
+				t.Errorf("the carrier again: %v, %d calls", err, f.ai.Count())
+			}
+			if _, err := f.store.Session(f.ctx, "agent:main:slack:dm:C1", 10); !errors.Is(err, job.ErrNotFound) {
+				t.Errorf("a failed attempt is in the session: %v", err)
+			}
+			if f.chat.Count() != 0 {
+				t.Errorf("%d messages", f.chat.Count())
+			}
+		})
+	}
+}
+
+func TestRefusedConnection(t *testing.T) {
+	f := setup(t, setupOptions{})
+	gone, err := f.ai.Start("127.0.0.1:0")
+	must(t, err)
+	must(t, gone.Close())
+	ai, err := aiserver.New(aiserver.Options{BaseURL: gone.URL()})
+	must(t, err)
+	f.worker.runs.ai, f.worker.runs.transcript.remote = ai, ai
+	slot, run := f.due("a", rarely())
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultFailed, job.CauseAIError, 30*time.Second)
+	if f.ai.Count() != 0 {
+		t.Errorf("%d calls", f.ai.Count())
+	}
+}
+
+// The turn may still be going on over there: trying again could do everything twice.
+func TestDeadline(t *testing.T) {
+	t.Parallel() // it waits for the deadline, a second at least
+	turn := newHold(t)
+	f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} }})
+	spec := toChat()
+	spec.TimeoutSeconds = 1
+	slot, run := f.due("a", spec)
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultTimedOut, job.CauseDeadline, 0)
+	turn.letGo()
+	if err := f.turn(slot); err != nil || f.ai.Count() != 1 {
+		t.Errorf("the carrier again: %v, %d calls", err, f.ai.Count())
+	}
+}
+
+func TestRetriesRunOut(t *testing.T) {
+	f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { return standin.Answer{Status: 500, Text: "boom"} }})
+	slot, run := f.due("a", toChat())
+	must(t, f.turn(slot))
+	for i, delay := range []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute} {
+		f.wantFailed(run, job.ResultFailed, job.CauseAIError, delay)
+		must(t, f.again(run))
+		if f.ai.Count() != i+2 {
+			t.Errorf("%d calls after retry %d", f.ai.Count(), i+1)
+		}
+	}
+	f.wantFailed(run, job.ResultFailed, job.CauseAIError, 0)
+	if r := f.record(run); len(r.Attempts) != 4 {
+		t.Errorf("%d attempts", len(r.Attempts))
+	}
+	for _, call := range f.ai.Calls() {
+		if call.IdempotencyKey != run {
+			t.Errorf("call %d with the key %s, want that of the run", call.N, call.IdempotencyKey)
+		}
+	}
+}
+
+// Being asked to wait is no failure: a success may follow any number of it.
+func TestRateLimitsUseUpNoRetry(t *testing.T) {
+	const limited = 6
+	f := setup(t, setupOptions{reply: func(c standin.ChatCall) standin.Answer {
+		if c.N <= limited {
+			return standin.Answer{Status: 429}
+		}
+		return standin.Answer{}
+	}})
+	slot, run := f.due("a", rarely())
+	must(t, f.turn(slot))
+	for i := range limited {
+		f.wantFailed(run, job.ResultFailed, job.CauseRateLimited, job.RetryDelay(i+1)) // longer each time
+		must(t, f.again(run))
+	}
+	if r := f.record(run); r.Outcome != job.Succeeded || len(r.Attempts) != limited+1 || f.ai.Count() != limited+1 {
+		t.Errorf("%s after %d attempts and %d calls", r.Outcome, len(r.Attempts), f.ai.Count())
+	}
+}
+
+func TestOnAmbiguousFail(t *testing.T) {
+	f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { return standin.Answer{Drop: true} }})
+	spec := rarely()
+	spec.OnAmbiguous = job.OnAmbiguousFail
+	slot, run := f.due("a", spec)
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultAmbiguous, job.CauseBroken, 0)
+	if err := f.turn(slot); err != nil || f.ai.Count() != 1 {
+		t.Errorf("the carrier again: %v, %d calls", err, f.ai.Count())
+	}
+}
+
+// NO_REPLY is committed, and nothing is sent; only the exact word counts.
+func TestNoReply(t *testing.T) {
+	tests := []struct {
+		reply string
+		spec  job.Spec
+		want  job.DeliveryState
+	}{
+		{"NO_REPLY", toChat(), job.DeliverySuppressed},
+		{" NO_REPLY\r\n", toChat(), job.DeliverySuppressed},
+		{"NO_REPLY.", toChat(), job.DeliveryPending},
+		{"no_reply", toChat(), job.DeliveryPending},
+		{"NO_REPLY NO_REPLY", toChat(), job.DeliveryPending},
+		{"NO_REPLY", rarely(), job.DeliveryNotRequested},
+		{"hello", rarely(), job.DeliveryNotRequested},
+	}
+	for _, tc := range tests {
+		t.Run(fmt.Sprintf("%q to %q", tc.reply, tc.spec.Channel), func(t *testing.T) {
+			f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { return standin.Answer{Text: tc.reply} }})
+			slot, run := f.due("a", tc.spec)
+			must(t, f.turn(slot))
+			r := f.record(run)
+			if r.Outcome != job.Succeeded || r.Reply != tc.reply || r.DeliveryState != tc.want {
+				t.Errorf("%s with reply %q, delivery %s; want it %s", r.Outcome, r.Reply, r.DeliveryState, tc.want)
+			}
+			if pending := tc.want == job.DeliveryPending; (len(r.Deliveries) == 1) != pending {
+				t.Errorf("%d deliveries", len(r.Deliveries))
+			}
+			session, err := f.store.Session(f.ctx, r.SessionKey, 10)
+			if err != nil || len(session.Messages) != 2 || session.Messages[1].Text != tc.reply {
+				t.Errorf("session %+v, %v", session, err)
+			}
+		})
+	}
+}
+
+// panicking is an ai-server client with a defect.
+type panicking struct{ AIServer }
+
+func (panicking) Chat(context.Context, aiserver.ChatRequest) (aiserver.Reply, error) {
+	panic("nil map")
+}
+
+func TestPanic(t *testing.T) {
+	f := setup(t, setupOptions{})
+	f.worker.runs.ai = panicking{}
+	slot, run := f.due("a", rarely())
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultFailed, job.CauseInternal, 0)
+	f.awaitLog("attempt panicked")
+}
+
+// Every error, with the worker stopped meanwhile and not.
+func TestClassify(t *testing.T) {
+	ai := func(k aiserver.Kind) error { return fmt.Errorf("call: %w", &aiserver.Error{Kind: k, Message: "m"}) }
+	wait := fmt.Errorf("call: %w", &aiserver.Error{Kind: aiserver.KindRateLimited, RetryAfter: 7 * time.Second, Message: "m"})
+	const second = time.Minute // the delay before the second retry
+	failed := func(c job.Cause, r job.Retry, d time.Duration) job.Failure {
+		return job.Failure{Result: job.ResultFailed, Cause: c, Retry: r, Delay: d, Outcome: job.Failed}
+	}
+	ambiguous := func(c job.Cause, d time.Duration) job.Failure {
+		return job.Failure{Result: job.ResultAmbiguous, Cause: c, Retry: job.RetryCounted, Delay: d, Outcome: job.Failed}
+	}
+	timedOut := job.Failure{Result: job.ResultTimedOut, Cause: job.CauseDeadline, Retry: job.RetryNever, Outcome: job.TimedOut}
+	cut := failed(job.CauseShutdown, job.RetryFree, 0)
+
+	tests := []struct {
+		name             string
+		err              error
+		running, stopped job.Failure
+	}{
+		{"retryable", ai(aiserver.KindRetryable), failed(job.CauseAIError, job.RetryCounted, second), cut},
+		{"permanent", ai(aiserver.KindPermanent), failed(job.CauseAIError, job.RetryNever, 0), failed(job.CauseAIError, job.RetryNever, 0)},
+		{"rate limited", ai(aiserver.KindRateLimited), failed(job.CauseRateLimited, job.RetryFree, job.RetryDelay(3)), failed(job.CauseRateLimited, job.RetryFree, job.RetryDelay(3))},
+		{"rate limited with a time", wait, failed(job.CauseRateLimited, job.RetryFree, 7*time.Second), failed(job.CauseRateLimited, job.RetryFree, 7*time.Second)},
+		{"deadline", ai(aiserver.KindDeadline), timedOut, timedOut},
+		{"ambiguous", ai(aiserver.KindAmbiguous), ambiguous(job.CauseBroken, second), ambiguous(job.CauseShutdown, 0)},
+		{"not confirmed", fmt.Errorf("%w: %w", errNotConfirmed, context.DeadlineExceeded), failed(job.CauseInternal, job.RetryFree, time.Second), cut},
+		{"panic", errPanic, failed(job.CauseInternal, job.RetryNever, 0), failed(job.CauseInternal, job.RetryNever, 0)},
+		{"our own records", errors.New("load the transcript: EOF"), failed(job.CauseInternal, job.RetryCounted, second), cut},
+	}
+	for _, tc := range tests {
+		for _, cause := range []error{nil, context.Canceled, context.DeadlineExceeded, errShutdown, fmt.Errorf("cut: %w", errShutdown)} {
+			want := tc.running
+			if errors.Is(cause, errShutdown) {
+				want = tc.stopped
+			}
+			got := classify(tc.err, cause, 3, 1)
+			if got.Message != tc.err.Error() {
+				t.Errorf("%s: message %q", tc.name, got.Message)
+			}
+			opts := []cmp.Option{cmpopts.IgnoreFields(job.Failure{}, "Message")}
+			if want.Retry == job.RetryNever {
+				opts = append(opts, cmpopts.IgnoreFields(job.Failure{}, "Delay"))
+			}
+			if diff := cmp.Diff(want, got, opts...); diff != "" {
+				t.Errorf("%s, its context ended by %v: %s", tc.name, cause, diff)
+			}
+		}
+	}
+}
+
+// The delays of counted retries grow with the retries that are used up.
+func TestClassifyDelays(t *testing.T) {
+	for used, want := range []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		for _, kind := range []aiserver.Kind{aiserver.KindRetryable, aiserver.KindAmbiguous} {
+			if f := classify(&aiserver.Error{Kind: kind}, nil, used+1, used); f.Delay != want || f.Retry != job.RetryCounted {
+				t.Errorf("%s after %d retries: %s after %s, want %s", kind, used, f.Retry, f.Delay, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// env is an environment; names are without the prefix.
+type env map[string]string
+
+func (e env) lookup(name string) (string, bool) {
+	v, ok := e[strings.TrimPrefix(name, EnvPrefix)]
+	return v, ok && strings.HasPrefix(name, EnvPrefix)
+}
+
+func load(t *testing.T, e env) Config {
+	t.Helper()
+	c, err := Load(e.lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// problems are the lines of Load's error.
+func problems(e env) []string {
+	_, err := Load(e.lookup)
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+func secretFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaults(t *testing.T) {
+	state := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", state)
+	want := Config{
+		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
+		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second,
+		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
+	}
+	for name, e := range map[string]env{
+		"nothing set":    {},
+		"set to nothing": {"ADDR": "", "TOKEN": "", "REDIS_URL": " ", "TOKEN_FILE": "", "CONCURRENCY": "", "LOG_LEVEL": "\t"},
+	} {
+		if d := cmp.Diff(want, load(t, e)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		t.Setenv("XDG_STATE_HOME", "relative") // to be ignored, says its specification
+		if got := load(t, env{}).StateDir; got != filepath.Join(home, ".local", "state", "gateway-cron") {
+			t.Errorf("state directory %s", got)
+		}
+	}
+}
+
+// full sets everything to something else than its default.
+var full = env{
+	"ADDR": "0.0.0.0:80", "TOKEN": "s1", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
+	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
+	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
+	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
+	"DASHBOARD_WRITABLE": "TRUE", "LOG_LEVEL": "Warn", "LOG_FORMAT": "json",
+}
+
+func TestEverySetting(t *testing.T) {
+	want := Config{
+		Addr: "0.0.0.0:80", Token: "s1", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
+		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
+		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
+		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, HistoryPerJob: 9, TaskRetention: time.Hour,
+		DashboardWritable: true, LogLevel: slog.LevelWarn, LogFormat: "json",
+	}
+	if d := cmp.Diff(want, load(t, full)); d != "" {
+		t.Error(d)
+	}
+	// Nothing is left out: not above, and not of the settings.
+	v := reflect.ValueOf(want)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			t.Errorf("%s is not tested", v.Type().Field(i).Name)
+		}
+	}
+	if len(settings()) != v.NumField() || len(full) != v.NumField() {
+		t.Errorf("%d settings for %d fields, %d of them tested", len(settings()), v.NumField(), len(full))
+	}
+}
+
+func TestBadValues(t *testing.T) {
+	for name, values := range map[string][]string{
+		"ADDR":                {"19790", "localhost", "127.0.0.1:1:2", "[::1"},
+		"REDIS_URL":           {"redis.example:6379", "http://redis.example", "redis:///0", "redis://%zz", "://", "/run/redis.sock"},
+		"AI_SERVER_URL":       {"ai.example", "ftp://ai.example", "http://", "http:///path", "http://%zz"},
+		"CHANNEL_MANAGER_URL": {"channels", "unix:///x"},
+		"TELEGRAM_URL":        {"api.telegram.org"},
+		"CONCURRENCY":         {"0", "-1", "10001", "many", "1.5", "0x10", "99999999999999999999"},
+		"PREFIX":              {"Prod", "-x", "_x", "a:b", "{a}", "a b", "ä", strings.Repeat("x", 33)},
+		"SHUTDOWN_GRACE":      {"25", "-1s", "1h1s", "soon"},
+		"MAX_BODY_BYTES":      {"1023", "67108865", "1MB"},
+		"HISTORY_PER_JOB":     {"0", "100001"},
+		"TASK_RETENTION":      {"0s", "999ms", "24h1ns"},
+		"DASHBOARD_WRITABLE":  {"yes", "2"},
+		"LOG_LEVEL":           {"trace", "verbose"},
+		"LOG_FORMAT":          {"xml", "JSON"},
+	} {
+		for _, value := range values {
+			got := problems(env{name: value})
+			if len(got) != 1 || !strings.HasPrefix(got[0], EnvPrefix+name+" must ") {
+				t.Errorf("%s=%q: %q", name, value, got)
+			}
+		}
+	}
+	for name, values := range map[string][]string{
+		"ADDR": {"localhost:0", "[::1]:80"}, "REDIS_URL": {"redis://:pw@h", "unix:///run/redis.sock?db=1", "rediss://h:1/0"},
+		"SHUTDOWN_GRACE": {"0s", "1h"}, "MAX_BODY_BYTES": {"1024", "67108864"}, "TASK_RETENTION": {"1s", "24h"},
+		"CONCURRENCY": {"1", "10000"}, "PREFIX": {"0", strings.Repeat("x", 32)}, "DASHBOARD_WRITABLE": {"0", "f"},
+	} {
+		for _, value := range values {
+			if got := problems(env{name: value}); got != nil {
+				t.Errorf("%s=%q: %q", name, value, got)
+			}
+		}
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	got := problems(env{"ADDR": "0.0.0.0:80", "CONCURRENCY": "x", "LOG_FORMAT": "xml", "TOKEN_FILE": "/does/not/exist", "PREFIX": "A"})
+	if len(got) != 5 {
+		t.Fatalf("%d problems: %q", len(got), got)
+	}
+	for i, name := range []string{"TOKEN", "CONCURRENCY", "PREFIX", "LOG_FORMAT", "TOKEN"} { // as settings come, exposure last
+		if !strings.HasPrefix(got[i], EnvPrefix+name+" ") {
+			t.Errorf("problem %d is %q, want one of %s", i, got[i], name)
+		}
+	}
+}
+
+func TestExposure(t *testing.T) {
+	for addr, exposed := range map[string]bool{
+		"127.0.0.1:19790": false, "127.8.9.10:1": false, "[::1]:1": false, "localhost:1": false,
+		":19790": true, "0.0.0.0:1": true, "[::]:1": true, "192.168.1.2:1": true, "example.com:1": true, "[fe80::1]:1": true,
+		"localhost.example.com:1": true,
+	} {
+		got := problems(env{"ADDR": addr})
+		if (len(got) == 1 && strings.Contains(got[0], EnvPrefix+"TOKEN must be set")) != exposed || !exposed && got != nil {
+			t.Errorf("%s without a token: %q, want a refusal %v", addr, got, exposed)
+		}
+		if got := problems(env{"ADDR": addr, "TOKEN": "t"}); got != nil {
+			t.Errorf("%s with a token: %q", addr, got)
+		}
+	}
+}
+
+func TestSecretFiles(t *testing.T) {
+	c := load(t, env{
+		"TOKEN_FILE":                 secretFile(t, "  s1\n"),
+		"REDIS_URL_FILE":             secretFile(t, "redis://:s2@h:1/0\n"),
+		"CHANNEL_MANAGER_TOKEN_FILE": secretFile(t, strings.Repeat("x", maxSecretBytes)),
+		"TELEGRAM_TOKEN_FILE":        secretFile(t, "s4"),
+		"ADDR":                       "0.0.0.0:1", // a token from a file is a token
+	})
+	if c.Token != "s1" || c.RedisURL != "redis://:s2@h:1/0" || len(c.ChannelManagerToken) != maxSecretBytes || c.TelegramToken != "s4" {
+		t.Errorf("read %+v", c)
+	}
+	for name, tc := range map[string]struct {
+		env  env
+		want string
+	}{
+		"both set":      {env{"TOKEN": "s1", "TOKEN_FILE": secretFile(t, "s2")}, "both set"},
+		"missing":       {env{"TOKEN_FILE": "/does/not/exist"}, "no such file"},
+		"a directory":   {env{"TOKEN_FILE": t.TempDir()}, "directory"},
+		"empty":         {env{"TOKEN_FILE": secretFile(t, " \n")}, "empty"},
+		"too large":     {env{"TOKEN_FILE": secretFile(t, strings.Repeat("x", maxSecretBytes+1))}, "too large"},
+		"endless":       {env{"TOKEN_FILE": "/dev/zero"}, "too large"},
+		"a bad content": {env{"REDIS_URL_FILE": secretFile(t, "http://:s3@h")}, "must be a URL"},
+	} {
+		got := problems(tc.env)
+		if len(got) != 1 || !strings.Contains(got[0], tc.want) || strings.Contains(got[0], "s1") || strings.Contains(got[0], "s3") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	// Only secrets come from files.
+	if c := load(t, env{"PREFIX_FILE": secretFile(t, "other")}); c.Prefix != "gateway-cron" {
+		t.Errorf("prefix %q", c.Prefix)
+	}
+}
+
+// TestSecretsAreHidden gives every setting a value with a secret in it, in every
+// form that is refused or accepted.
+func TestSecretsAreHidden(t *testing.T) {
+	const secret = "hunter2"
+	for _, s := range settings() {
+		for _, form := range []string{"%s", "x %s", "http://u:%s@h:1", "redis://u:%s@h:1", "redis://u:%s@h:port", "ftp://%s@h",
+			"http://h/%%zz%s", "redis://h:1/%s", "%s:1", "https://:%s@"} {
+			value := fmt.Sprintf(form, secret)
+			_, secretive := url.Parse(value)
+			// What is no secret may be shown, unless it is a URL with a password.
+			if !s.secret && (secretive != nil || !strings.Contains(value, "@")) {
+				continue
+			}
+			e := env{s.name: value}
+			c, err := Load(e.lookup)
+			if err != nil {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("%s=%s: the error %q tells it", s.name, value, err)
+				}
+				continue
+			}
+			if s.secret && strings.Contains(c.Print(), secret) {
+				t.Errorf("%s=%s is printed", s.name, value)
+			}
+			if !s.secret && strings.Contains(s.name, "URL") {
+				t.Errorf("%s=%s is accepted, and would be printed", s.name, value)
+			}
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	out := load(t, full).Print()
+	for _, s := range settings() {
+		if s.help == "" {
+			t.Errorf("%s has no help", s.name)
+		}
+		want := strings.TrimRight(full[s.name], "/")
+		switch s.name {
+		case "CONCURRENCY":
+			want = "7"
+		case "TASK_RETENTION":
+			want = "1h0m0s"
+		case "DASHBOARD_WRITABLE", "LOG_LEVEL":
+			want = strings.ToLower(want)
+		}
+		if s.secret {
+			want = "(set, hidden)"
+		}
+		line := fmt.Sprintf("%-38s %s\n%-38s   # %s\n", EnvPrefix+s.name, want, "", s.help)
+		if !strings.Contains(out, line) {
+			t.Errorf("no line\n%sin\n%s", line, out)
+		}
+	}
+	for _, secret := range []string{"s1", "s2", "s3", "s4"} {
+		if strings.Contains(out, secret) {
+			t.Errorf("%s is printed", secret)
+		}
+	}
+	if out := load(t, env{}).Print(); strings.Contains(out, "hidden") {
+		t.Error("a secret that is not set is printed as set")
+	}
+	// What is printed for a setting can be set.
+	again := env{}
+	for line := range strings.Lines(out) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(name, EnvPrefix) {
+			again[strings.TrimPrefix(name, EnvPrefix)] = strings.TrimSpace(value)
+		}
+	}
+	for _, s := range settings() {
+		if s.secret {
+			again[s.name] = full[s.name]
+		}
+	}
+	if d := cmp.Diff(load(t, full), load(t, again)); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,232 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// What is damaged, foreign or stuck must stop nobody else.
+
+func TestDamagedEntriesOfWakeStopNobody(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("good", everyMinute())
+	_, run, err := f.RunJob(f.ctx, "good")
+	f.must(err)
+	f.must(f.rdb.HSet(f.ctx, f.keys.run("damaged"), "state", "waiting").Err())
+	f.must(f.rdb.Set(f.ctx, f.keys.run("string"), "x", 0).Err())
+	for n, member := range []string{"r:damaged", "r:string", "z:of a newer release", "r:gone", "r:" + run} {
+		f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: float64(n + 1), Member: member}).Err())
+	}
+	carriers, bad, err := f.Look(f.ctx, 100)
+	f.must(err)
+	if len(carriers) != 1 || carriers[0].ID != run {
+		t.Errorf("carriers %v", carriers)
+	}
+	if len(bad) != 2 || bad[0].Entry != "r:damaged" || bad[1].Entry != "r:string" || bad[0].Reason == "" {
+		t.Errorf("unreadable %v", bad)
+	}
+	for member, stays := range map[string]bool{"r:damaged": true, "r:string": true, "z:of a newer release": true, "r:gone": false} {
+		at, ok := f.score(f.keys.wake(), member)
+		if ok != stays || (ok && at < f.now()+20_000) {
+			t.Errorf("%s: in wake %v, next look at %d", member, ok, at)
+		}
+	}
+}
+
+func TestPostponeLeavesTheJobAlone(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	slot := f.minute(0)
+	f.rewind("a", slot)
+	f.must(f.Postpone(f.ctx, "a"))
+	f.must(f.Postpone(f.ctx, "none"))
+	if at, _ := f.score(f.keys.due(), "a"); at < f.now()+50_000 {
+		t.Errorf("due at %d", at)
+	}
+	if _, ok := f.score(f.keys.due(), "none"); ok || f.job("a").NextSlot != slot {
+		t.Error("more than the entry was changed")
+	}
+}
+
+func TestTrimmingWalksPastWhatItSpares(t *testing.T) {
+	f := setup(t, Options{HistoryPerJob: 2})
+	f.create("a", everyMinute())
+	for range 12 { // unfinished, at the old end
+		_, _, err := f.RunJob(f.ctx, "a")
+		f.must(err)
+	}
+	for range 10 {
+		_, run, err := f.RunJob(f.ctx, "a")
+		f.must(err)
+		f.commit(f.begin(run), "x")
+	}
+	ended := 0
+	for _, r := range f.runs("a") {
+		if r.State == job.StateDone {
+			ended++
+		}
+	}
+	if ended > 1 {
+		t.Errorf("%d ended records are kept over the cap", ended)
+	}
+}
+
+func TestDeliveryIsGivenUpAfterADay(t *testing.T) {
+	f := setup(t, Options{})
+	run := f.delivery("a")
+	b := f.beginDelivery(run)
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(run+":1"), "createdAt", int64(f.now())-25*3600_000).Err())
+	if !f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree, Message: "limited", Delay: time.Second}) {
+		t.Error("it waits for ever")
+	}
+	if r := f.record(run); r.DeliveryState != job.DeliveryFailed {
+		t.Errorf("delivery %s", r.DeliveryState)
+	}
+}
+
+func TestResentEndsGetTheSameAnswer(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	b := f.begun("a", spec)
+	if !f.fail(b, job.RetryCounted, 0) || !f.fail(b, job.RetryCounted, 0) {
+		t.Error("a resent failure got another answer")
+	}
+	if n := f.record(b.Run.ID); len(n.Attempts) != 1 || n.State != job.StateWaiting {
+		t.Errorf("run %+v", n)
+	}
+	f.letBegin(b.Run.ID)
+	if again := f.begin(b.Run.ID); again.Retries != 1 {
+		t.Errorf("%d retries are counted", again.Retries)
+	}
+
+	run := f.delivery("d")
+	d := f.beginDelivery(run)
+	e := job.SendEnd{Result: job.PartRetry, Retry: job.RetryCounted, Message: "503"}
+	if f.sendEnd(run, d, 0, e) || f.sendEnd(run, d, 0, e) {
+		t.Error("ended")
+	}
+	d = f.beginDelivery(run)
+	if d.Retries != 1 {
+		t.Errorf("%d retries are counted", d.Retries)
+	}
+	f.sendBegin(run, d, 0)
+	done := job.SendEnd{Result: job.PartDelivered, MessageID: "m"}
+	if !f.sendEnd(run, d, 0, done) || !f.sendEnd(run, d, 0, done) {
+		t.Error("a resent end got another answer")
+	}
+}
+
+func TestIdThatIsMadeAgain(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.MaxRuns = 1
+	old := f.begun("a", everyMinute())
+	f.must(f.DeleteJob(f.ctx, "a"))
+	j := f.create("a", spec)
+	slot := f.minute(-1)
+	f.rewind("a", slot)
+	b := f.claim(j, slot, "t")
+	if b.Verdict != job.BeginParked { // the old run is no overlap, but it holds the session
+		t.Fatalf("claim: %s", b.Verdict)
+	}
+	f.commit(old, "of the old job")
+	if got := f.job("a"); got.LastRunID != "" {
+		t.Errorf("the new job is told of the old one's run: %+v", got)
+	}
+	b = f.begin(job.RunID("a", slot))
+	f.commit(b, "of the new job")
+	if _, err := f.Job(f.ctx, "a"); err == nil {
+		t.Error("the new job outlives its last run")
+	}
+}
+
+// A slot that comes due between an edit's look and its script gets its record.
+func TestEditAtTheVeryMomentOfASlot(t *testing.T) {
+	f := setup(t, Options{})
+	for _, kind := range []string{"pause", "delete"} {
+		f.create(kind, everyMinute())
+		soon := f.now() + 300
+		f.rewind(kind, soon)
+		stale := f.job(kind)
+		p, err := f.passedSlots(stale, f.now().Time())
+		f.must(err)
+		if p.Count != 0 || p.Next != soon {
+			t.Fatalf("passed %+v", p)
+		}
+		until(t, func() bool { return f.now() > soon })
+		var word string
+		if kind == "pause" {
+			word, _, err = f.put(f.ctx, put{id: kind, mode: "edit", uid: stale.UID, token: "t", rev: stale.Revision,
+				seen: stale.NextSlot, cursor: cursorSet, passed: p, reason: job.ReasonDisabled})
+		} else {
+			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next))
+		}
+		f.must(err)
+		if word != "changed" {
+			t.Errorf("%s over a slot that has just come due: %s", kind, word)
+		}
+	}
+}
+
+func until(t *testing.T, ok func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !ok() {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("gave up waiting")
+		case <-ticker.C:
+		}
+	}
+}
+
+func TestPauseDuringTheLastRun(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.MaxRuns = 1
+	b := f.begun("a", spec)
+	f.fail(b, job.RetryCounted, 0)
+	enable := func(on bool) job.Job {
+		t.Helper()
+		j, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Enabled = on; return s, nil })
+		f.must(err)
+		return j
+	}
+	enable(false)
+	f.letBegin(b.Run.ID)
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
+		t.Fatalf("begin of a paused job's run: %s", got.Verdict)
+	}
+	// The pause used up no run: after it the job has its last one again.
+	if j := enable(true); j.Claims != 0 || j.NextSlot == 0 {
+		t.Errorf("resumed %+v", j)
+	}
+}
+
+func TestEditOfMaxRunsLeavesADueSlotAlone(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	slot := f.minute(0)
+	f.rewind("a", slot)
+	set := func(n int) job.Job {
+		t.Helper()
+		j, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.MaxRuns = n; return s, nil })
+		f.must(err)
+		return j
+	}
+	if j := set(1); j.NextSlot != slot || len(f.runs("a")) != 0 {
+		t.Errorf("cursor %d, %d records", j.NextSlot, len(f.runs("a")))
+	}
+	b := f.claim(f.job("a"), slot, "t")
+	if b.Job.NextSlot != 0 {
+		t.Fatalf("the last claim left a slot: %+v", b.Job)
+	}
+	if j := set(2); j.NextSlot <= f.now() { // one more: the schedule goes on
+		t.Errorf("cursor %d", j.NextSlot)
+	}
+}

@@ -1,0 +1,307 @@
+package scheduler
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redistest"
+	"github.com/gatewaycron/gatewaycron/tasks"
+)
+
+// options are the options of an entry or a task, by their kind.
+func options(opts []asynq.Option) map[asynq.OptionType]any {
+	m := map[asynq.OptionType]any{}
+	for _, o := range opts {
+		m[o.Type()] = o.Value()
+	}
+	return m
+}
+
+func TestArmedEntry(t *testing.T) {
+	f := setup(t)
+	w, _ := f.emitter()
+	j := f.create("a", func(s *job.Spec) { s.Timezone, s.Channel, s.ChatID = "Asia/Kolkata", "telegram", "42" })
+	slot := f.minute(10)
+	f.put("a", slot)
+	f.refresh(w)
+
+	entry := f.configs(w)["a"]
+	if entry == nil {
+		t.Fatal("the slot is not armed")
+	}
+	// Its exact minute in UTC, whatever the job's zone: the first time that the
+	// expression names is the slot.
+	if at, ok := parse(t, entry.Cronspec, "UTC").Next(f.now().Time()); !ok || job.ToMillis(at) != slot {
+		t.Errorf("%q fires at %v, want %v", entry.Cronspec, at, slot.Time())
+	}
+	if !strings.HasSuffix(entry.Cronspec, " *") || strings.Count(entry.Cronspec, "*") != 1 {
+		t.Errorf("%q is not one minute of a year", entry.Cronspec)
+	}
+	if entry.Task.Type() != tasks.TypeRun {
+		t.Errorf("type %q", entry.Task.Type())
+	}
+	got, err := tasks.ParseRun(entry.Task)
+	f.must(err)
+	want := tasks.Run{V: tasks.Version, Job: "a", UID: j.UID, Slot: int64(slot), Revision: j.Revision,
+		Name: "Name of a", Schedule: "* * * * *", Timezone: "Asia/Kolkata"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if body := string(entry.Task.Payload()); strings.Contains(body, secret) || strings.Contains(body, "telegram") {
+		t.Errorf("the payload %s says more than what to recognise it by", body)
+	}
+	opts := options(entry.Opts)
+	if id := "a:" + strconv.FormatInt(int64(slot)/1000, 10); opts[asynq.TaskIDOpt] != id || opts[asynq.QueueOpt] != "t-run" {
+		t.Errorf("id %v in queue %v, want %s in t-run", opts[asynq.TaskIDOpt], opts[asynq.QueueOpt], id)
+	}
+	if n := len(f.runTasks()); n != 0 {
+		t.Errorf("arming enqueued %d tasks", n)
+	}
+}
+
+func TestOnlyTheEmitterArms(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("a")
+	f.create("b")
+	slot := f.minute(10)
+	f.put("a", slot)
+	f.put("b", slot)
+	emitter := false
+	w.emitter = func() bool { return emitter }
+
+	f.refresh(w)
+	if n := len(f.configs(w)); n != 0 || clock.reads != 0 {
+		t.Fatalf("without the lease, %d slots are armed and %d cursors read", n, clock.reads)
+	}
+	emitter = true
+	f.refresh(w)
+	if n := len(f.configs(w)); n != 2 {
+		t.Fatalf("with the lease, %d slots are armed", n)
+	}
+	// With the lease lost, what is about to ring rings; the rest is the other's.
+	emitter = false
+	f.refresh(w)
+	if n := len(f.configs(w)); n != 0 {
+		t.Errorf("after the loss of the lease, %d far slots stay armed", n)
+	}
+	emitter = true
+	f.refresh(w)
+	emitter, clock.now = false, slot-2500
+	f.refresh(w)
+	if n := len(f.configs(w)); n != 2 {
+		t.Errorf("after the loss of the lease, %d near slots stay armed", n)
+	}
+}
+
+// all is the same slot for every clone.
+func all(slot job.Millis) func(int) job.Millis { return func(int) job.Millis { return slot } }
+
+func sorted(ids []string) []string { return slices.Sorted(slices.Values(ids)) }
+
+func TestPreviewAndHorizon(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("x")
+	f.put("x", f.minute(26*60)) // beyond the preview
+	base := f.minute(5)
+	far := f.clone("x", "far", preview+30, func(i int) job.Millis { return base + job.Millis(i)*60_000 })
+	f.refresh(w)
+	if d := cmp.Diff(sorted(far[:preview]), slices.Sorted(maps.Keys(f.configs(w)))); d != "" {
+		t.Fatalf("armed are not the next %d slots: %s", preview, d)
+	}
+	f.refresh(w)
+	if clock.reads != preview {
+		t.Errorf("read %d cursors for %d armed slots", clock.reads, preview)
+	}
+
+	// More than the preview within the horizon: all of these, and no others.
+	clock.now = f.now()
+	near := f.clone("x", "near", 3*preview, all(clock.now+17_000))
+	f.refresh(w)
+	if d := cmp.Diff(sorted(near), slices.Sorted(maps.Keys(f.configs(w)))); d != "" {
+		t.Errorf("armed are not the slots within the horizon: %s", d)
+	}
+}
+
+func TestNoMoreThanTheCapIsArmed(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("x")
+	f.put("x", f.minute(10))
+	clock.now = f.now()
+	slot := clock.now + 17_000
+	f.clone("x", "job", maxArmed+60, all(slot))
+	f.refresh(w)
+	armed := f.configs(w)
+	if len(armed) != maxArmed {
+		t.Fatalf("%d slots are armed, want %d", len(armed), maxArmed)
+	}
+	f.refresh(w)
+	if d := cmp.Diff(armed, f.configs(w), cmp.Comparer(func(a, b *asynq.PeriodicTaskConfig) bool { return a == b })); d != "" {
+		t.Errorf("the armed slots change: %s", d)
+	}
+	// The rest is emitted directly when due, and the armed ones are left to ring.
+	clock.now = slot + 900
+	f.refresh(w)
+	tasks := f.runTasks()
+	if len(tasks) != 60 {
+		t.Errorf("%d slots over the cap were emitted, want 60", len(tasks))
+	}
+	for _, task := range tasks {
+		if id, _, _ := strings.Cut(task.ID, ":"); armed[id] != nil {
+			t.Errorf("%s is armed and was emitted", id)
+		}
+	}
+}
+
+// TestRingingEntryStays: the entry keeps its hash for as long as its carrier is on
+// the way, or the manager would take it for another one.
+func TestRingingEntryStays(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	j := f.create("a")
+	slot := f.minute(5)
+	f.put("a", slot)
+	f.refresh(w)
+	entry := f.configs(w)["a"]
+
+	// A rename keeps the slot, and so the entry; the claim copes with the revision.
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Name = "renamed"; return s, nil })
+	f.must(err)
+	f.refresh(w)
+	if f.configs(w)["a"] != entry {
+		t.Error("a rename changed the entry")
+	}
+
+	// It rings, and the slot is claimed: the cursor goes beyond the preview.
+	due := f.minute(0)
+	f.put("a", due)
+	b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: j.UID, Slot: due, Revision: j.Revision + 1,
+		Next: f.minute(26 * 60), Token: "t", Worker: "w"})
+	if f.must(err); b.Verdict != job.BeginOK {
+		t.Fatalf("claim: %s", b.Verdict)
+	}
+	clock.now = slot + 7999
+	f.refresh(w)
+	if f.configs(w)["a"] != entry {
+		t.Error("the entry was gone or changed before its 8 s were over")
+	}
+	clock.now = slot + 8000
+	f.refresh(w)
+	if len(f.configs(w)) != 0 {
+		t.Error("the entry stayed for more than 8 s: it would ring again next year")
+	}
+	if n := len(f.runTasks()); n != 0 {
+		t.Errorf("a claimed slot was emitted again: %d tasks", n)
+	}
+}
+
+func TestEmittedSlotsAreNotArmedAgain(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("a")
+	slot := f.minute(0)
+	f.put("a", slot)
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: slot}}))
+	for range 3 {
+		f.refresh(w)
+	}
+	if n := len(f.configs(w)); n != 0 || len(f.runTasks()) != 0 {
+		t.Errorf("a slot that waits for its claim: %d armed, %d enqueued", n, len(f.runTasks()))
+	}
+	if clock.reads != 1 {
+		t.Errorf("its cursor was read %d times before the next look", clock.reads)
+	}
+
+	// The next look finds it unclaimed and enqueues it, once more or for the first time.
+	f.index("a", f.now())
+	f.refresh(w)
+	if n := len(f.runTasks()); n != 1 {
+		t.Fatalf("the look at an unclaimed slot left %d tasks", n)
+	}
+	// The task stands there: left alone. It is over, and the slot still unclaimed:
+	// it makes room.
+	id := slices.Collect(maps.Keys(f.runTasks()))[0]
+	f.index("a", f.now())
+	f.refresh(w)
+	if s := f.state(f.queues.Run(), id); s != "pending" {
+		t.Fatalf("after a look at a pending task it is %s", s)
+	}
+	f.complete(f.queues.Run())
+	f.refresh(w)
+	if s := f.state(f.queues.Run(), id); s != "completed" {
+		t.Fatalf("between looks the task became %s", s)
+	}
+	f.index("a", f.now())
+	f.refresh(w)
+	if s := f.state(f.queues.Run(), id); s != "pending" {
+		t.Errorf("a completed task of an unclaimed slot is %s, want pending", s)
+	}
+}
+
+// TestArmedListSurvivesRedis: an empty list would unregister everything, and an
+// error of the first call would keep the manager from starting.
+func TestArmedListSurvivesRedis(t *testing.T) {
+	server := redistest.Start(t)
+	f := newFixture(t, server.Client())
+	w, _ := f.emitter()
+	if configs, err := w.GetConfigs(); err != nil || len(configs) != 0 {
+		t.Errorf("before the first look: %v, %v", configs, err)
+	}
+	f.create("a")
+	f.put("a", f.minute(10))
+	f.refresh(w)
+	before := f.configs(w)
+	server.Kill()
+	if err := w.refresh(f.ctx); err == nil {
+		t.Fatal("no error without Redis")
+	}
+	if after := f.configs(w); len(after) != 1 || after["a"] != before["a"] {
+		t.Errorf("without Redis the list became %v", after)
+	}
+}
+
+func TestRedisThatFailsHalfwayChangesNothing(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("a")
+	f.create("b")
+	f.put("a", f.minute(10))
+	f.put("b", f.minute(30*60))
+	f.refresh(w)
+	before := f.configs(w)
+	f.put("b", f.minute(11)) // a reason to read cursors
+	broken := errors.New("connection lost")
+	w.store = &failing{at: clock, err: broken}
+	if err := w.refresh(f.ctx); !errors.Is(err, broken) {
+		t.Fatalf("error %v", err)
+	}
+	if after := f.configs(w); len(after) != 1 || after["a"] != before["a"] {
+		t.Errorf("the list became %v", after)
+	}
+	w.store = clock
+	f.refresh(w)
+	if n := len(f.configs(w)); n != 2 {
+		t.Errorf("%d armed afterwards", n)
+	}
+
+	// Nor is an outage between two scripts the fault of a record.
+	f.put("a", f.minute(-5))
+	f.put("b", f.minute(-5))
+	w.store = &failingScripts{at: clock, err: broken}
+	if err := w.refresh(f.ctx); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	if n := f.logs.count("job cannot be scheduled"); n != 0 {
+		t.Errorf("an outage was reported as %d bad records", n)
+	}
+}
