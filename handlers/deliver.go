@@ -76,7 +76,7 @@ func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
 	return nil
 }
 
-// gate limits the sends on one channel.
+// gate is the gate of a channel.
 func (h *deliverHandler) gate(name string) *gate {
 	h.mu.Lock()
 	defer h.mu.Unlock()

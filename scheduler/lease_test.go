@@ -55,6 +55,12 @@ func (r *leaseRecord) fail(err error) {
 	r.err = err
 }
 
+func (r *leaseRecord) heldBy() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.holder
+}
+
 type keeper struct {
 	*lease
 	stop context.CancelFunc
@@ -103,7 +109,7 @@ func TestLease(t *testing.T) {
 			holder, other = b, a
 		}
 		holder.end()
-		if holder.held() || record.holder == holder.holder {
+		if holder.held() || record.heldBy() == holder.holder {
 			t.Error("a stopped scheduler still holds the lease")
 		}
 		pass(leaseTTL / 3)
@@ -111,8 +117,8 @@ func TestLease(t *testing.T) {
 			t.Error("the other did not take over at its next try")
 		}
 		other.end()
-		if record.holder != "" {
-			t.Errorf("held by %q after both have stopped", record.holder)
+		if who := record.heldBy(); who != "" {
+			t.Errorf("held by %q after both have stopped", who)
 		}
 		// A change is logged, a renewal is not.
 		if n := logs.count("emitter lease"); n > 8 || n < 4 {
