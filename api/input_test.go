@@ -35,8 +35,8 @@ func TestCreateAccepts(t *testing.T) {
 			})},
 		{"both spellings, of different fields", `{"schedule":"0 9 * * 1-5","task":"x","max_runs":2,"timeoutSeconds":60}`,
 			plain(func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 2, 60 })},
-		{"everything in snake_case", `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":false,"name":"n","task":"x","agent_id":"a","session_key":"s","model":"m","reasoning_effort":"low","channel":"telegram","chat_id":"1","peer_id":"2","thread_id":"3","is_group":true,"max_runs":1,"misfire":"skip","misfire_grace_seconds":5,"timeout_seconds":6,"on_ambiguous":"fail"}`, everything},
-		{"everything in camelCase", `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":false,"name":"n","task":"x","agentId":"a","sessionKey":"s","model":"m","reasoningEffort":"low","channel":"telegram","chatId":"1","peerId":"2","threadId":"3","isGroup":true,"maxRuns":1,"misfire":"skip","misfireGraceSeconds":5,"timeoutSeconds":6,"onAmbiguous":"fail"}`, everything},
+		{"everything in snake_case", `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":false,"name":"n","task":"x","agent_id":"a","session_key":"s","model":"m","reasoning_effort":"low","channel":"telegram","chat_id":"1","peer_id":"2","thread_id":"3","is_group":true,"max_runs":1,"misfire":"skip","misfire_grace_seconds":65,"timeout_seconds":6,"on_ambiguous":"fail"}`, everything},
+		{"everything in camelCase", `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":false,"name":"n","task":"x","agentId":"a","sessionKey":"s","model":"m","reasoningEffort":"low","channel":"telegram","chatId":"1","peerId":"2","threadId":"3","isGroup":true,"maxRuns":1,"misfire":"skip","misfireGraceSeconds":65,"timeoutSeconds":6,"onAmbiguous":"fail"}`, everything},
 		{"null is absent", `{"schedule":"0 9 * * 1-5","task":"x","enabled":null,"timezone":null,"max_runs":null,"is_group":null,"chat_id":null,"misfire":null}`, plain(nil)},
 		{"empty strings are absent", `{"schedule":"0 9 * * 1-5","task":"x","timezone":"","channel":"","chat_id":"","misfire":""}`, plain(nil)},
 		{"paused", `{"schedule":"0 9 * * 1-5","task":"x","enabled":false}`, plain(func(s *job.Spec) { s.Enabled = false })},
@@ -73,7 +73,7 @@ var everything = job.Spec{
 	Name: "n", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Task: "x",
 	AgentID: "a", SessionKey: "s", Model: "m", Effort: "low",
 	Channel: "telegram", ChatID: "1", PeerID: "2", ThreadID: "3", IsGroup: new(true),
-	MaxRuns: 1, Misfire: job.MisfireSkip, MisfireGraceSeconds: 5, TimeoutSeconds: 6, OnAmbiguous: job.OnAmbiguousFail,
+	MaxRuns: 1, Misfire: job.MisfireSkip, MisfireGraceSeconds: 65, TimeoutSeconds: 6, OnAmbiguous: job.OnAmbiguousFail,
 }
 
 // with is a body that is good but for what is added.
@@ -127,7 +127,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"an unknown key twice", with(`"zzzzzzzz":1,"zzzzzzzz":2`), []string{"zzzzzzzz", "zzzzzzzz"}, "is there twice"},
 		{"both spellings", with(`"agent_id":"a","agentId":"b"`), []string{"agentId"}, "agentId and agent_id are the same field"},
 		{"both spellings, the other way round", with(`"maxRuns":1,"max_runs":1`), []string{"max_runs"}, "max_runs and maxRuns are the same field"},
-		{"both spellings, one null", with(`"chatId":"a","chat_id":null`), []string{"chat_id"}, "chat_id and chatId are the same field"},
+		{"both spellings, one null", with(`"channel":"telegram","chatId":"a","chat_id":null`), []string{"chat_id"}, "chat_id and chatId are the same field"},
 
 		{"a number for a string", `{"schedule":5,"task":"x"}`, []string{"schedule"}, "must be a string, not a number"},
 		{"an object for a string", `{"schedule":{"kind":"cron"},"task":"x"}`, []string{"schedule"}, "must be a string, not an object"},
@@ -165,7 +165,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"a space in the session key", with(`"session_key":"a b"`), []string{"session_key"}, "spaces"},
 		{"a channel with a slash", with(`"channel":"../x","chatId":"1"`), []string{"channel"}, "lower-case"},
 		{"a channel that is not connected", with(`"channel":"slack","chatId":"1"`), []string{"channel"}, "not connected"},
-		{"a thread without a channel", with(`"threadId":"1"`), []string{"channel"}, "required with threadId"},
+		{"a thread without a channel", with(`"threadId":"1"`), []string{"channel"}, "required with chatId or threadId"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -122,7 +122,7 @@ func summary(problems []job.Problem) string {
 			b.WriteString("; ")
 		}
 		b.WriteString(strings.TrimSpace(p.Field + " " + strings.TrimRight(p.Detail, ". ")))
-		if p.Example != "" {
+		if p.Example != "" && !strings.Contains(p.Detail, "\"") { // a remedy that is quoted says it already
 			b.WriteString(", for example " + p.Example)
 		}
 	}

@@ -162,6 +162,17 @@ func TestDeadSender(t *testing.T) {
 	}
 }
 
+// A part that another attempt began and never answered is not sent again.
+func TestPartOfAnotherAttempt(t *testing.T) {
+	f := setup(t, setupOptions{reply: replying("aabb"), wrap: inChunks(2)})
+	run := f.committed("a", toChat())
+	must(t, f.rdb.HSet(f.ctx, key("delivery", run, "1"), "p1", "b:0:token").Err())
+	must(t, f.deliver(run))
+	if d := f.delivery(run); d.State != job.DeliveryUnknown || !cmp.Equal(f.texts(), []string{"aa"}) {
+		t.Errorf("delivery %s, sent %q", d.State, f.texts())
+	}
+}
+
 // A channel that asks for patience gets it from all its deliveries, and no other
 // channel waits with it.
 func TestRateLimitClosesTheChannel(t *testing.T) {
@@ -333,6 +344,9 @@ func TestWaitingSendSeesTheRateLimit(t *testing.T) {
 	}
 	if n := f.chat.Count(); n != perChannel {
 		t.Errorf("%d messages, want %d", n, perChannel)
+	}
+	if n := len(f.worker.deliveries.gate("slack").places); n != 0 {
+		t.Errorf("%d places are taken with nothing under way", n)
 	}
 }
 

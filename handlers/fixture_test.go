@@ -99,7 +99,7 @@ func setup(t *testing.T, o setupOptions) *fixture {
 
 	ai, err := aiserver.New(aiserver.Options{BaseURL: aiServer.URL})
 	must(t, err)
-	manager, err := channel.NewHTTP(channel.HTTPOptions{BaseURL: chatServer.URL()})
+	manager, err := channel.NewHTTP(channel.HTTPOptions{BaseURL: chatServer.URL(), Timeout: 2 * patience})
 	must(t, err)
 	if o.turns == 0 {
 		o.turns = 4

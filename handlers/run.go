@@ -159,7 +159,11 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 // attempt makes one attempt and writes down how it ended.
 func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	log := h.logger.With("job_id", b.Run.JobID, "run_id", b.Run.ID, "attempt", b.Attempt)
-	log.Info("attempt started", "slot", b.Run.Slot.Time(), "trigger", string(b.Run.Trigger))
+	about := []any{"trigger", string(b.Run.Trigger)}
+	if b.Run.Slot != 0 {
+		about = append(about, "slot", b.Run.Slot.Time())
+	}
+	log.Info("attempt started", about...)
 
 	ctx, fence := context.WithCancelCause(h.base)
 	defer fence(nil)

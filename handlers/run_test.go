@@ -265,23 +265,27 @@ func TestGivenBackWithoutRedis(t *testing.T) {
 	}
 }
 
-// A claim whose answer is lost has begun an attempt: whoever asks again must get
-// that one, or nobody makes the call and the attempt counts as ambiguous.
+// A claim or a begin whose answer is lost has begun an attempt: whoever asks again
+// must get that one, or nobody makes the call and the attempt counts as ambiguous.
 func TestLostAnswerOfABegin(t *testing.T) {
-	t.Parallel() // a try at a frozen Redis takes five seconds
-	server := redistest.Start(t)
-	f := setup(t, setupOptions{redis: server})
-	slot, run := f.due("a", rarely())
-	done := func() <-chan error {
-		server.Freeze()
-		defer server.Thaw()
-		done := side(func() error { return f.turn(slot) })
-		f.await("it asks again", func() bool { return f.store.claims.Load() > 1 })
-		return done
-	}()
-	must(t, receive(f, "the turn", done))
-	if r := f.record(run); r.Outcome != job.Succeeded || len(r.Attempts) != 1 || f.ai.Count() != 1 {
-		t.Errorf("%s after %d attempts and %d calls", r.Outcome, len(r.Attempts), f.ai.Count())
+	for name, carrier := range map[string]func(*fixture) (tasks.Carrier, string){
+		"claim": func(f *fixture) (tasks.Carrier, string) { return f.due("a", rarely()) },
+		"begin": func(f *fixture) (tasks.Carrier, string) { f.create("a", rarely()); return f.manual("a") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // a try at a frozen Redis takes five seconds
+			server := redistest.Start(t)
+			f := setup(t, setupOptions{redis: server})
+			c, run := carrier(f)
+			server.Freeze()
+			done := side(func() error { return f.turn(c) })
+			f.await("it asks again", func() bool { return f.store.claims.Load()+f.store.begins.Load() > 1 })
+			server.Thaw()
+			must(t, receive(f, "the turn", done))
+			if r := f.record(run); r.Outcome != job.Succeeded || len(r.Attempts) != 1 || f.ai.Count() != 1 {
+				t.Errorf("%s after %d attempts and %d calls", r.Outcome, len(r.Attempts), f.ai.Count())
+			}
+		})
 	}
 }
 

@@ -55,6 +55,12 @@ func (r *leaseRecord) fail(err error) {
 	r.err = err
 }
 
+func (r *leaseRecord) take(holder string, ttl time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.holder, r.until = holder, time.Now().Add(ttl)
+}
+
 func (r *leaseRecord) heldBy() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,6 +145,24 @@ func TestLeaseOfADeadHolderRunsOut(t *testing.T) {
 		pass(leaseTTL/3 + time.Millisecond)
 		if !b.held() {
 			t.Error("not taken over after its end")
+		}
+	})
+}
+
+// TestLostLease: a restored Redis may know another holder.
+func TestLostLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		record := &leaseRecord{}
+		a := keep(t.Context(), record, "a", slog.New(slog.DiscardHandler))
+		defer a.end()
+		synctest.Wait()
+		if !a.held() {
+			t.Fatal("not held")
+		}
+		record.take("b", time.Hour)
+		pass(leaseTTL / 3)
+		if a.held() {
+			t.Error("held after Redis has said that another holds it")
 		}
 	})
 }

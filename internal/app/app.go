@@ -122,7 +122,7 @@ func (a *App) start(ctx context.Context) error {
 	}
 	if c.RedisURL == "" {
 		if !a.opts.EmbeddedRedis {
-			return errors.New("GATEWAY_CRON_REDIS_URL must be set: processes that share the work need one Redis, for example redis://127.0.0.1:6379/0")
+			return errNoRedisURL
 		}
 		proc, err := redisproc.Start(ctx, redisproc.Options{Dir: filepath.Join(c.StateDir, "redis"), Logger: a.logger})
 		if err != nil {
@@ -238,7 +238,7 @@ func (a *App) announce(ctx context.Context) {
 			return
 		}
 		if !waiting {
-			a.logger.Warn("waiting for redis", "err", err)
+			a.logger.Warn("waiting for redis; is GATEWAY_CRON_REDIS_URL right?", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -272,6 +272,11 @@ func (a *App) beating(role string) func(context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
+				rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				defer cancel()
+				if err := a.store.Rest(rest, role, a.host); err != nil {
+					a.logger.Debug("sign of life not taken back, it runs out by itself", "role", role, "err", err)
+				}
 				return nil
 			case <-ticker.C:
 			}

@@ -456,6 +456,7 @@ func TestQueueLog(t *testing.T) {
 	say := func(write func(...any), line, want string) {
 		t.Helper()
 		before := log.String()
+		q.quiet.Store(0) // each as if it were the first
 		write(line)
 		got := strings.TrimPrefix(log.String(), before)
 		if !strings.Contains(got, "level="+want+" msg=queue") || !strings.Contains(got, fmt.Sprintf("%q", line)) {
@@ -469,6 +470,15 @@ func TestQueueLog(t *testing.T) {
 	say(q.Fatal, "a b", "ERROR") // and the process lives
 	say(q.Warn, "revoke task id=x", "DEBUG")
 	say(q.Error, "redis connection is shared so the Client can't be closed through asynq", "DEBUG")
+	// A storm is one line, and the rest for debug.
+	before := log.count("level=ERROR")
+	q.quiet.Store(0)
+	for range 100 {
+		q.Error("cannot reach redis")
+	}
+	if n := log.count("level=ERROR") - before; n != 1 {
+		t.Errorf("%d of 100 lines of a storm are errors", n)
+	}
 	stop()
 	say(q.Warn, "a b", "DEBUG")
 	say(q.Error, "a b", "ERROR")

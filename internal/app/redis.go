@@ -12,8 +12,13 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/config"
 )
 
+var errNoRedisURL = errors.New("GATEWAY_CRON_REDIS_URL must be set: processes that share the work need one Redis, for example redis://127.0.0.1:6379/0")
+
 // redisOptions are the options of every client of ours.
 func redisOptions(c config.Config) (*redis.Options, error) {
+	if c.RedisURL == "" {
+		return nil, errNoRedisURL
+	}
 	opts, err := redis.ParseURL(c.RedisURL)
 	if err != nil {
 		// The error may repeat the URL, and with it a password.

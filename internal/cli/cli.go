@@ -62,6 +62,7 @@ func newRoot(version string, stdout, stderr io.Writer) *cobra.Command {
 On several machines, run api, scheduler and worker apart on one Redis, each as
 often as you like. All settings are environment variables: gateway-cron config.`,
 		SilenceUsage: true, SilenceErrors: true,
+		Version: version, // the flag, beside the sub-command
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -161,8 +162,12 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 	if err != nil {
 		return app.Options{}, err
 	}
+	logger := newLogger(c, stderr)
+	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
+		logger.Warn("unknown settings are ignored; gateway-cron config lists those that exist", "variables", unknown)
+	}
 	return app.Options{Name: name, Config: c, Roles: roles, Version: version, EmbeddedRedis: embedded,
-		Stdout: stdout, Logger: newLogger(c, stderr)}, nil
+		Stdout: stdout, Logger: logger}, nil
 }
 
 func newLogger(c config.Config, w io.Writer) *slog.Logger {

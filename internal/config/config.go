@@ -205,6 +205,25 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	return c, errors.Join(problems...)
 }
 
+// Unknown lists the variables that look like ours and are none: a misspelt one would
+// otherwise be ignored in silence.
+func Unknown(environ []string) []string {
+	known := map[string]bool{}
+	for _, s := range settings() {
+		known[EnvPrefix+s.name] = true
+		if s.secret {
+			known[EnvPrefix+s.name+"_FILE"] = true
+		}
+	}
+	var unknown []string
+	for _, variable := range environ {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, EnvPrefix) && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
 // maxSecretBytes bounds a secret file.
 const maxSecretBytes = 64 << 10
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -280,5 +281,12 @@ func TestPrint(t *testing.T) {
 	}
 	if d := cmp.Diff(load(t, full), load(t, again)); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	got := Unknown([]string{"HOME=/x", "GATEWAY_CRON_TOKENN=secret", "GATEWAY_CRON_TOKEN=x", "GATEWAY_CRON_TOKEN_FILE=x", "GATEWAY_CRON_ADDR_FILE=x"})
+	if want := []string{"GATEWAY_CRON_TOKENN", "GATEWAY_CRON_ADDR_FILE"}; !slices.Equal(got, want) {
+		t.Errorf("unknown %v, want %v", got, want)
 	}
 }

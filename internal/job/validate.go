@@ -80,11 +80,20 @@ func (s Spec) Validate() error {
 		v.add("channel", "must be lower-case letters, digits, - or _, at most 64", `"telegram"`)
 	case s.Channel != "" && s.ChatID == "":
 		v.add("chatId", "is required with channel: it says which chat gets the reply", `"123456"`)
-	case s.Channel == "" && s.ThreadID != "":
-		v.add("channel", "is required with threadId", `"telegram"`)
+	case s.Channel == "" && (s.ChatID != "" || s.ThreadID != ""):
+		v.add("channel", "is required with chatId or threadId (or leave those out): without it no reply is sent", `"telegram"`)
 	}
 
-	if key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); s.SessionKey == "" && len(key) > MaxSessionBytes {
+	parts := s.SessionKey
+	if parts == "" {
+		parts = s.AgentID + s.ChatID + s.PeerID
+	}
+	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
+	case strings.ContainsAny(parts, `/\`):
+		// A key becomes a file name over there, and two that differ in these alone
+		// would share one file.
+		v.add("sessionKey", "must not contain / or \\, nor may the agentId and chatId it is made from", `"agent:main:morning"`)
+	case s.SessionKey == "" && len(key) > MaxSessionBytes:
 		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel and chatId has over %d bytes", MaxSessionBytes),
 			`"agent:main:morning"`)
 	}

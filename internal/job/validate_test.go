@@ -36,11 +36,14 @@ func TestValidate(t *testing.T) {
 		{"name of two lines", func(s *Spec) { s.Name = "a\nb" }, []string{"name"}},
 		{"name too long", func(s *Spec) { s.Name = strings.Repeat("x", MaxNameBytes+1) }, []string{"name"}},
 		{"channel without chat", func(s *Spec) { s.Channel = "telegram" }, []string{"chatId"}},
-		{"chat without channel", func(s *Spec) { s.ChatID = "1" }, nil}, // the client sends its own chat's
+		{"chat without channel", func(s *Spec) { s.ChatID = "1" }, []string{"channel"}},
+		{"peer without channel", func(s *Spec) { s.PeerID = "1" }, nil},
+		{"session that is a path", func(s *Spec) { s.SessionKey = "../../etc" }, []string{"sessionKey"}},
+		{"made session that is a path", func(s *Spec) { s.Channel, s.ChatID = "slack", `T\U` }, []string{"sessionKey"}},
 		{"thread without channel", func(s *Spec) { s.ThreadID = "1" }, []string{"channel"}},
 		{"channel that is a path", func(s *Spec) { s.Channel, s.ChatID = "../x", "1" }, []string{"channel"}},
 		{"spaces in ids", func(s *Spec) { s.AgentID, s.SessionKey, s.Model, s.ChatID = "a b", "c\td", "e\nf", "g\u007f" },
-			[]string{"agentId", "sessionKey", "model", "chatId"}},
+			[]string{"agentId", "sessionKey", "model", "chatId", "channel"}},
 		{"session too long", func(s *Spec) { s.SessionKey = strings.Repeat("x", 201) }, []string{"sessionKey"}},
 		{"made session too long", func(s *Spec) {
 			s.AgentID, s.Channel, s.ChatID = strings.Repeat("a", 100), "telegram", strings.Repeat("c", 100)

@@ -99,6 +99,14 @@ func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) 
 	return nil
 }
 
+// Rest takes the sign of life back when a role stops.
+func (s *Store) Rest(ctx context.Context, role, host string) error {
+	if err := s.rdb.Del(ctx, s.keys.beat(role, host)).Err(); err != nil {
+		return fmt.Errorf("rest of %s: %w", role, err)
+	}
+	return nil
+}
+
 // Alive reports whether the role gave a sign of life on the host lately.
 func (s *Store) Alive(ctx context.Context, role, host string) (bool, error) {
 	n, err := s.rdb.Exists(ctx, s.keys.beat(role, host)).Result()
