@@ -92,6 +92,11 @@ func TestLife(t *testing.T) {
 	if n := out.count("ready"); n != 1 {
 		t.Errorf("the ready line came %d times", n)
 	}
+	rdb := server.Client()
+	eventually(t, "its connections to Redis are closed", func() bool {
+		clients, err := rdb.ClientList(t.Context()).Result()
+		return err == nil && strings.Count(clients, "\n") == 1 // the one that asks
+	})
 	nothingLeft(t)
 }
 

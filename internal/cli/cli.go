@@ -63,8 +63,8 @@ On several machines, run api, scheduler and worker apart on one Redis, each as
 often as you like. All settings are environment variables: gateway-cron config.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: version, // the flag, beside the sub-command
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 
