@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -423,6 +424,12 @@ func TestResultsSurviveAnOutage(t *testing.T) {
 			}
 			must(t, f.turn(retry))
 			must(t, f.deliver(run))
+			// What was written by a try whose answer was lost is known as our own.
+			for _, text := range []string{"not committed", "no longer ours", "not written down"} {
+				if strings.Contains(f.log.String(), text) {
+					t.Errorf("the log says %q", text)
+				}
+			}
 			if f.ai.Count() != calls+2 || f.chat.Count() != messages+1 {
 				t.Errorf("%d calls, %d messages", f.ai.Count()-calls, f.chat.Count()-messages)
 			}

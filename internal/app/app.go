@@ -272,15 +272,20 @@ func (a *App) beating(role string) func(context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-				defer cancel()
-				if err := a.store.Rest(rest, role, a.host); err != nil {
-					a.logger.Debug("sign of life not taken back, it runs out by itself", "role", role, "err", err)
-				}
+				a.rest(context.WithoutCancel(ctx), role)
 				return nil
 			case <-ticker.C:
 			}
 		}
+	}
+}
+
+// rest takes the sign of life back.
+func (a *App) rest(ctx context.Context, role string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := a.store.Rest(ctx, role, a.host); err != nil {
+		a.logger.Debug("sign of life not taken back, it runs out by itself", "role", role, "err", err)
 	}
 }
 

@@ -247,6 +247,9 @@ func TestHealthcheckOfRoles(t *testing.T) {
 		if code := c.stop(); code != 0 {
 			t.Errorf("%s: exit code %d", role, code)
 		}
+		if code := health(role); code != 1 {
+			t.Errorf("%s after its end: exit code %d", role, code)
+		}
 	}
 }
 
