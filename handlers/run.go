@@ -254,8 +254,16 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 		carriers, err = h.store.Commit(ctx, c)
 		return err
 	})
-	if err != nil {
+	switch {
+	case isFenced(err), err != nil && ctx.Err() != nil:
 		log.Error("reply not committed", "err", err)
+		return
+	case err != nil:
+		// Redis refuses this very write, and would refuse the next attempt's, which
+		// would be paid for again.
+		log.Error("reply cannot be committed", "err", err)
+		h.fail(ctx, log, b, job.Failure{Result: job.ResultFailed, Cause: job.CauseInternal, Retry: job.RetryNever,
+			Outcome: job.Failed, Message: "the reply could not be stored; see the log of the worker"})
 		return
 	}
 	log.Info("run succeeded", "duration_ms", took.Milliseconds(), "delivery", string(c.Delivery))

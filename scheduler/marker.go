@@ -43,7 +43,7 @@ func (m *marker) afterError(task *asynq.Task, _ []asynq.Option, err error) {
 		m.mark(task) // somebody else was faster
 		return
 	}
-	m.logger.Warn("slot not enqueued in time, it will be when it is overdue", "err", err)
+	m.logger.Debug("slot not enqueued in time, it will be when it is overdue", "err", err)
 }
 
 func (m *marker) mark(task *asynq.Task) {
