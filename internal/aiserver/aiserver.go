@@ -179,7 +179,8 @@ type Session struct {
 	DisplayName string // of the peer or group; empty if unknown
 }
 
-// Session loads the stored session id. found is false if the ai-server has none.
+// Session loads the stored session id. found is false if the ai-server has none, or
+// keeps no sessions at all: it does not know the path, or answers it as any other.
 // Other failures are *Error; they are never ambiguous, since nothing is changed.
 func (c *Client) Session(ctx context.Context, id, workspaceID string) (session Session, found bool, err error) {
 	path, err := sessionPath(id, workspaceID)
@@ -190,7 +191,7 @@ func (c *Client) Session(ctx context.Context, id, workspaceID string) (session S
 	switch {
 	case err != nil:
 		return Session{}, false, err
-	case answer.Status == http.StatusNotFound:
+	case answer.Status == http.StatusNotFound, answer.Status == http.StatusMethodNotAllowed, answer.Status == http.StatusNotImplemented:
 		return Session{}, false, nil
 	case !ok(answer):
 		return Session{}, false, c.refused(answer)
@@ -198,7 +199,10 @@ func (c *Client) Session(ctx context.Context, id, workspaceID string) (session S
 		return Session{}, false, permanent("the stored session is larger than %d bytes", c.maxSession)
 	}
 	session, err = decodeSession(answer.Body)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoSession):
+		return Session{}, false, nil
+	case err != nil:
 		return Session{}, false, c.unreadable("a stored session", answer, err)
 	}
 	return session, true, nil

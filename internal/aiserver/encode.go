@@ -122,7 +122,8 @@ func checkKey(key string) error {
 // decodeSession reads a stored session.
 func decodeSession(body []byte) (Session, error) {
 	var session struct {
-		DisplayName string `json:"displayName"`
+		ID          *string `json:"id"`
+		DisplayName string  `json:"displayName"`
 		Messages    *[]struct {
 			Role      string          `json:"role"`
 			Text      string          `json:"text"`
@@ -133,7 +134,10 @@ func decodeSession(body []byte) (Session, error) {
 	if err := json.Unmarshal(body, &session); err != nil {
 		return Session{}, err
 	}
-	if session.Messages == nil {
+	switch {
+	case session.Messages == nil && session.ID == nil:
+		return Session{}, errNoSession
+	case session.Messages == nil:
 		return Session{}, errNoMessages
 	}
 	messages := make([]Message, len(*session.Messages))

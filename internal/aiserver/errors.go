@@ -32,7 +32,10 @@ const (
 // maxMessageBytes bounds Error.Message.
 const maxMessageBytes = 500
 
-var errNoMessages = errors.New("no array messages")
+var (
+	errNoMessages = errors.New("no array messages")
+	errNoSession  = errors.New("not a session") // an object without any of its fields
+)
 
 // Error is how a call failed.
 type Error struct {
