@@ -46,8 +46,8 @@ vet: ## go vet
 lint: ## golangci-lint, its version pinned in tools/go.mod
 	$(LINT) run ./...
 
-fuzz: ## every fuzz target, FUZZTIME each (30s)
-	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+fuzz: ## every fuzz target, or those that match FUZZ, FUZZTIME each (30s)
+	@FUZZTIME=$(FUZZTIME) FUZZ='$(FUZZ)' scripts/fuzz.sh
 
 compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
 	@scripts/compose-test.sh

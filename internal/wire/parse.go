@@ -40,7 +40,12 @@ func BaseURL(raw string) (string, error) {
 	if strings.Contains(path, "//") {
 		return "", errors.New("must not contain an empty path segment (//)")
 	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() + path, nil
+	base := (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() + path
+	if again, err := url.Parse(base); err != nil || again.Host != u.Host {
+		// The zone of an IPv6 address can hold bytes that do not survive.
+		return "", errors.New("names no usable host; an example that works: http://127.0.0.1:39200")
+	}
+	return base, nil
 }
 
 // RetryAfter reads the Retry-After header, in seconds or as an HTTP date, as a
