@@ -301,17 +301,3 @@ func TestClassifyDelays(t *testing.T) {
 		}
 	}
 }
-
-// A reply that Redis refuses for good ends the run: another attempt would be paid
-// for and refused as well.
-func TestReplyThatCannotBeCommitted(t *testing.T) {
-	f := setup(t, setupOptions{})
-	carrier, run := f.due("a", job.Spec{Schedule: "0 0 1 1 *", Enabled: true, Task: "hello", SessionKey: "s"})
-	must(t, f.rdb.Set(f.ctx, key("session", "s"), "not a list", 0).Err())
-	f.ai.SetSession("s", []standin.ChatMessage{}, standin.ChatGateway{})
-	must(t, f.turn(carrier))
-	r := f.record(run)
-	if r.Outcome != job.Failed || r.Attempts[0].Cause != job.CauseInternal || f.ai.Count() != 1 {
-		t.Errorf("run %s, attempts %+v, %d calls", r.Outcome, r.Attempts, f.ai.Count())
-	}
-}

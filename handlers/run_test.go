@@ -309,10 +309,11 @@ func TestDamagedRecordHoldsNoWorker(t *testing.T) {
 	slot, run := f.due("damaged-session", rarely())
 	must(t, f.rdb.Set(f.ctx, key("session", "agent:main:cron:damaged-session"), "x", 0).Err())
 	must(t, receive(f, "the turn", side(func() error { return f.turn(slot) })))
-	if r := f.record(run); r.State != job.StateRunning || f.store.commits.Load() != 1 {
-		t.Errorf("%s after %d commits", r.State, f.store.commits.Load())
+	// Another attempt would be paid for, and refused as well.
+	if r := f.record(run); r.Outcome != job.Failed || r.Attempts[0].Cause != job.CauseInternal || f.store.commits.Load() != 1 {
+		t.Errorf("%s, attempts %+v, after %d commits", r.Outcome, r.Attempts, f.store.commits.Load())
 	}
-	f.awaitLog("reply not committed")
+	f.awaitLog("reply cannot be committed")
 }
 
 // A panic is a defect of ours: it counts, and asynq brings the carrier again.
