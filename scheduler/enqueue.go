@@ -23,7 +23,7 @@ type carrier struct {
 	again bool
 }
 
-// enqueueWidth is how many enqueues are under way at once.
+// enqueueWidth is how many enqueues, or decisions, are under way at once.
 const enqueueWidth = 32
 
 // enqueuer puts carriers into their queues.
@@ -39,35 +39,43 @@ func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
 // all enqueues carriers side by side and answers those that stand in their queue
 // now, whoever put them there, with the number and the first error of the others.
 func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, error) {
+	var placed []carrier
+	failed, err := sideBySide(carriers, func(c carrier) (func(), error) {
+		err := e.one(ctx, c)
+		return func() { placed = append(placed, c) }, err
+	})
+	if err != nil {
+		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed, len(carriers), err)
+	}
+	return placed, nil
+}
+
+// sideBySide does something with each item, many at once, because each takes a
+// round trip; what it answers is then done one at a time, if it did not fail. It
+// answers how many failed, and the first error.
+func sideBySide[T any](items []T, do func(T) (then func(), err error)) (failed int, first error) {
 	var (
-		wg     sync.WaitGroup
-		mu     sync.Mutex
-		placed []carrier
-		first  error
-		failed int
-		slots  = make(chan struct{}, enqueueWidth)
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		slots = make(chan struct{}, enqueueWidth)
 	)
-	for _, c := range carriers {
+	for _, item := range items {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			err := e.one(ctx, c)
+			then, err := do(item)
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err == nil:
-				placed = append(placed, c)
-			default:
+			if err != nil {
 				failed++
 				first = cmp.Or(first, err)
+				return
 			}
+			then()
 		})
 	}
 	wg.Wait()
-	if first != nil {
-		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed, len(carriers), first)
-	}
-	return placed, nil
+	return failed, first
 }
 
 // drop takes a slot's carrier out of its queue, because the slot will not run:

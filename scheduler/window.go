@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -214,40 +213,25 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	return nil
 }
 
-// settleAll decides about due cursors, side by side, because each may take a round
-// trip, and answers the carriers to enqueue. A job that cannot be settled is
-// looked at again later, so that it stops nobody else.
+// settleAll decides about due cursors and answers the carriers to enqueue. A job
+// that cannot be settled is looked at again later, so that it stops nobody else.
 func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, now job.Millis) ([]carrier, error) {
-	var (
-		wg       sync.WaitGroup
-		mu       sync.Mutex
-		carriers []carrier
-		failed   error
-		slots    = make(chan struct{}, enqueueWidth)
-	)
-	for _, c := range cursors {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			run, err := w.settle(ctx, c, now)
-			if err != nil && w.store.Postpone(ctx, c.JobID) == nil {
-				// Redis takes writes, so it is about this record alone.
-				w.logger.Error("job cannot be scheduled", "job_id", c.JobID, "err", err)
-				err = nil
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err != nil:
-				failed = cmp.Or(failed, err)
-			case run:
+	var carriers []carrier
+	_, err := sideBySide(cursors, func(c job.Cursor) (func(), error) {
+		run, err := w.settle(ctx, c, now)
+		if err != nil && w.store.Postpone(ctx, c.JobID) == nil {
+			// Redis takes writes, so it is about this record alone.
+			w.logger.Error("job cannot be scheduled", "job_id", c.JobID, "err", err)
+			err = nil
+		}
+		return func() {
+			if run {
 				carriers = append(carriers, carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
 					slot: job.Slot{JobID: c.JobID, At: c.NextSlot}})
 			}
-		})
-	}
-	wg.Wait()
-	return carriers, failed
+		}, err
+	})
+	return carriers, err
 }
 
 // settle puts a wrong index entry right and moves a cursor that is behind; it

@@ -402,7 +402,7 @@ func TestSessionAnswers(t *testing.T) {
 		{"not found", 404, `{"error":"Session not found"}`, false, ""},
 		{"empty", 200, `{"messages":[]}`, true, ""},
 		{"no such path for reading", 405, ``, false, ""},
-		{"not implemented", 501, ``, false, ""},
+		{"no such method at all", 501, ``, false, ""},
 		{"another object", 200, `{"text":"hi"}`, false, ""},
 		{"no messages", 200, `{"id":"s"}`, false, KindRetryable},
 		{"HTML", 200, `<html>`, false, KindRetryable},
