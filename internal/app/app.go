@@ -142,9 +142,9 @@ func (a *App) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.rdb = redis.NewClient(opts)
+	a.rdb = newRedis(opts, redisPool)
 	a.onClose(func() { _ = a.rdb.Close() }) // nothing is left to do with it
-	a.store = store.New(a.rdb, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob})
+	a.store = store.New(a.rdb, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
 	return nil
 }
 
@@ -177,6 +177,11 @@ func (a *App) Serve(ctx context.Context) error {
 	channels, err := channels(c)
 	if err != nil {
 		return err
+	}
+	if c.RedisCheck == config.RedisCheckStrict && a.awaitRedis(ctx) {
+		if err := checkRedis(ctx, a.rdb, c.RedisCheck, a.logger); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	var roles []func(context.Context) error
 	if a.opts.Roles.API {
@@ -227,31 +232,40 @@ func (a *App) Serve(ctx context.Context) error {
 
 // announce prints the ready line once Redis answers.
 func (a *App) announce(ctx context.Context) {
+	if !a.awaitRedis(ctx) {
+		return
+	}
+	if check := a.opts.Config.RedisCheck; check != config.RedisCheckStrict {
+		_ = checkRedis(ctx, a.rdb, check, a.logger) // an error is only for the strict, who asked before
+	}
+	line := "gateway-cron " + a.opts.Name + " ready"
+	if addr := a.Addr(); addr != "" {
+		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
+	}
+	fmt.Fprintln(a.opts.Stdout, line)
+}
+
+// awaitRedis waits until Redis answers; it reports false if ctx ended before.
+func (a *App) awaitRedis(ctx context.Context) bool {
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	for waiting := false; ; waiting = true {
 		err := a.ready(ctx)
 		if err == nil {
-			break
+			return true
 		}
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		if !waiting {
 			a.logger.Warn("waiting for redis; is GATEWAY_CRON_REDIS_URL right?", "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-ticker.C:
 		}
 	}
-	checkRedis(ctx, a.rdb, a.logger)
-	line := "gateway-cron " + a.opts.Name + " ready"
-	if addr := a.Addr(); addr != "" {
-		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
-	}
-	fmt.Fprintln(a.opts.Stdout, line)
 }
 
 // ready reports whether Redis answers.

@@ -427,33 +427,6 @@ func (a fixedAddr) Addr() net.Addr            { return a }
 func (a fixedAddr) Network() string           { return "tcp" }
 func (a fixedAddr) String() string            { return string(a) }
 
-func TestCheckRedis(t *testing.T) {
-	for name, tc := range map[string]struct {
-		opts []redistest.Option
-		want []string
-	}{
-		"durable":  {[]redistest.Option{redistest.WithAOF()}, nil},
-		"volatile": {nil, []string{"appendonly"}},
-		"a cache":  {[]redistest.Option{redistest.WithArgs("--maxmemory-policy", "allkeys-lru")}, []string{"maxmemory-policy", "appendonly"}},
-		"managed":  {[]redistest.Option{redistest.WithArgs("--rename-command", "CONFIG", "")}, []string{"does not tell"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			log := &text{}
-			rdb := redistest.Start(t, tc.opts...).Client()
-			checkRedis(t.Context(), rdb, slog.New(slog.NewTextHandler(log, nil)))
-			if n := log.count("\n"); n != len(tc.want) {
-				t.Errorf("%d lines, want %d:\n%s", n, len(tc.want), log)
-			}
-			for _, want := range tc.want {
-				if log.count(want) == 0 {
-					t.Errorf("no word of %s:\n%s", want, log)
-				}
-			}
-		})
-	}
-}
-
 func TestQueueLog(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	log := &text{}

@@ -10,8 +10,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 )
@@ -32,7 +30,7 @@ func Healthcheck(ctx context.Context, c config.Config, role string) error {
 	if err != nil {
 		return err
 	}
-	rdb := redis.NewClient(opts)
+	rdb := newRedis(opts, 1)
 	defer rdb.Close()
 	host, err := os.Hostname()
 	if err != nil {

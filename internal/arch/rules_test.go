@@ -139,4 +139,8 @@ var rules = []rule{
 		pkg: "internal/e2e",
 		why: "tests of the whole product: its processes are started, not imported",
 	},
+	{
+		pkg: "internal/failover",
+		why: "tests of deployments whose Redis is more than one server: its processes are started, not imported",
+	},
 }

@@ -25,6 +25,10 @@ type Config struct {
 	Addr                string
 	Token               string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
+	RedisCAFile         string // "" means the system's authorities
+	RedisCertFile       string
+	RedisKeyFile        string
+	RedisCheck          RedisCheck
 	StateDir            string
 	AIServerURL         string
 	WorkspaceID         string
@@ -42,6 +46,16 @@ type Config struct {
 	LogLevel            slog.Level
 	LogFormat           string
 }
+
+// RedisCheck says what to do about a Redis that is not set up to keep our promises.
+type RedisCheck string
+
+// What to do about it.
+const (
+	RedisCheckWarn   RedisCheck = "warn"
+	RedisCheckStrict RedisCheck = "strict" // do not start
+	RedisCheckOff    RedisCheck = "off"    // it is the operator's business
+)
 
 // setting is one line of the configuration: where it comes from and what it must be.
 type setting struct {
@@ -112,7 +126,7 @@ func settings() []setting {
 		func(c *Config) *string { return &c.RedisURL })
 	redisURL.parse = func(c *Config, v string) error {
 		c.RedisURL = v
-		return checkURL(v, "redis", "rediss", "unix")
+		return checkRedisURL(v)
 	}
 	prefix := str("PREFIX", "gateway-cron", "prefix of all keys and queues: one per deployment on a shared Redis",
 		func(c *Config) *string { return &c.Prefix })
@@ -135,6 +149,18 @@ func settings() []setting {
 		addr,
 		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
 		redisURL,
+		str("REDIS_CA_FILE", "", "certificates (PEM) of the authority that signed Redis's; without it, the system's", func(c *Config) *string { return &c.RedisCAFile }),
+		str("REDIS_CERT_FILE", "", "certificate (PEM) to show to Redis", func(c *Config) *string { return &c.RedisCertFile }),
+		str("REDIS_KEY_FILE", "", "key (PEM) of that certificate", func(c *Config) *string { return &c.RedisKeyFile }),
+		{name: "REDIS_CHECK", deflt: string(RedisCheckWarn), help: "what to do about a Redis that is not set up to keep its data: warn, strict (do not start) or off",
+			parse: func(c *Config, v string) error {
+				switch c.RedisCheck = RedisCheck(v); c.RedisCheck {
+				case RedisCheckWarn, RedisCheckStrict, RedisCheckOff:
+					return nil
+				}
+				return errors.New("must be warn, strict or off")
+			},
+			show: func(c *Config) string { return string(c.RedisCheck) }},
 		str("STATE_DIR", defaultStateDir(), "where the embedded Redis keeps its data", func(c *Config) *string { return &c.StateDir }),
 		link("AI_SERVER_URL", "http://127.0.0.1:39200", "the ai-server that runs the agents", func(c *Config) *string { return &c.AIServerURL }),
 		str("WORKSPACE_ID", "", "workspace sent to the ai-server with each call", func(c *Config) *string { return &c.WorkspaceID }),
@@ -297,6 +323,21 @@ func (c Config) Print() string {
 		fmt.Fprintf(&b, "%-38s %s\n%-38s   # %s\n", EnvPrefix+s.name, value, "", s.help)
 	}
 	return b.String()
+}
+
+// checkRedisURL looks only at how the URL begins: net/url knows no lists of hosts, and
+// whoever opens the client reads the rest.
+func checkRedisURL(v string) error {
+	scheme, rest, _ := strings.Cut(v, "://")
+	switch scheme {
+	case "redis", "rediss", "unix":
+		return checkURL(v, "redis", "rediss", "unix")
+	case "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster":
+		if rest != "" && rest[0] != '/' {
+			return nil
+		}
+	}
+	return errors.New("must be a URL that starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… for TLS)")
 }
 
 func checkURL(v string, schemes ...string) error {

@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", state)
 	want := Config{
 		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
-		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second,
+		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
 		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	for name, e := range map[string]env{
@@ -77,6 +77,7 @@ func TestDefaults(t *testing.T) {
 // full sets everything to something else than its default.
 var full = env{
 	"ADDR": "0.0.0.0:80", "TOKEN": "s1", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
+	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
 	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
@@ -86,6 +87,7 @@ var full = env{
 func TestEverySetting(t *testing.T) {
 	want := Config{
 		Addr: "0.0.0.0:80", Token: "s1", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
+		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
 		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, HistoryPerJob: 9, TaskRetention: time.Hour,
@@ -108,8 +110,10 @@ func TestEverySetting(t *testing.T) {
 
 func TestBadValues(t *testing.T) {
 	for name, values := range map[string][]string{
-		"ADDR":                {"19790", "localhost", "127.0.0.1:1:2", "[::1"},
-		"REDIS_URL":           {"redis.example:6379", "http://redis.example", "redis:///0", "redis://%zz", "://", "/run/redis.sock"},
+		"ADDR": {"19790", "localhost", "127.0.0.1:1:2", "[::1"},
+		"REDIS_URL": {"redis.example:6379", "http://redis.example", "redis:///0", "redis://%zz", "://", "/run/redis.sock",
+			"redis+sentinel:///m", "redis+sentinel://", "redis+cluster", "redis+other://h:1", "unix+cluster://h:1", "valkey://h:1"},
+		"REDIS_CHECK":         {"yes", "Strict", "lax"},
 		"AI_SERVER_URL":       {"ai.example", "ftp://ai.example", "http://", "http:///path", "http://%zz"},
 		"CHANNEL_MANAGER_URL": {"channels", "unix:///x"},
 		"TELEGRAM_URL":        {"api.telegram.org"},
@@ -131,7 +135,9 @@ func TestBadValues(t *testing.T) {
 		}
 	}
 	for name, values := range map[string][]string{
-		"ADDR": {"localhost:0", "[::1]:80"}, "REDIS_URL": {"redis://:pw@h", "unix:///run/redis.sock?db=1", "rediss://h:1/0"},
+		"ADDR": {"localhost:0", "[::1]:80"}, "REDIS_URL": {"redis://:pw@h", "unix:///run/redis.sock?db=1", "rediss://h:1/0",
+			"redis+sentinel://h:1,h:2/m", "rediss+cluster://u:p@h:1,h:2"},
+		"REDIS_CHECK":    {"warn", "off"},
 		"SHUTDOWN_GRACE": {"0s", "1h"}, "MAX_BODY_BYTES": {"1024", "67108864"}, "TASK_RETENTION": {"1s", "24h"},
 		"CONCURRENCY": {"1", "10000"}, "PREFIX": {"0", strings.Repeat("x", 32)}, "DASHBOARD_WRITABLE": {"0", "f"},
 	} {

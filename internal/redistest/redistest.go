@@ -7,7 +7,7 @@
 //
 // Start gives a test a server that it may kill. Tests that only need an empty
 // database share one server per test binary: Main in TestMain, Fresh in the
-// test.
+// test. StartSentinel and StartCluster are deployments of several servers.
 package redistest
 
 import (
@@ -62,6 +62,7 @@ type Server struct {
 	addr    string
 	aof     bool
 	args    []string
+	config  string // the file of a Sentinel, which is this program with another mode
 	child   *childproc.Child
 }
 
@@ -135,23 +136,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return errors.New("these tests need redis-server in PATH: apt install redis-server, or brew install redis")
 	}
-	args := []string{
-		"--dir", s.dir, "--logfile", s.logPath(), "--daemonize", "no",
-		"--save", "", "--databases", strconv.Itoa(databases),
-	}
-	if s.network == "tcp" {
-		_, port, err := net.SplitHostPort(s.addr)
-		if err != nil {
-			return fmt.Errorf("split %s: %w", s.addr, err)
-		}
-		args = append(args, "--bind", "127.0.0.1", "--port", port)
-	} else {
-		args = append(args, "--port", "0", "--unixsocket", s.addr, "--unixsocketperm", "700")
-	}
-	if s.aof {
-		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
-	}
-	child, err := childproc.Start(exec.Command(bin, append(args, s.args...)...)) //nolint:gosec // the test's own redis-server
+	child, err := childproc.Start(exec.Command(bin, s.arguments()...)) //nolint:gosec // the test's own redis-server
 	if err != nil {
 		return fmt.Errorf("start %s: %w", bin, err)
 	}
@@ -162,6 +147,28 @@ func (s *Server) start() error {
 	}
 	return nil
 }
+
+func (s *Server) arguments() []string {
+	args := []string{"--dir", s.dir, "--logfile", s.logPath(), "--daemonize", "no"}
+	if s.config != "" {
+		args = append([]string{s.config, "--sentinel"}, args...)
+	} else {
+		args = append(args, "--save", "", "--databases", strconv.Itoa(databases),
+			"--repl-diskless-sync-delay", "0") // a replica need not wait for others
+	}
+	if s.network == "tcp" {
+		args = append(args, "--bind", "127.0.0.1", "--port", s.port())
+	} else {
+		args = append(args, "--port", "0", "--unixsocket", s.addr, "--unixsocketperm", "700")
+	}
+	if s.aof {
+		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
+	}
+	return append(args, s.args...)
+}
+
+// port is the number at the end of a TCP address.
+func (s *Server) port() string { return s.addr[strings.LastIndexByte(s.addr, ':')+1:] }
 
 // awaitReady waits for an answer from this very server: on a TCP port somebody
 // else's may answer.

@@ -13,7 +13,7 @@ const maxDeliveryRetries = 8
 
 // BeginDelivery gives a delivery's next attempt to the caller.
 func (s *Store) BeginDelivery(ctx context.Context, run string, n int, token string) (job.DeliveryBegun, error) {
-	word, rest, err := s.answer(ctx, s.scripts.beginDelivery, run, n, token)
+	word, rest, err := s.durably(ctx, s.scripts.beginDelivery, run, n, token, maxDeliveryRetries)
 	if err != nil {
 		return job.DeliveryBegun{}, fmt.Errorf("begin delivery %s:%d: %w", run, n, err)
 	}
@@ -47,7 +47,7 @@ func (s *Store) RenewDelivery(ctx context.Context, run string, n int, epoch int6
 // SendBegin notes that a part (from 0) of parts is about to be sent. The token
 // makes a resend by the client library harmless. Errors: job.ErrFenced.
 func (s *Store) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
-	word, _, err := s.answer(ctx, s.scripts.sendBegin, run, n, epoch, part, token, parts)
+	word, _, err := s.durably(ctx, s.scripts.sendBegin, run, n, epoch, part, token, parts)
 	if err != nil {
 		return "", fmt.Errorf("begin part %d of delivery %s:%d: %w", part, run, n, err)
 	}

@@ -132,7 +132,7 @@ func (s *Store) DeleteJob(ctx context.Context, id string) error {
 		if err != nil {
 			return fmt.Errorf("delete job %s: %w", id, err)
 		}
-		word, _, err := s.answer(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
+		word, _, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
 			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next))
 		switch {
 		case err != nil:
@@ -152,7 +152,7 @@ func (s *Store) DeleteJob(ctx context.Context, id string) error {
 // answers its id. Errors: job.ErrNotFound, job.ErrTooMany.
 func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
-	word, rest, err := s.answer(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
+	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
 	switch {
 	case err != nil:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
@@ -237,7 +237,7 @@ func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
 	for name, value := range p.fields {
 		args = append(args, name, value)
 	}
-	word, rest, err := s.answer(ctx, s.scripts.putJob, args...)
+	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
 	if err != nil || word != "ok" {
 		return word, job.Job{}, err
 	}

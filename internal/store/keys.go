@@ -52,5 +52,8 @@ func (k keys) looks() string { return k.prefix + "looks" }
 // emitter: STRING with a short time to live, the scheduler that does the emitting.
 func (k keys) emitter() string { return k.prefix + "emitter" }
 
+// mark: STRING with a short time to live, written to have something to wait for.
+func (k keys) mark() string { return k.prefix + "mark" }
+
 // beat: STRING with a short time to live, the sign of life of a role on a host.
 func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }

@@ -64,6 +64,6 @@ func (s *Store) hashes(ctx context.Context, ids []string, key func(string) strin
 // isReply reports whether err is an error answer of Redis to one command, as
 // opposed to a failure to talk to it.
 func isReply(err error) bool {
-	_, ok := errors.AsType[redis.Error](err)
+	_, ok := errors.AsType[redis.Error](unanswered(err))
 	return ok
 }

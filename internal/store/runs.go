@@ -15,7 +15,7 @@ import (
 // Claim turns a due slot into a run and begins its first attempt. A carrier whose
 // slot was claimed before goes on to begin the run that exists.
 func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
-	word, rest, err := s.answer(ctx, s.scripts.claim, c.JobID, c.UID, int64(c.Slot), c.Revision,
+	word, rest, err := s.durably(ctx, s.scripts.claim, c.JobID, c.UID, int64(c.Slot), c.Revision,
 		optional(c.Next), c.Token, c.Worker)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
@@ -30,7 +30,7 @@ func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
 // Begin gives a run's next attempt to the caller. A resend with the same token
 // gets the same answer.
 func (s *Store) Begin(ctx context.Context, run, token, worker string) (job.Begun, error) {
-	word, rest, err := s.answer(ctx, s.scripts.begin, run, token, worker)
+	word, rest, err := s.durably(ctx, s.scripts.begin, run, token, worker)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("begin %s: %w", run, err)
 	}
@@ -98,7 +98,7 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
 	}
-	word, rest, err := s.answer(ctx, s.scripts.commit, c.RunID, c.Epoch, c.Token, c.Reply, task, reply,
+	word, rest, err := s.durably(ctx, s.scripts.commit, c.RunID, c.Epoch, c.Token, c.Reply, task, reply,
 		string(c.Delivery), target)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)

@@ -28,6 +28,9 @@ type Options struct {
 	Retention       time.Duration // how long an ended run is readable; default 30 days
 	SessionMessages int           // messages kept in a session; default 200
 	SessionTTL      time.Duration // how long an unused session is kept; default 90 days
+	// Replicated says that a replica may become the master, so that what is
+	// acknowledged must have reached one; see durable.go.
+	Replicated bool
 }
 
 func (o Options) withDefaults() Options {
@@ -59,6 +62,8 @@ type Store struct {
 	keys      keys
 	scripts   scripts
 	schedules *schedule.Cache
+
+	replicated bool
 }
 
 // New returns a store on the given client, which stays the caller's to close.
@@ -71,7 +76,7 @@ local SESSION_MESSAGES, SESSION_TTL = %d, %d
 local MAX_RETRIES, MAX_ATTEMPTS, LATE = %d, %d, %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.MaxRetries(), maxAttempts, job.LateAfter.Milliseconds())
-	return &Store{rdb: rdb, keys: k, scripts: newScripts(header), schedules: schedule.NewCache(4096)}
+	return &Store{rdb: rdb, keys: k, scripts: newScripts(header), schedules: schedule.NewCache(4096), replicated: o.Replicated}
 }
 
 // Ping reports whether Redis answers.
@@ -84,11 +89,14 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Now is the time by the clock of Redis, in UTC.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	now, err := s.rdb.Time(ctx).Result()
+	clock, err := s.run(ctx, s.scripts.now).Slice()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the time of redis: %w", err)
 	}
-	return now.UTC(), nil
+	if len(clock) != 2 {
+		return time.Time{}, fmt.Errorf("read the time of redis: script answered %d values", len(clock))
+	}
+	return time.Unix(number(clock[0]), 1000*number(clock[1])).UTC(), nil
 }
 
 // Beat is the sign of life of a role on a host; it lasts for ttl.
@@ -130,6 +138,7 @@ type scripts struct {
 	claim, begin, renew, commit, fail                *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
+	now                                              *redis.Script
 }
 
 func newScripts(header string) scripts {
@@ -151,6 +160,7 @@ func newScripts(header string) scripts {
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
+		now: load("now"),
 	}
 }
 
@@ -175,9 +185,14 @@ func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.C
 
 // answer calls a script that answers a table whose first element is a word.
 func (s *Store) answer(ctx context.Context, sc *redis.Script, args ...any) (string, []any, error) {
-	reply, err := s.run(ctx, sc, args...).Slice()
+	return answered(s.run(ctx, sc, args...))
+}
+
+// answered takes an answer of such a script apart.
+func answered(cmd *redis.Cmd) (string, []any, error) {
+	reply, err := cmd.Slice()
 	if err != nil {
-		return "", nil, err
+		return "", nil, unanswered(err)
 	}
 	if len(reply) == 0 {
 		return "", nil, fmt.Errorf("script answered nothing")

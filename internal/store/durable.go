@@ -1,0 +1,139 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Replication is asynchronous: Redis answers before a replica has the write, and a
+// failover in between loses what was answered. So the writes that somebody relies on
+// as soon as they are answered wait for one replica: those of the API, the claim and
+// the begin of an attempt (lost, the slot would run twice), the begin of a delivery and
+// of a send (lost, the message could be sent twice) and the commit of a reply (lost, it would be paid
+// for twice). The other writes of an attempt are repeated, or booked as ambiguous,
+// when they are lost.
+//
+// A replica counts if it has confirmed anything within replicaLag; one that is gone,
+// loading or stuck counts as none. Without a replica the append-only file of the master
+// is all there is, and nothing waits: whoever prefers to be refused then sets
+// min-replicas-to-write in Redis.
+
+const (
+	// replicaLag is how old a replica's last confirmation may be, in seconds; they come
+	// every second.
+	replicaLag = 3
+	// replicaWithin bounds one wait for a replica. Whoever asked asks again.
+	replicaWithin = 2 * time.Second
+	// durableTries and durablePause are what the client does for every other command: a
+	// command on a connection of its own has no retries but these.
+	durableTries = 4
+	durablePause = 50 * time.Millisecond // doubled each time
+)
+
+// errNotReplicated counts as no answer, as a Redis that is away does.
+var errNotReplicated = fmt.Errorf("no replica confirmed the write in time: %w", context.DeadlineExceeded)
+
+// durably is answer for a write that must outlive its master. Repeating it is safe:
+// every script gives a resend the answer of the first.
+func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (string, []any, error) {
+	if !s.replicated {
+		return s.answer(ctx, sc, args...)
+	}
+	for try, pause := 1, durablePause; ; try, pause = try+1, 2*pause {
+		word, rest, err := s.writeToReplica(ctx, sc, args)
+		if err == nil || !worthRepeating(err) || try == durableTries {
+			return word, rest, err
+		}
+		if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx) // somebody else may have the slot now
+		}
+		select {
+		case <-ctx.Done():
+			return "", nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// writeToReplica runs the script on one connection and waits on the same: WAIT is
+// about what its own connection wrote.
+func (s *Store) writeToReplica(ctx context.Context, sc *redis.Script, args []any) (string, []any, error) {
+	master, err := s.master(ctx)
+	if err != nil {
+		return "", nil, unanswered(err)
+	}
+	conn := master.Conn()
+	defer conn.Close()
+	word, rest, err := answered(sc.Run(ctx, conn, []string{s.keys.prefix}, args...))
+	if err != nil {
+		return "", nil, err
+	}
+
+	// A resend may have written nothing on this connection, and newer servers then have
+	// nothing to wait for. The mark comes after everything that was written before it.
+	var info *redis.StringCmd
+	if _, err := conn.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, s.keys.mark(), 1, time.Minute)
+		info = p.Info(ctx, "replication")
+		return nil
+	}); err != nil {
+		return "", nil, unanswered(err)
+	}
+	if !hasReplica(info.Val()) {
+		return word, rest, nil
+	}
+	confirmed, err := conn.Wait(ctx, 1, replicaWithin).Result()
+	if err != nil {
+		return "", nil, unanswered(err)
+	}
+	if confirmed < 1 {
+		return "", nil, errNotReplicated
+	}
+	return word, rest, nil
+}
+
+// master is the client of the server that has our keys.
+func (s *Store) master(ctx context.Context) (*redis.Client, error) {
+	switch rdb := s.rdb.(type) {
+	case *redis.Client:
+		return rdb, nil
+	case *redis.ClusterClient:
+		return rdb.MasterForKey(ctx, s.keys.prefix)
+	default:
+		return nil, fmt.Errorf("a client of type %T cannot wait for replicas", s.rdb)
+	}
+}
+
+// worthRepeating reports whether the write may succeed at once elsewhere. A refusal
+// stays one, and what a replica did not confirm is asked about by the caller, who knows
+// how long it may take.
+func worthRepeating(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var refusal redis.Error
+	return !errors.As(err, &refusal)
+}
+
+// hasReplica reports whether the section INFO replication names a replica that keeps up.
+func hasReplica(info string) bool {
+	for line := range strings.Lines(info) {
+		// slave0:ip=127.0.0.1,port=6380,state=online,offset=42,lag=0
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if !strings.HasPrefix(name, "slave") || !strings.Contains(value, "state=online") {
+			continue
+		}
+		_, lag, _ := strings.Cut(value, ",lag=")
+		lag, _, _ = strings.Cut(lag, ",")
+		if n, err := strconv.Atoi(lag); err == nil && n <= replicaLag {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,3 @@
+-- now is the clock of the shard that decides: in a cluster every node has one.
+-- Answer: {seconds, microseconds}
+return clock

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Unanswered is a hook for clients of Redis: what Redis refuses for a reason that
+// passes, above all in the middle of a failover, becomes the error of a Redis that did
+// not answer. Whoever asks may then treat both alike: the API answers 503, a worker
+// asks again. It comes after the retries of the client, which it leaves alone.
+type Unanswered struct{}
+
+// DialHook changes nothing.
+func (Unanswered) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook rewrites the error of a command.
+func (Unanswered) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := unanswered(next(ctx, cmd))
+		if err != nil {
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+// ProcessPipelineHook rewrites the errors of a pipeline.
+func (Unanswered) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := unanswered(next(ctx, cmds))
+		for _, cmd := range cmds {
+			if cmdErr := cmd.Err(); cmdErr != nil {
+				cmd.SetErr(unanswered(cmdErr))
+			}
+		}
+		return err
+	}
+}
+
+// passing are the words that begin a refusal which passes. Redis before 7 wraps what
+// a script runs into, with a dash before the word.
+var passing = []string{
+	"LOADING",     // reading its data after a start
+	"READONLY",    // no longer, or not yet, the master
+	"MASTERDOWN",  // a replica without its master
+	"NOREPLICAS",  // fewer replicas than min-replicas-to-write
+	"CLUSTERDOWN", // no node for the slot, or too few nodes to tell
+	"TRYAGAIN",    // the slot is moving
+	"MOVED", "ASK",
+	"OOM", "MISCONF", // no memory, or no disk
+	"BUSY",         // a script runs for too long
+	"UNBLOCKED",    // a WAIT on a master that became a replica
+	"NOMASTERLINK", // as MASTERDOWN
+}
+
+// unanswered hides a refusal that passes, and what the client says when it finds no
+// server to ask. Other errors it answers as they are.
+func unanswered(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refusal redis.Error
+	if !errors.As(err, &refusal) {
+		if errors.Is(err, redis.ErrPoolTimeout) || strings.HasPrefix(err.Error(), "redis: all sentinels") ||
+			strings.HasPrefix(err.Error(), "redis: cluster has no nodes") {
+			return &unansweredError{err.Error()}
+		}
+		return err
+	}
+	text := refusal.Error()
+	if text == "ERR max number of clients reached" {
+		return &unansweredError{text}
+	}
+	for _, word := range passing {
+		if strings.HasPrefix(text, word+" ") ||
+			strings.HasPrefix(text, "ERR ") && strings.Contains(text, "user_script") && strings.Contains(text, " -"+word+" ") {
+			return &unansweredError{text}
+		}
+	}
+	return err
+}
+
+// unansweredError is a net.Error. It wraps nothing: it must not be taken for an answer
+// of Redis.
+type unansweredError struct{ text string }
+
+func (e *unansweredError) Error() string { return "redis does not serve at the moment: " + e.text }
+
+// Timeout implements net.Error.
+func (e *unansweredError) Timeout() bool { return false }
+
+// Temporary implements net.Error.
+func (e *unansweredError) Temporary() bool { return true }
