@@ -88,16 +88,7 @@ func TestDeliveryInParts(t *testing.T) {
 
 func TestDeadSender(t *testing.T) {
 	f := setup(t, Options{})
-	dead := func(run string) {
-		t.Helper()
-		key, member := f.keys.delivery(run+":1"), "d:"+run+":1"
-		f.killWorker(key, member)
-		f.look()
-		f.age(key, member, 7*time.Second)
-		if c := f.look(); len(c) != 1 || c[0].Kind != job.CarryDelivery || c[0].ID != run+":1" {
-			t.Fatalf("look: %v", c)
-		}
-	}
+	dead := f.declareSenderDead
 
 	between := f.delivery("between") // died between two parts: go on
 	b := f.beginDelivery(between)
@@ -105,7 +96,7 @@ func TestDeadSender(t *testing.T) {
 	f.sendEnd(between, b, 0, job.SendEnd{Result: job.PartSent, MessageID: "m"})
 	dead(between)
 	second := f.beginDelivery(between)
-	if second.Verdict != job.BeginOK || !second.Sent[0] {
+	if second.Verdict != job.BeginOK || !second.Sent[0] || second.Retries != 1 {
 		t.Errorf("died between parts: %+v", second)
 	}
 	if _, err := f.SendBegin(f.ctx, between, 1, b.Epoch, 1, 2, "z"); !errors.Is(err, job.ErrFenced) {
@@ -147,6 +138,45 @@ func TestDeliveryRetriesAreBounded(t *testing.T) {
 	}
 }
 
+// TestWhatKillsSendersEnds: a delivery whose every sender dies, because it does not fit
+// into memory perhaps, must not go on for ever.
+func TestWhatKillsSendersEnds(t *testing.T) {
+	f := setup(t, Options{})
+	run := f.delivery("a")
+	for n := range maxDeliveryRetries + 1 {
+		if b := f.beginDelivery(run); b.Verdict != job.BeginOK || b.Retries != n {
+			t.Fatalf("begin %d: %+v", n, b)
+		}
+		f.declareSenderDead(run)
+	}
+	if b := f.beginDelivery(run); b.Verdict != job.BeginEnded {
+		t.Fatalf("no bound: %+v", b)
+	}
+	if r := f.record(run); r.DeliveryState != job.DeliveryFailed || r.Outcome != job.Succeeded {
+		t.Errorf("run %+v", r)
+	}
+	if _, ok := f.score(f.keys.wake(), "d:"+run+":1"); ok {
+		t.Error("it is looked at for ever")
+	}
+}
+
+// TestForeignMarkStays: a failover can lose the answer to a send and keep its begin. An
+// attempt that then does not even try must not forget it.
+func TestForeignMarkStays(t *testing.T) {
+	f := setup(t, Options{})
+	run := f.delivery("a")
+	first := f.beginDelivery(run)
+	f.sendBegin(run, first, 0) // it arrived; that was lost
+	f.sendBegin(run, first, 1)
+	f.sendEnd(run, first, 1, job.SendEnd{Result: job.PartRetry, Retry: job.RetryCounted, Message: "503"})
+	second := f.beginDelivery(run)
+	f.sendEnd(run, second, 0, job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree, Message: "the channel is busy"})
+	third := f.beginDelivery(run)
+	if v := f.sendBegin(run, third, 0); v != job.SendUnknown {
+		t.Errorf("a part that may have arrived: %s", v)
+	}
+}
+
 func TestDeliveryWaits(t *testing.T) {
 	f := setup(t, Options{})
 	run := f.delivery("a")
@@ -159,5 +189,17 @@ func TestDeliveryWaits(t *testing.T) {
 	f.must(err)
 	if b.Verdict != job.BeginGone {
 		t.Errorf("a delivery that never was: %s", b.Verdict)
+	}
+}
+
+// declareSenderDead takes a delivery's lease through both looks.
+func (f *fixture) declareSenderDead(run string) {
+	f.t.Helper()
+	key, member := f.keys.delivery(run+":1"), "d:"+run+":1"
+	f.killWorker(key, member)
+	f.look()
+	f.age(key, member, 7*time.Second)
+	if c := f.look(); len(c) != 1 || c[0].Kind != job.CarryDelivery || c[0].ID != run+":1" {
+		f.t.Fatalf("look: %v", c)
 	}
 }

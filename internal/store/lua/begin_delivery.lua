@@ -1,8 +1,9 @@
 -- begin_delivery gives a delivery's next attempt to the caller.
--- ARGV: run, n, token
+-- ARGV: run, n, token, most retries
 -- Answer: {ok, epoch, delivery, reply} | {gone} | {newer} | {done} | {busy} | {early, delay} | {ended}
 -- Holds: the same lease rules as for runs; a part that a dead sender had begun and
---       not answered makes the delivery unknown: it may have arrived.
+--       not answered makes the delivery unknown: it may have arrived. A sender that
+--       died before that counts as a retry, so that what kills senders ends too.
 local run, n, token = ARGV[1], ARGV[2], ARGV[3]
 local key = delivery_key(run, n)
 local d = hash(key)
@@ -19,6 +20,11 @@ if d.state == 'running' and not resent then
       return { 'ended' }
     end
   end
+  if tonumber(d.retries) >= tonumber(ARGV[4]) or now - tonumber(d.createdAt) > DELIVER_WITHIN then
+    end_delivery(run, n, 'failed', 'its senders stopped before they could send it')
+    return { 'ended' }
+  end
+  redis.call('HINCRBY', key, 'retries', 1)
 end
 if not resent then
   redis.call('HINCRBY', key, 'epoch', 1)

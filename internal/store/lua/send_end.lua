@@ -8,7 +8,7 @@
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local what, message = ARGV[5], ARGV[7]
 local key = delivery_key(run, n)
-local d = redis.call('HMGET', key, 'state', 'epoch', 'retries', 'createdAt', 'endedEpoch')
+local d = redis.call('HMGET', key, 'state', 'epoch', 'retries', 'createdAt', 'endedEpoch', part)
 if d[5] == epoch and d[2] == epoch then return { d[1] == 'done' and 'ended' or 'retry' } end
 if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
 
@@ -26,7 +26,9 @@ if what == 'unknown' then
   end_delivery(run, n, 'unknown', message)
   return { 'ended' }
 end
-redis.call('HDEL', key, part)
+-- What another epoch began stays begun: a failover can have lost its answer, and the
+-- next attempt must find that it may have arrived.
+if d[6] and string.find(d[6], 'b:' .. epoch .. ':', 1, true) == 1 then redis.call('HDEL', key, part) end
 local late = now - tonumber(d[4]) > DELIVER_WITHIN
 if what == 'failed' or late or (ARGV[9] == 'counted' and tonumber(d[3]) >= tonumber(ARGV[10])) then
   end_delivery(run, n, 'failed', message)
