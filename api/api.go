@@ -46,6 +46,11 @@ type HistoryStore interface {
 	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
 	// Run returns job.ErrNotFound for an unknown id.
 	Run(ctx context.Context, id string) (job.Run, error)
+	// CancelRun ends an unfinished run. It returns job.ErrNotFound and job.ErrEnded.
+	CancelRun(ctx context.Context, id string) error
+	// Redeliver sends the reply of an ended run once more. It returns job.ErrNotFound,
+	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften.
+	Redeliver(ctx context.Context, id string) error
 }
 
 // SessionStore keeps what runs said in their sessions.

@@ -144,6 +144,40 @@ func (f *fakeStore) Run(_ context.Context, id string) (job.Run, error) {
 	return job.Run{}, job.ErrNotFound
 }
 
+func (f *fakeStore) CancelRun(_ context.Context, id string) error {
+	return f.change("cancel", id, job.ErrEnded, func(r *job.Run) bool {
+		open := r.State != job.StateDone
+		r.State, r.Outcome, r.Reason = job.StateDone, job.Cancelled, job.ReasonRequested
+		return open
+	})
+}
+
+func (f *fakeStore) Redeliver(_ context.Context, id string) error {
+	return f.change("redeliver", id, job.ErrNoReply, func(r *job.Run) bool {
+		r.DeliveryState = job.DeliveryPending
+		return r.Reply != ""
+	})
+}
+
+// change does something with a run, or answers why it may not.
+func (f *fakeStore) change(op, id string, refused error, do func(*job.Run) bool) error {
+	if err := f.called(op, id); err != nil {
+		return err
+	}
+	for _, runs := range f.runs {
+		for i := range runs {
+			if r := runs[i]; r.ID == id {
+				if !do(&r) {
+					return refused
+				}
+				runs[i] = r
+				return nil
+			}
+		}
+	}
+	return job.ErrNotFound
+}
+
 func (f *fakeStore) Session(_ context.Context, key string, limit int) (job.Session, error) {
 	f.limits = append(f.limits, limit)
 	if err := f.called("session", key); err != nil {

@@ -93,6 +93,16 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The job was being changed by somebody else; send the request again."
 	case errors.Is(err, job.ErrTooMany):
 		p.Status, p.Detail = http.StatusTooManyRequests, "The job has too many unfinished runs to start another; wait until some have ended."
+	case errors.Is(err, job.ErrEnded):
+		p.Status, p.Detail = http.StatusConflict, "The run has ended already; there is nothing left to cancel."
+	case errors.Is(err, job.ErrUnfinished):
+		p.Status, p.Detail = http.StatusConflict, "The run, or a delivery of it, is still under way; send the request again when it has ended."
+	case errors.Is(err, job.ErrNoReply):
+		p.Status, p.Detail = http.StatusConflict, "The run has no reply to deliver."
+	case errors.Is(err, job.ErrNoTarget):
+		p.Status, p.Detail = http.StatusConflict, "The run was for no chat; give its job a channel and a chatId first."
+	case errors.Is(err, job.ErrTooOften):
+		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; read it with GET /api/cron/runs/{id}."
 	case errors.Is(err, job.ErrNewerVersion):
 		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
 	case unreachable(err):

@@ -30,6 +30,11 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{"exists", job.ErrExists, http.StatusConflict, ""},
 		{"conflict", job.ErrConflict, http.StatusConflict, ""},
 		{"too many", job.ErrTooMany, http.StatusTooManyRequests, ""},
+		{"ended", job.ErrEnded, http.StatusConflict, ""},
+		{"unfinished", job.ErrUnfinished, http.StatusConflict, ""},
+		{"no reply", job.ErrNoReply, http.StatusConflict, ""},
+		{"no target", job.ErrNoTarget, http.StatusConflict, ""},
+		{"too often", job.ErrTooOften, http.StatusConflict, ""},
 		{"newer", job.ErrNewerVersion, http.StatusConflict, ""},
 		{"invalid", &job.InvalidError{Problems: []job.Problem{{Field: "cursor", Detail: "is none of ours"}}}, http.StatusBadRequest, ""},
 		{"deadline", context.DeadlineExceeded, http.StatusServiceUnavailable, "level=WARN"},
@@ -39,7 +44,8 @@ func TestErrorsOfTheStore(t *testing.T) {
 	} {
 		for _, request := range []string{
 			"POST /api/cron/jobs", "GET /api/cron/jobs", "GET /api/cron/jobs/a", "PATCH /api/cron/jobs/a", "DELETE /api/cron/jobs/a",
-			"POST /api/cron/jobs/a/run", "GET /api/cron/jobs/a/runs", "GET /api/cron/runs/a:1", "GET /api/sessions/a",
+			"POST /api/cron/jobs/a/run", "GET /api/cron/jobs/a/runs", "GET /api/cron/runs/a:1",
+			"POST /api/cron/runs/a:1/cancel", "POST /api/cron/runs/a:1/redeliver", "GET /api/sessions/a",
 		} {
 			t.Run(tt.name+" "+request, func(t *testing.T) {
 				b := setup(t)

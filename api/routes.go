@@ -30,6 +30,8 @@ func (s *server) routes() http.Handler {
 
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
+		r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
+		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
 	})

@@ -70,6 +70,8 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/jobs/a/run", []string{"POST"}},
 		{"/api/cron/jobs/a/runs", []string{"GET"}},
 		{"/api/cron/runs/a:1", []string{"GET"}},
+		{"/api/cron/runs/a:1/cancel", []string{"POST"}},
+		{"/api/cron/runs/a%3A1/redeliver", []string{"POST"}},
 		{"/api/sessions/a:b", []string{"GET"}},
 		{"/api/sessions/a%2Fb", []string{"GET"}},
 		{"/api/cron/preview", []string{"POST"}},

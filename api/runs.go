@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"regexp"
 
@@ -41,18 +42,55 @@ func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathParam(r, "id")
+	id, err := runID(r)
 	if err != nil {
 		return err
-	}
-	if !runIDPattern.MatchString(id) {
-		return job.ErrNotFound
 	}
 	run, err := s.History.Run(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, wholeRun(run))
+}
+
+// cancelRun ends a run, also one whose model is at work: its call is aborted within
+// a moment, wherever it runs, and whatever it answers is dropped.
+func (s *server) cancelRun(w http.ResponseWriter, r *http.Request) error {
+	return s.changeRun(w, r, http.StatusOK, s.History.CancelRun)
+}
+
+// redeliverRun sends a reply once more, without the model.
+func (s *server) redeliverRun(w http.ResponseWriter, r *http.Request) error {
+	return s.changeRun(w, r, http.StatusAccepted, s.History.Redeliver)
+}
+
+// changeRun does something with a run and answers the run as it is then.
+func (s *server) changeRun(w http.ResponseWriter, r *http.Request, status int, change func(context.Context, string) error) error {
+	id, err := runID(r)
+	if err != nil {
+		return err
+	}
+	if err := s.refuseBody(w, r); err != nil {
+		return err
+	}
+	if err := change(r.Context(), id); err != nil {
+		return err
+	}
+	run, err := s.History.Run(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, status, wholeRun(run))
+}
+
+// runID returns the run id of the path. What cannot be an id is answered like one
+// that does not exist.
+func runID(r *http.Request) (string, error) {
+	id, err := pathParam(r, "id")
+	if err == nil && !runIDPattern.MatchString(id) {
+		err = job.ErrNotFound
+	}
+	return id, err
 }
 
 // runView is a run on the wire. Times are epoch milliseconds; a field without a

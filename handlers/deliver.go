@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
+	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -202,8 +203,10 @@ func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts
 		return false
 	}
 
+	fault.Point("before_send")
 	id, err := ch.Send(ctx, channel.Message{Target: d.b.Delivery.Target, Text: parts[part],
 		IdempotencyKey: d.run + ":" + strconv.Itoa(n) + ":" + strconv.Itoa(part)})
+	fault.Point("after_send")
 	if err != nil {
 		d.end(part, d.failure(err))
 		return false

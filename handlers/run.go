@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
@@ -25,6 +27,8 @@ type RunStore interface {
 	Renew(ctx context.Context, run string, epoch int64) error
 	Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error)
+	// Cancelled tells the ids of runs as they are cancelled, until ctx ends.
+	Cancelled(ctx context.Context, tell func(run string))
 }
 
 type chatter interface {
@@ -56,6 +60,9 @@ type runHandler struct {
 	worker      string
 	workspaceID string
 	logger      *slog.Logger
+
+	mu     sync.Mutex
+	leases map[string]*lease // of the attempts under way, by run id
 }
 
 func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
@@ -64,6 +71,36 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHa
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
 		kick:       kicker(o.Queues, client, o.Logger),
+		leases:     map[string]*lease{},
+	}
+}
+
+// watchCancels aborts attempts whose run was cancelled, until ctx ends. What is told
+// is only a reason to ask: the renewal knows.
+func (h *runHandler) watchCancels(ctx context.Context) {
+	h.store.Cancelled(ctx, func(run string) {
+		h.mu.Lock()
+		l := h.leases[run]
+		h.mu.Unlock()
+		if l != nil {
+			// An error is the next renewal's to deal with.
+			go func() { _ = l.confirm(ctx, freshFor) }()
+		}
+	})
+}
+
+// hold keeps the lease of a run's attempt until it is given up.
+func (h *runHandler) hold(run string, l *lease) (giveUp func()) {
+	h.mu.Lock()
+	h.leases[run] = l
+	h.mu.Unlock()
+	return func() {
+		h.mu.Lock()
+		if h.leases[run] == l { // not of a later attempt
+			delete(h.leases, run)
+		}
+		h.mu.Unlock()
+		l.release()
 	}
 }
 
@@ -103,6 +140,7 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 		h.logger.Debug("carrier has nothing to do", "job_id", p.Job, "run_id", p.Run, "verdict", string(begun.Verdict))
 		return settle(begun.Verdict, begun.Delay)
 	}
+	fault.Point("after_claim")
 	h.attempt(begun, asked)
 	return nil
 }
@@ -168,7 +206,7 @@ func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	ctx, fence := context.WithCancelCause(h.base)
 	defer fence(nil)
 	lease := holdLease(asked, func(ctx context.Context) error { return h.store.Renew(ctx, b.Run.ID, b.Epoch) }, fence)
-	defer lease.release()
+	defer h.hold(b.Run.ID, lease)()
 
 	started := time.Now()
 	reply, err := h.chat(ctx, b, lease)
@@ -207,6 +245,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	if err != nil {
 		return "", err
 	}
+	fault.Point("before_call")
 	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
 		SessionID:       b.Run.SessionKey,
 		Messages:        append(history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
@@ -220,6 +259,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 		IdempotencyKey: b.Run.ID,
 		Before:         lease.fresh,
 	})
+	fault.Point("after_call")
 	if err != nil {
 		return "", err
 	}
@@ -246,6 +286,7 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 	case strings.TrimSpace(reply) == job.NoReply:
 		c.Delivery = job.DeliverySuppressed
 	}
+	fault.Point("before_commit")
 	var carriers []job.Carrier
 	err := insist(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -254,6 +295,7 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 		carriers, err = h.store.Commit(ctx, c)
 		return err
 	})
+	fault.Point("after_commit")
 	switch {
 	case isFenced(err), err != nil && ctx.Err() != nil:
 		log.Error("reply not committed", "err", err)

@@ -114,6 +114,12 @@ func newServer(o Options, queue string, concurrency int) *asynq.Server {
 // within the grace, and cuts the rest.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cut(errShutdown)
+	// Until the last attempt has ended, not only until the stop.
+	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watching sync.WaitGroup
+	watching.Go(func() { w.runs.watchCancels(watch) })
+	defer watching.Wait()
+	defer unwatch()
 	if err := w.run.Start(w.atRun.handler(w.runs.handle)); err != nil {
 		return fmt.Errorf("serve runs: %w", err)
 	}

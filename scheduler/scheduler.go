@@ -20,6 +20,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -77,11 +78,17 @@ func New(o Options) (*Scheduler, error) {
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
 	}
+	// The one local clock that rings; nil means UTC.
+	var zone *time.Location
+	if skew := fault.Skew(); skew != 0 {
+		zone = time.FixedZone("", int(skew.Seconds()))
+	}
 	mgr, err := asynq.NewPeriodicTaskManager(asynq.PeriodicTaskManagerOpts{
 		PeriodicTaskConfigProvider: s.window,
 		RedisUniversalClient:       withoutHistory{o.Redis},
 		SyncInterval:               syncEvery,
 		SchedulerOpts: &asynq.SchedulerOpts{
+			Location: zone,
 			// The heartbeat is what the dashboard shows of the armed slots.
 			HeartbeatInterval: 2 * time.Second,
 			Logger:            o.QueueLog,

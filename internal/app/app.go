@@ -307,8 +307,9 @@ func (a *App) rest(ctx context.Context, role string) {
 func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handler, error) {
 	c := a.opts.Config
 	client := asynq.NewClientFromRedisClient(a.rdb)
+	records := recordStore{a.store, queues, client, a.logger}
 	routes := api.New(api.Options{
-		Jobs: jobStore{a.store, queues, client, a.logger}, History: a.store, Sessions: a.store,
+		Jobs: records, History: records, Sessions: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	})
@@ -399,22 +400,47 @@ func starting(version string, logger *slog.Logger) http.Handler {
 	})
 }
 
-// jobStore enqueues manual runs at once, as a shortcut for the sweeper.
-type jobStore struct {
+// recordStore enqueues at once what the API starts, as a shortcut for the sweeper.
+type recordStore struct {
 	*store.Store
 	queues tasks.Queues
 	client *asynq.Client
 	logger *slog.Logger
 }
 
+// CancelRun ends an unfinished run; see store.Store.CancelRun.
+func (s recordStore) CancelRun(ctx context.Context, id string) error {
+	carriers, err := s.Store.CancelRun(ctx, id)
+	s.carry(ctx, carriers)
+	return err
+}
+
+// Redeliver sends a reply once more; see store.Store.Redeliver.
+func (s recordStore) Redeliver(ctx context.Context, id string) error {
+	carriers, err := s.Store.Redeliver(ctx, id)
+	s.carry(ctx, carriers)
+	return err
+}
+
+func (s recordStore) carry(ctx context.Context, carriers []job.Carrier) {
+	for _, c := range carriers {
+		task, err := s.queues.Carry(string(c.Kind), c.ID, c.N)
+		if err == nil {
+			err = task.Enqueue(ctx, s.client)
+		}
+		if err != nil {
+			s.logger.Warn("carrier not enqueued at once, the next look will", "kind", string(c.Kind), "id", c.ID, "err", err)
+			return
+		}
+	}
+}
+
 // RunJob starts a manual run; see store.Store.RunJob.
-func (s jobStore) RunJob(ctx context.Context, id string) (job.Job, string, error) {
+func (s recordStore) RunJob(ctx context.Context, id string) (job.Job, string, error) {
 	j, run, err := s.Store.RunJob(ctx, id)
 	if err != nil {
 		return j, run, err
 	}
-	if err := s.queues.RunAgain(run, 0).Enqueue(ctx, s.client); err != nil {
-		s.logger.Warn("manual run not enqueued at once, the next look will", "run_id", run, "err", err)
-	}
+	s.carry(ctx, []job.Carrier{{Kind: job.CarryRun, ID: run}})
 	return j, run, nil
 }

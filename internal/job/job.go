@@ -25,6 +25,16 @@ var (
 	ErrConflict = errors.New("changed meanwhile")
 	// ErrTooMany says that a job has too many unfinished runs to start another.
 	ErrTooMany = errors.New("too many unfinished runs")
+	// ErrEnded says that a run has its outcome and can no longer be cancelled.
+	ErrEnded = errors.New("already ended")
+	// ErrUnfinished says that a run, or a delivery of it, is still under way.
+	ErrUnfinished = errors.New("still under way")
+	// ErrNoReply says that a run has no reply that could be delivered.
+	ErrNoReply = errors.New("has no reply")
+	// ErrNoTarget says that neither a run nor its job names a chat.
+	ErrNoTarget = errors.New("has no chat target")
+	// ErrTooOften says that a run has had as many deliveries as there may be.
+	ErrTooOften = errors.New("too many deliveries")
 	// ErrNewerVersion says that a record was written by a newer release, which
 	// this one must not touch.
 	ErrNewerVersion = errors.New("written by a newer version")
@@ -223,6 +233,7 @@ const (
 	ReasonDeleted    = "deleted"    // the job was deleted
 	ReasonEdited     = "edited"     // the schedule changed over a due slot
 	ReasonStale      = "stale"      // older than the misfire grace
+	ReasonRequested  = "requested"  // somebody cancelled it
 	ReasonSuperseded = "superseded" // a newer slot of the job was due as well
 	ReasonLate       = "late"       // policy "skip" and late by over a minute
 )
@@ -285,6 +296,7 @@ const (
 	CauseShutdown     Cause = "shutdown"      // its worker was stopped
 	CauseBroken       Cause = "connection"    // the connection broke after the request was written
 	CauseRateLimited  Cause = "rate_limited"  // asked to come back later; not counted as a retry
+	CauseRequested    Cause = "requested"     // somebody cancelled the run
 	CauseInternal     Cause = "internal"      // our own defect
 )
 
@@ -295,6 +307,7 @@ const (
 	ResultSucceeded Result = "succeeded"
 	ResultFailed    Result = "failed"
 	ResultTimedOut  Result = "timed_out"
+	ResultCancelled Result = "cancelled" // its run was cancelled; the model may have acted
 	// ResultAmbiguous: the request was written and no answer came; whether the
 	// model ran is unknown.
 	ResultAmbiguous Result = "ambiguous"

@@ -11,6 +11,24 @@ import (
 // maxDeliveryRetries bounds the counted retries of one delivery.
 const maxDeliveryRetries = 8
 
+// maxDeliveries bounds the deliveries of one run.
+const maxDeliveries = 20
+
+// Redeliver puts the reply of an ended run into the outbox once more and answers the
+// carriers that may be enqueued at once. Errors: job.ErrNotFound, job.ErrUnfinished,
+// job.ErrNoReply, job.ErrNoTarget, job.ErrTooOften, job.ErrNewerVersion.
+func (s *Store) Redeliver(ctx context.Context, run string) ([]job.Carrier, error) {
+	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries)
+	if err != nil {
+		return nil, fmt.Errorf("redeliver %s: %w", run, err)
+	}
+	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "unfinished": job.ErrUnfinished,
+		"silent": job.ErrNoReply, "nowhere": job.ErrNoTarget, "many": job.ErrTooOften}[word]; refused != nil {
+		return nil, fmt.Errorf("redeliver %s: %w", run, refused)
+	}
+	return kicks(rest), nil
+}
+
 // BeginDelivery gives a delivery's next attempt to the caller.
 func (s *Store) BeginDelivery(ctx context.Context, run string, n int, token string) (job.DeliveryBegun, error) {
 	word, rest, err := s.durably(ctx, s.scripts.beginDelivery, run, n, token, maxDeliveryRetries)

@@ -49,6 +49,9 @@ func (k keys) wait(session string) string { return k.prefix + "wait:" + session 
 // looks: HASH, when the deployment last looked and since when without a gap (ms).
 func (k keys) looks() string { return k.prefix + "looks" }
 
+// cancels: not a key but a channel, on which the ids of cancelled runs are published.
+func (k keys) cancels() string { return k.prefix + "cancels" }
+
 // emitter: STRING with a short time to live, the scheduler that does the emitting.
 func (k keys) emitter() string { return k.prefix + "emitter" }
 

@@ -124,6 +124,39 @@ func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers [
 	return word == "retry", kicks(rest), nil
 }
 
+// CancelRun ends an unfinished run and answers the carriers that may be enqueued at
+// once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
+// job.ErrNewerVersion.
+func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
+	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken())
+	if err != nil {
+		return nil, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "done": job.ErrEnded}[word]; refused != nil {
+		return nil, fmt.Errorf("cancel %s: %w", id, refused)
+	}
+	return kicks(rest), nil
+}
+
+// Cancelled tells the ids of runs as they are cancelled, until ctx ends. One that is
+// cancelled while Redis is away may not be told: the renewal of its lease says it too.
+func (s *Store) Cancelled(ctx context.Context, tell func(run string)) {
+	sub := s.rdb.Subscribe(ctx, s.keys.cancels())
+	defer sub.Close()
+	messages := sub.Channel()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, open := <-messages:
+			if !open {
+				return
+			}
+			tell(m.Payload)
+		}
+	}
+}
+
 // kicks reads the carriers that a script answers for the shortcut.
 func kicks(rest []any) []job.Carrier {
 	if len(rest) == 0 {

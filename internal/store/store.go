@@ -136,6 +136,7 @@ type scripts struct {
 	putJob, deleteJob, runNow                        *redis.Script
 	emitted, collapse, redue, postpone, look         *redis.Script
 	claim, begin, renew, commit, fail                *redis.Script
+	cancel, redeliver                                *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
 	now                                              *redis.Script
@@ -157,6 +158,7 @@ func newScripts(header string) scripts {
 		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
 		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
 		claim: load("claim"), begin: load("begin"), renew: load("renew"), commit: load("commit"), fail: load("fail"),
+		cancel: load("cancel"), redeliver: load("redeliver"),
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),

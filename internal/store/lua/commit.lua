@@ -18,13 +18,6 @@ redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
 
 redis.call('HSET', key, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7])
 book(id, r, 'succeeded', '', '')
-if ARGV[7] == 'pending' then
-  redis.call('HSET', key, 'deliveries', 1)
-  redis.call('HSET', delivery_key(id, 1), 'v', VERSION, 'state', 'waiting', 'target', ARGV[8],
-    'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
-  -- The worker enqueues the carrier itself; the sweeper need not race it.
-  redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. id .. ':1')
-  kicks[#kicks + 1] = { 'd', id .. ':1', '0' }
-end
+if ARGV[7] == 'pending' then new_delivery(id, '1', ARGV[8]) end
 end_run(id, r, 'succeeded', '', '')
 return { 'ok', kicks }

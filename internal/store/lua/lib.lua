@@ -31,7 +31,7 @@ local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local LOOKS, EMITTER = P .. 'looks', P .. 'emitter'
+local LOOKS, EMITTER, CANCELS = P .. 'looks', P .. 'emitter', P .. 'cancels'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
 -- Losing them costs only the time until the next look.
@@ -310,6 +310,16 @@ local function in_progress(job, uid)
     if unfinished(id) then return true end
     redis.call('SREM', active_key(job, uid), id)
   end
+end
+
+-- new_delivery puts a run's n-th delivery into the outbox.
+local function new_delivery(run, n, target)
+  redis.call('HSET', run_key(run), 'deliveries', n, 'delivery', 'pending')
+  redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'state', 'waiting', 'target', target,
+    'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
+  -- The caller enqueues the carrier itself; the sweeper need not race it.
+  redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
+  kicks[#kicks + 1] = { 'd', run .. ':' .. n, '0' }
 end
 
 -- end_delivery is the only way a delivery ends.

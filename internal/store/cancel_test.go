@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+func (f *fixture) cancel(run string) []job.Carrier {
+	f.t.Helper()
+	carriers, err := f.CancelRun(f.ctx, run)
+	f.must(err)
+	return carriers
+}
+
+// wantCancelled checks that a run ended by a cancel, and that nothing waits for it.
+func (f *fixture) wantCancelled(run string) job.Run {
+	f.t.Helper()
+	r := f.record(run)
+	if r.State != job.StateDone || r.Outcome != job.Cancelled || r.Reason != job.ReasonRequested || r.FinishedAt == 0 ||
+		r.DeliveryState != job.DeliveryNotRequested {
+		f.t.Errorf("cancelled run: %+v", r)
+	}
+	if _, ok := f.score(f.keys.wake(), "r:"+run); ok {
+		f.t.Errorf("%s is still looked at", run)
+	}
+	return r
+}
+
+// TestCancelUnderWay: the attempt is fenced, its session goes to the next run, and
+// nothing of it is ever kept.
+func TestCancelUnderWay(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "shared"
+	b := f.begun("a", spec)
+	f.create("b", spec)
+	_, behind, err := f.RunJob(f.ctx, "b")
+	f.must(err)
+	if v := f.begin(behind).Verdict; v != job.BeginParked {
+		t.Fatalf("behind: %s", v)
+	}
+
+	carriers := f.cancel(b.Run.ID)
+	if len(carriers) != 1 || carriers[0].ID != behind {
+		t.Errorf("carriers %v, want that of %s", carriers, behind)
+	}
+	if a := f.wantCancelled(b.Run.ID).Attempts[0]; a.Result != job.ResultCancelled || a.Cause != job.CauseRequested || a.EndedAt == 0 {
+		t.Errorf("attempt %+v", a)
+	}
+	if err := f.Renew(f.ctx, b.Run.ID, b.Epoch); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("renewal: %v", err)
+	}
+	if _, err := f.Commit(f.ctx, commitOf(b, "too late")); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("commit: %v", err)
+	}
+	if _, _, err := f.Fail(f.ctx, job.Failure{RunID: b.Run.ID, Epoch: b.Epoch, Retry: job.RetryCounted}); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("failure: %v", err)
+	}
+	if v := f.begin(b.Run.ID).Verdict; v != job.BeginDone {
+		t.Errorf("its carrier: %s", v)
+	}
+	if v := f.begin(behind).Verdict; v != job.BeginOK {
+		t.Errorf("the run behind it: %s", v)
+	}
+	if j := f.job("a"); j.Failures != 0 || j.LastOutcome != job.Cancelled {
+		t.Errorf("job: %d failures, last %s", j.Failures, j.LastOutcome)
+	}
+}
+
+func TestCancelBeforeItBegins(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "shared"
+	holder := f.begun("a", spec)
+	f.create("b", spec)
+	_, parked, err := f.RunJob(f.ctx, "b")
+	f.must(err)
+	f.begin(parked)
+	_, waiting, err := f.RunJob(f.ctx, "b")
+	f.must(err)
+	for _, run := range []string{parked, waiting} {
+		f.cancel(run)
+		if r := f.wantCancelled(run); len(r.Attempts) != 0 {
+			t.Errorf("attempts of what never began: %+v", r.Attempts)
+		}
+	}
+	f.commit(holder, "done")
+	if n := f.rdb.Exists(f.ctx, f.keys.lock("shared"), f.keys.wait("shared")).Val(); n != 0 {
+		t.Error("the session is not free")
+	}
+}
+
+func TestCancelRefusals(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	f.commit(b, "the reply")
+	if _, err := f.CancelRun(f.ctx, b.Run.ID); !errors.Is(err, job.ErrEnded) {
+		t.Errorf("a committed run: %v", err)
+	}
+	if r := f.record(b.Run.ID); r.Outcome != job.Succeeded || r.Reply != "the reply" {
+		t.Errorf("a committed run became %+v", r)
+	}
+	if _, err := f.CancelRun(f.ctx, "a:1"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("no run: %v", err)
+	}
+	newer := f.begun("b", everyMinute())
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(newer.Run.ID), "v", job.Version+1).Err())
+	if _, err := f.CancelRun(f.ctx, newer.Run.ID); !errors.Is(err, job.ErrNewerVersion) {
+		t.Errorf("a run of a newer release: %v", err)
+	}
+}
+
+func TestCancelIsToldAndResent(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	told := make(chan string, 10)
+	ctx, stop := context.WithCancel(f.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Cancelled(ctx, func(run string) { told <- run })
+	}()
+	eventually(t, "somebody listens", func() bool { return f.rdb.PubSubNumSub(f.ctx, f.keys.cancels()).Val()[f.keys.cancels()] == 1 })
+	for range 2 {
+		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t")
+		f.must(err)
+		if word != "ok" {
+			t.Errorf("answered %s", word)
+		}
+	}
+	if got := <-told; got != b.Run.ID {
+		t.Errorf("told %q", got)
+	}
+	stop()
+	<-done
+	if len(told) != 0 {
+		t.Error("told twice")
+	}
+}
+
+func TestRedeliver(t *testing.T) {
+	f := setup(t, Options{})
+	run := f.delivery("a")
+	if _, err := f.Redeliver(f.ctx, run); !errors.Is(err, job.ErrUnfinished) {
+		t.Errorf("while the first is under way: %v", err)
+	}
+	b := f.beginDelivery(run)
+	f.sendBegin(run, b, 0)
+	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed, Message: "chat not found"})
+
+	// The job has no chat, so it goes where it went.
+	carriers, err := f.Redeliver(f.ctx, run)
+	f.must(err)
+	if len(carriers) != 1 || carriers[0] != (job.Carrier{Kind: job.CarryDelivery, ID: run + ":2"}) {
+		t.Errorf("carriers %v", carriers)
+	}
+	if _, ok := f.score(f.keys.wake(), "d:"+run+":2"); !ok {
+		t.Error("nobody looks at it")
+	}
+	second, err := f.BeginDelivery(f.ctx, run, 2, "t")
+	f.must(err)
+	if second.Verdict != job.BeginOK || second.Reply != "the reply" || second.Delivery.Target.ChatID != "7" {
+		t.Errorf("begin: %+v", second)
+	}
+	_, err = f.SendEnd(f.ctx, job.SendEnd{RunID: run, N: 2, Epoch: second.Epoch, Result: job.PartDelivered, MessageID: "m"})
+	f.must(err)
+
+	// Mended, it goes where the job sends now.
+	group := true
+	_, err = f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) {
+		s.Channel, s.ChatID, s.IsGroup = "telegram", "8", &group
+		return s, nil
+	})
+	f.must(err)
+	_, err = f.Redeliver(f.ctx, run)
+	f.must(err)
+	r := f.record(run)
+	if len(r.Deliveries) != 3 || r.Deliveries[0].State != job.DeliveryFailed || r.Deliveries[1].State != job.DeliveryDelivered ||
+		r.Deliveries[2].State != job.DeliveryPending || r.DeliveryState != job.DeliveryPending || r.Outcome != job.Succeeded {
+		t.Errorf("run %+v", r)
+	}
+	if target := r.Deliveries[2].Target; target.ChatID != "8" || target.ThreadID != "" || target.IsGroup == nil || !*target.IsGroup {
+		t.Errorf("target %+v", target)
+	}
+}
+
+func TestRedeliverRefusals(t *testing.T) {
+	f := setup(t, Options{})
+	under := f.begun("under-way", everyMinute())
+	failed := f.begun("failed", everyMinute())
+	f.fail(failed, job.RetryNever, 0)
+	silent := f.begun("nowhere", everyMinute())
+	f.commit(silent, "for nobody")
+	for run, want := range map[string]error{
+		"a:1": job.ErrNotFound, under.Run.ID: job.ErrUnfinished, failed.Run.ID: job.ErrNoReply, silent.Run.ID: job.ErrNoTarget,
+	} {
+		if _, err := f.Redeliver(f.ctx, run); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", run, err, want)
+		}
+	}
+	often := f.delivery("often")
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(often), "deliveries", maxDeliveries).Err())
+	if _, err := f.Redeliver(f.ctx, often); !errors.Is(err, job.ErrTooOften) {
+		t.Errorf("the %dth: %v", maxDeliveries+1, err)
+	}
+}
+
+func TestRedeliveryResent(t *testing.T) {
+	f := setup(t, Options{})
+	run := f.delivery("a")
+	b := f.beginDelivery(run)
+	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
+	for range 2 {
+		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries)
+		f.must(err)
+		if word != "ok" {
+			t.Errorf("answered %s", word)
+		}
+	}
+	if n := len(f.record(run).Deliveries); n != 2 {
+		t.Errorf("%d deliveries", n)
+	}
+}

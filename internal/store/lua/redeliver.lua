@@ -1,0 +1,30 @@
+-- redeliver puts the reply of an ended run into the outbox once more, for where the job
+-- sends its replies now, or where this one went if the job is gone.
+-- ARGV: run, token, most deliveries of a run
+-- Answer: {ok, kicks} | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
+--       {silent} (there is no reply) | {nowhere} (there is no target) | {many}
+-- Holds: at most one unfinished delivery a run; a resend gets the same answer.
+local id = ARGV[1]
+local key = run_key(id)
+local r = hash(key)
+if not r.state then return { 'gone' } end
+if newer(r) then return { 'newer' } end
+if r.redelivery == ARGV[2] then return { 'ok', {} } end
+local last = r.deliveries or '0'
+local d = hash(delivery_key(id, last))
+if r.state ~= 'done' or (d.state and d.state ~= 'done') then return { 'unfinished' } end
+if not r.reply then return { 'silent' } end
+if tonumber(last) >= tonumber(ARGV[3]) then return { 'many' } end
+
+local target = d.target
+local j = hash(job_key(r.job))
+if j.uid == r.uid and not newer(j) and j.channel then
+  local group = nil
+  if j.isGroup then group = j.isGroup == 'true' end
+  target = cjson.encode({ channel = j.channel, chatId = j.chatId, peerId = j.peerId, threadId = j.threadId, isGroup = group })
+end
+if not target then return { 'nowhere' } end
+redis.call('HSET', key, 'redelivery', ARGV[2])
+redis.call('PEXPIRE', key, RETENTION)
+new_delivery(id, int(tonumber(last) + 1), target)
+return { 'ok', kicks }
