@@ -13,7 +13,7 @@ RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt fmt-check vet lint fuzz compose-test redis clean
+.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos compose-test redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ ifeq ($(RACE),)
 endif
 	go test $(RACE) -timeout 15m ./...
 
-check: ## exactly what CI runs: gofmt, vet, lint, tests, fuzzing
+check: ## exactly what CI runs: gofmt, vet, lint, models, tests, fuzzing
 	@.ci/run
 
 fmt: ## format every file
@@ -46,8 +46,18 @@ vet: ## go vet
 lint: ## golangci-lint, its version pinned in tools/go.mod
 	$(LINT) run ./...
 
+model: ## the models of the protocol, with spin: no promise broken, and each rule needed
+	@scripts/model.sh
+
 fuzz: ## every fuzz target, or those that match FUZZ, FUZZTIME each (30s)
 	@FUZZTIME=$(FUZZTIME) FUZZ='$(FUZZ)' scripts/fuzz.sh
+
+# The same test as in make test, with other numbers. CHAOS_SEED replays a plan;
+# CHAOS_DIR, which must be empty, gets the journals, the logs and the verdict.
+chaos: redis ## kill, freeze and cut it off for 25 minutes: CHAOS_SLOTS (10000), CHAOS_KILLS (300)
+	go test -count=1 -tags faults ./internal/fault
+	CHAOS_SLOTS="$${CHAOS_SLOTS:-10000}" CHAOS_KILLS="$${CHAOS_KILLS:-300}" CHAOS_DIR="$${CHAOS_DIR:-$$(mktemp -d)}" \
+		go test -count=1 -v -timeout 60m -run '^TestChaos$$' ./internal/chaos
 
 compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
 	@scripts/compose-test.sh

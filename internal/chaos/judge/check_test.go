@@ -1,0 +1,414 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const t0 = int64(1_790_000_040_000) // a whole minute
+
+// at is the nth minute after t0, and some milliseconds.
+func at(n int, ms int64) int64 { return t0 + int64(n)*minute + ms }
+
+// clean is a log in which everything went well: two jobs of every minute with one
+// session, three slots; job a into a chat with keys, job b into one without, in
+// two parts.
+func clean() *Log {
+	l := &Log{Until: at(4, 0)}
+	session := Session{Key: "s"}
+	var heard []string
+	for i, id := range []string{"a", "b"} {
+		j := Job{ID: id, Name: "job " + id, Misfire: "run_once", GraceMillis: 3_600_000, Overlap: "skip", OnAmbiguous: "retry",
+			Channel: "chat", ChatID: id, Listed: true, Definitions: []Definition{
+				{Sent: at(0, int64(i)), Acked: at(0, int64(i)), Schedule: "* * * * *", Enabled: true, Task: "do"},
+				{Sent: at(3, 30_000), Acked: at(3, 30_010), Schedule: "0 0 1 1 *", Enabled: true, Task: "do"},
+			}}
+		if id == "b" {
+			j.Channel = "telegram"
+		}
+		l.Jobs = append(l.Jobs, j)
+	}
+	n := 0
+	for slot := 1; slot <= 3; slot++ {
+		for i, id := range []string{"a", "b"} {
+			n++
+			run := fmt.Sprintf("%s:%d", id, at(slot, 0)/1000)
+			nonce, begin := fmt.Sprintf("n-%d", n), at(slot, int64(1000*i))
+			l.Calls = append(l.Calls, Call{N: n, At: begin + 10, Process: "worker-1.1", Run: run, Session: "s", Task: "do",
+				Nonce: nonce, Heard: slices.Clone(heard), EndedAt: begin + 500, How: HowOK})
+			heard = append(heard, nonce)
+			r := Run{ID: run, JobID: id, Trigger: "schedule", State: "done", Outcome: "succeeded", Slot: at(slot, 0), SessionKey: "s",
+				CreatedAt: begin, StartedAt: begin, FinishedAt: begin + 510, Reply: nonce + " hello", Delivery: "delivered",
+				Attempts: []Attempt{{N: 1, StartedAt: begin, EndedAt: begin + 510, Result: "succeeded"}}}
+			d := Delivery{N: 1, State: "delivered", Attempts: 1, Parts: 1 + i}
+			for part := range d.Parts {
+				m := Message{N: 10*n + part, At: begin + 600 + int64(part), Process: "worker-2.1", Channel: l.Jobs[i].Channel, ChatID: id,
+					MessageID: fmt.Sprintf("m%d", 10*n+part), Nonce: nonce, First: part + 1, Last: part + 1, Lines: d.Parts,
+					Delivered: true, EndedAt: begin + 650, How: HowOK}
+				if id == "a" {
+					m.Key = run + ":1:0"
+				}
+				d.MessageIDs = append(d.MessageIDs, m.MessageID)
+				l.Messages = append(l.Messages, m)
+			}
+			r.Deliveries = []Delivery{d}
+			l.Runs = append(l.Runs, r)
+			session.Messages = append(session.Messages, struct {
+				Role  string `json:"role"`
+				Text  string `json:"text"`
+				RunID string `json:"runId"`
+			}{"assistant", r.Reply, run})
+		}
+	}
+	l.Sessions = []Session{session}
+	return l
+}
+
+// run, call and message find those of a job's nth slot.
+func (l *Log) run(job string, slot int) *Run {
+	i := slices.IndexFunc(l.Runs, func(r Run) bool { return r.JobID == job && r.Slot == at(slot, 0) })
+	return &l.Runs[i]
+}
+
+func (l *Log) call(job string, slot int) *Call {
+	i := slices.IndexFunc(l.Calls, func(c Call) bool { return c.Run == l.run(job, slot).ID })
+	return &l.Calls[i]
+}
+
+func (l *Log) message(job string, slot int) *Message {
+	nonce := l.call(job, slot).Nonce
+	i := slices.IndexFunc(l.Messages, func(m Message) bool { return m.Nonce == nonce })
+	return &l.Messages[i]
+}
+
+// again adds a second call for a run, at an instant, with a reply of its own.
+func (l *Log) again(job string, slot int, when int64) *Call {
+	c := *l.call(job, slot)
+	c.N, c.At, c.EndedAt, c.Nonce, c.Process = c.N+1000, when, when+100, "n-again", "worker-3.1"
+	c.Heard = nil
+	c.Kept = true
+	l.Calls = append(l.Calls, c)
+	r := l.run(job, slot)
+	r.Attempts = append(r.Attempts, Attempt{N: 2, StartedAt: when, EndedAt: when + 100, Result: "succeeded"})
+	return &l.Calls[len(l.Calls)-1]
+}
+
+// remove takes a run out of the log as if it had never been.
+func (l *Log) remove(job string, slot int) {
+	id, nonce := l.run(job, slot).ID, l.call(job, slot).Nonce
+	l.Runs = slices.DeleteFunc(l.Runs, func(r Run) bool { return r.ID == id })
+	l.Calls = slices.DeleteFunc(l.Calls, func(c Call) bool { return c.Run == id })
+	l.Messages = slices.DeleteFunc(l.Messages, func(m Message) bool { return m.Nonce == nonce })
+	for i := range l.Calls {
+		l.Calls[i].Heard = slices.DeleteFunc(l.Calls[i].Heard, func(n string) bool { return n == nonce })
+	}
+	s := &l.Sessions[0]
+	kept := s.Messages[:0]
+	for _, m := range s.Messages {
+		if m.RunID != id {
+			kept = append(kept, m)
+		}
+	}
+	s.Messages = kept
+}
+
+// fails makes a run one that got a refusal and no reply.
+func (l *Log) fails(job string, slot int) {
+	r, c := *l.run(job, slot), *l.call(job, slot)
+	l.remove(job, slot)
+	r.Outcome, r.Reply, r.Delivery, r.Deliveries = "failed", "", "not_requested", nil
+	r.Attempts[0].Result, c.How = "failed", HowRefused
+	l.Runs, l.Calls = append(l.Runs, r), append(l.Calls, c)
+}
+
+// cancels makes a run one that was cancelled at an instant.
+func (l *Log) cancels(job string, slot int, when int64) {
+	l.fails(job, slot)
+	r, c := l.run(job, slot), l.call(job, slot)
+	r.Outcome, r.FinishedAt, c.How, c.Kept = "cancelled", when, HowHungUp, true
+}
+
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Log)
+		want   []string // the kinds of violations, without repetitions
+	}{
+		{name: "clean", change: func(*Log) {}},
+
+		// Slots and records.
+		{"a slot is missing", func(l *Log) { l.remove("b", 2) }, []string{"slot without an outcome"}},
+		{"the last slot is missing", func(l *Log) { l.remove("a", 3) }, []string{"slot without an outcome"}},
+		{"a run never ended", func(l *Log) { l.run("b", 3).State, l.run("b", 3).Outcome = "running", "" },
+			[]string{"phantom message", "slot without an outcome", "transcript"}},
+		{"a range stands for a missing slot", func(l *Log) {
+			l.remove("b", 2)
+			l.Runs = append(l.Runs, Run{ID: "b:range", JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "superseded", Slot: at(2, 0)})
+		}, nil},
+		{"a range of two", func(l *Log) {
+			l.remove("b", 1)
+			l.remove("b", 2)
+			l.Runs = append(l.Runs, Run{ID: "b:range", JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "superseded",
+				Slot: at(1, 0), LastSlot: at(2, 0), Count: 2})
+		}, nil},
+		{"a range that miscounts", func(l *Log) {
+			l.remove("b", 1)
+			l.remove("b", 2)
+			l.Runs = append(l.Runs, Run{ID: "b:range", JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "superseded",
+				Slot: at(1, 0), LastSlot: at(2, 0), Count: 3})
+		}, []string{"wrong range"}},
+		{"a range over a slot that ran", func(l *Log) {
+			l.remove("b", 1)
+			l.Runs = append(l.Runs, Run{ID: "b:range", JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "superseded",
+				Slot: at(1, 0), LastSlot: at(2, 0), Count: 2})
+		}, []string{"slot recorded twice"}},
+		{"one id twice", func(l *Log) { l.Runs = append(l.Runs, *l.run("a", 2)) }, []string{"slot recorded twice", "transcript"}},
+		{"a record beyond the end of the schedule", func(l *Log) {
+			l.Runs = append(l.Runs, Run{ID: "a:later", JobID: "a", Trigger: "schedule", State: "done", Outcome: "skipped", Reason: "overlap", Slot: at(4, 0)})
+		}, []string{"phantom run"}},
+		{"a record before the job", func(l *Log) {
+			l.Runs = append(l.Runs, Run{ID: "a:earlier", JobID: "a", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "stale", Slot: at(0, 0)})
+		}, []string{"phantom run"}},
+		{"a manual run nobody asked for", func(l *Log) {
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, []string{"phantom run"}},
+		{"a manual run", func(l *Log) {
+			l.Jobs[0].Manual = 1
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, nil},
+		{"a run of an unknown job", func(l *Log) {
+			l.Runs = append(l.Runs, Run{ID: "z:1", JobID: "z", Trigger: "schedule", State: "done", Outcome: "failed", Slot: at(1, 0)})
+		}, []string{"phantom run"}},
+
+		// Jobs.
+		{"a job is lost", func(l *Log) { l.Jobs[0].Listed = false }, []string{"job lost"}},
+		{"a deleted job is back", func(l *Log) { l.Jobs[0].Definitions[1].Deleted = true }, []string{"job not gone"}},
+		{"a job had its last run", func(l *Log) { l.Jobs[0].MaxRuns, l.Jobs[0].Listed = 3, false }, nil},
+		{"a run beyond maxRuns", func(l *Log) { l.Jobs[0].MaxRuns, l.Jobs[0].Listed = 2, false }, []string{"too many runs"}},
+		{"a pause that may have come before the last slot", func(l *Log) {
+			l.Jobs[1].Definitions[1].Sent, l.Jobs[1].Definitions[1].Acked = at(2, 59_990), at(3, 900)
+			l.remove("b", 3)
+		}, nil},
+		{"a pause that came before a slot which ran", func(l *Log) {
+			d := &l.Jobs[1].Definitions[1]
+			d.Sent, d.Acked, d.Enabled = at(2, 50_000), at(2, 50_100), false
+		}, []string{"old definition", "phantom run"}},
+		{"the task of before", func(l *Log) {
+			d := &l.Jobs[1].Definitions[1]
+			d.Sent, d.Acked, d.Task, d.Schedule = at(2, 30_000), at(2, 30_001), "do better", "* * * * *"
+			l.Until = at(3, 59_000)
+		}, []string{"old definition"}},
+
+		// Calls.
+		{"a call for no record", func(l *Log) {
+			c := *l.call("a", 1)
+			c.N, c.Run, c.Nonce, c.At, c.Kept, c.EndedAt = 99, "a:7", "n-x", at(3, 40_000), true, at(3, 40_100)
+			l.Calls = append(l.Calls, c)
+		}, []string{"phantom run"}},
+		{"a call for a slot on record as missed", func(l *Log) {
+			c := *l.call("b", 2)
+			l.remove("b", 2)
+			l.Runs = append(l.Runs, Run{ID: c.Run, JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "late", Slot: at(2, 0)})
+			c.Kept = true
+			l.Calls = append(l.Calls, c)
+		}, []string{"phantom run"}},
+		{"a call after the commit", func(l *Log) { l.again("b", 2, at(2, 20_000)) }, []string{"call after the end"}},
+		{"a call after the message, before the commit on record", func(l *Log) {
+			l.run("b", 2).FinishedAt = at(2, 25_000)
+			l.again("b", 2, at(2, 20_000))
+		}, []string{"call after the end"}},
+		{"a call of a process that thawed just now", func(l *Log) {
+			l.again("b", 2, at(2, 40_000))
+			l.Troubles = append(l.Troubles, Trouble{Kind: Frozen, Process: "worker-3.1", From: at(2, 0), To: at(2, 39_000)})
+		}, nil},
+		{"a call of another process than the one that thawed", func(l *Log) {
+			l.again("b", 2, at(2, 40_000))
+			l.Troubles = append(l.Troubles, Trouble{Kind: Frozen, Process: "worker-2.1", From: at(2, 0), To: at(2, 39_000)})
+		}, []string{"call after the end"}},
+		{"a call after a failure", func(l *Log) {
+			l.fails("b", 3)
+			l.again("b", 3, at(3, 20_000)).Kept = true
+		}, []string{"call after the end"}},
+		{"more calls than attempts", func(l *Log) {
+			c := l.again("b", 3, at(3, 1005))
+			c.EndedAt = c.At + 1
+			r := l.run("b", 3)
+			r.Attempts = r.Attempts[:1]
+		}, []string{"call without an attempt"}},
+		{"a call before its slot", func(l *Log) { l.call("a", 1).At = at(1, -1500) }, []string{"call before its time"}},
+		{"a run that its misfire policy forbids", func(l *Log) {
+			l.Jobs[1].Misfire = "skip"
+			l.run("b", 3).CreatedAt = at(4, 500)
+		}, []string{"stale run"}},
+		{"a second call where the job wants none", func(l *Log) {
+			l.Jobs[1].OnAmbiguous = "fail"
+			r := l.run("b", 3)
+			r.Attempts = append([]Attempt{{N: 1, Result: "ambiguous"}}, r.Attempts...)
+		}, []string{"call repeated"}},
+
+		// Replies.
+		{"the reply of another run", func(l *Log) { l.run("a", 3).Reply = l.run("a", 2).Reply }, []string{"foreign reply", "transcript", "two replies"}},
+		{"a reply that was never answered", func(l *Log) { l.call("a", 3).How = HowHungUp }, []string{"foreign reply"}},
+		{"two replies in the chat", func(l *Log) {
+			l.run("a", 3).FinishedAt = at(3, 900)
+			c := l.again("a", 3, at(3, 505)) // both answered before the commit
+			c.EndedAt = c.At + 1
+			m := *l.message("a", 3)
+			m.N, m.MessageID, m.Nonce, m.Key, m.At = 999, "m999", c.Nonce, m.Key[:len(m.Key)-3]+"2:0", at(3, 1000)
+			l.Messages = append(l.Messages, m)
+		}, []string{"two replies"}},
+		{"two replies in the session", func(l *Log) {
+			s := &l.Sessions[0]
+			s.Messages = append(s.Messages, s.Messages[5])
+		}, []string{"two replies"}},
+		{"a reply is not in its session", func(l *Log) {
+			s := &l.Sessions[0]
+			s.Messages = s.Messages[:5]
+		}, []string{"transcript"}},
+		{"a session is lost", func(l *Log) { l.Sessions = nil }, []string{"transcript"}},
+		{"a session out of order", func(l *Log) {
+			m := l.Sessions[0].Messages
+			m[2], m[3] = m[3], m[2]
+		}, []string{"wrong order"}},
+		{"a call that left out what was said before", func(l *Log) { l.call("b", 3).Heard = nil }, []string{"transcript"}},
+
+		// Sessions and order.
+		{"two calls of a session at once", func(l *Log) { l.call("a", 2).EndedAt = at(2, 1500) }, []string{"calls overlap"}},
+		{"two calls at once, the earlier one's process was cut off", func(l *Log) {
+			l.call("a", 2).EndedAt = at(2, 1500)
+			l.Troubles = append(l.Troubles, Trouble{Kind: Cut, Process: "worker-1", From: at(2, 0), To: at(2, 900)})
+		}, nil},
+		{"two calls at once, another process was killed", func(l *Log) {
+			l.call("a", 2).EndedAt = at(2, 1500)
+			l.Troubles = append(l.Troubles, Trouble{Kind: Killed, Process: "worker-1.2", From: at(2, 900), To: at(2, 900)})
+		}, []string{"calls overlap"}},
+		{"an earlier slot after a later one", func(l *Log) {
+			two, three := l.call("a", 2), l.call("a", 3)
+			two.Run, three.Run = three.Run, two.Run
+			one, other := l.run("a", 2), l.run("a", 3)
+			one.Reply, other.Reply = other.Reply, one.Reply
+			one.CreatedAt, other.CreatedAt = other.CreatedAt, one.CreatedAt
+			one.FinishedAt, other.FinishedAt = other.FinishedAt, one.FinishedAt
+			one.Deliveries, other.Deliveries = other.Deliveries, one.Deliveries
+			for i := range l.Messages {
+				switch m := &l.Messages[i]; m.Nonce {
+				case two.Nonce:
+					m.Key = two.Run + ":1:0"
+				case three.Nonce:
+					m.Key = three.Run + ":1:0"
+				}
+			}
+			for i := range l.Sessions[0].Messages {
+				switch m := &l.Sessions[0].Messages[i]; m.RunID {
+				case two.Run:
+					m.RunID = three.Run
+				case three.Run:
+					m.RunID = two.Run
+				}
+			}
+		}, []string{"call before its time", "wrong order"}},
+
+		{"a call of a run that was just cancelled for its successor", func(l *Log) {
+			l.Jobs[1].Overlap = "cancel_previous"
+			l.cancels("b", 3, at(3, 0))
+		}, nil},
+		{"a call long after its run was cancelled for its successor", func(l *Log) {
+			l.Jobs[1].Overlap = "cancel_previous"
+			l.cancels("b", 3, at(3, -5000))
+		}, []string{"call after the end"}},
+		{"a call of a run that was cancelled, which the job does not want", func(l *Log) { l.cancels("b", 3, at(3, 0)) }, []string{"call after the end"}},
+
+		// Messages and deliveries.
+		{"a message twice", func(l *Log) {
+			m := *l.message("a", 2)
+			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
+			l.Messages = append(l.Messages, m)
+		}, []string{"message twice"}},
+		{"a part without a key twice", func(l *Log) {
+			m := *l.message("b", 2)
+			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
+			l.Messages = append(l.Messages, m)
+		}, []string{"message twice"}},
+		{"a message twice, because the channel lied", func(l *Log) {
+			m := *l.message("a", 2)
+			l.message("a", 2).How = HowRefused
+			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
+			l.Messages = append(l.Messages, m)
+			l.run("a", 2).Deliveries[0].MessageIDs = []string{"m999"}
+		}, nil},
+		{"a message twice after a reset", func(l *Log) {
+			m := *l.message("a", 2)
+			l.message("a", 2).How = HowReset
+			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
+			l.Messages = append(l.Messages, m)
+			l.run("a", 2).Deliveries[0].MessageIDs = []string{"m999"}
+		}, []string{"message twice"}},
+		{"delivered, but the chat has nothing", func(l *Log) {
+			m := l.message("a", 2)
+			l.Messages = slices.DeleteFunc(l.Messages, func(x Message) bool { return x.N == m.N })
+		}, []string{"false delivered"}},
+		{"delivered, but half is missing", func(l *Log) {
+			m := *l.message("b", 2)
+			l.Messages = slices.DeleteFunc(l.Messages, func(x Message) bool { return x.N == m.N+1 })
+			d := &l.run("b", 2).Deliveries[0]
+			d.Parts, d.MessageIDs = 1, d.MessageIDs[:1]
+		}, []string{"false delivered"}},
+		{"delivered, but the channel said no", func(l *Log) { l.message("a", 2).How = HowRefused }, []string{"false delivered"}},
+		{"delivered under an id that was never given", func(l *Log) { l.run("a", 2).Deliveries[0].MessageIDs[0] = "m12345" }, []string{"false delivered"}},
+		{"failed, but the channel said yes", func(l *Log) { l.run("a", 2).Deliveries[0].State = "failed" }, []string{"false failed"}},
+		{"unknown, and the chat has it", func(l *Log) { l.run("a", 2).Deliveries[0].State = "unknown" }, nil},
+		{"a delivery without an end", func(l *Log) { l.run("a", 2).Deliveries[0].State = "pending" }, []string{"delivery without an outcome"}},
+		{"a delivery is lost", func(l *Log) { l.run("a", 2).Deliveries = nil }, []string{"delivery lost"}},
+		{"a message of no call", func(l *Log) {
+			m := *l.message("a", 2)
+			m.N, m.MessageID, m.Nonce, m.Key = 999, "m999", "n-999", ""
+			l.Messages = append(l.Messages, m)
+		}, []string{"phantom message"}},
+		{"a message in the envelope of another run", func(l *Log) { l.message("a", 2).Key = "b:1:1:0" }, []string{"phantom message"}},
+		{"a message in another chat", func(l *Log) { l.message("a", 2).ChatID = "b" }, []string{"wrong chat"}},
+		{"a message of a run that failed", func(l *Log) {
+			m := *l.message("b", 3)
+			l.fails("b", 3)
+			l.Messages = append(l.Messages, m)
+		}, []string{"phantom message"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := clean()
+			tt.change(l)
+			var kinds []string
+			report := Check(*l)
+			for _, v := range report.Violations {
+				kinds = append(kinds, v.Kind)
+			}
+			slices.Sort(kinds)
+			if diff := cmp.Diff(tt.want, slices.Compact(kinds)); diff != "" {
+				t.Errorf("violations (-want +got):\n%s%v", diff, report.Violations)
+			}
+		})
+	}
+}
+
+func TestReportAndStory(t *testing.T) {
+	l := clean()
+	l.Troubles = []Trouble{{Kind: Crashed, Process: "worker-1.1", From: at(2, 100), To: at(2, 100), Detail: "before_call"}}
+	report := Check(*l)
+	if report.Slots != 6 || report.Outcomes["succeeded"] != 6 || report.PerRun[1] != 6 || report.Deliveries["delivered"] != 6 {
+		t.Errorf("report %+v", report)
+	}
+	for _, want := range []string{"slots expected                     6\n", "p50 10ms, p99 1.01s, max 1.01s", "crashed worker before_call       1\n", "violations                         0\n"} {
+		if !strings.Contains(report.Table(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, report.Table())
+		}
+	}
+	story := l.Story(l.run("b", 2).ID)
+	for _, want := range []string{`record {"id":"b:`, "slot\n", "call 4 by worker-1.1", "message m40 by worker-2.1", "crashed worker-1.1 before_call", "run ended as succeeded"} {
+		if !strings.Contains(story, want) {
+			t.Errorf("the story lacks %q:\n%s", want, story)
+		}
+	}
+}

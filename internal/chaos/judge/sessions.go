@@ -1,0 +1,156 @@
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// noticed is how long the ai-server may take to notice that a caller hung up.
+const noticed = 2_000
+
+// checkOverlaps: a session has one call at a time, unless whoever made the
+// earlier one was lost to the others.
+func (b *bench) checkOverlaps() {
+	under := map[string][]*Call{} // by session, those that have not ended
+	for i := range b.log.Calls {
+		c := &b.log.Calls[i]
+		still := under[c.Session][:0]
+		for _, e := range under[c.Session] {
+			ends := e.EndedAt
+			if e.How == HowHungUp {
+				ends -= noticed
+			}
+			if e.EndedAt != 0 && ends <= c.At {
+				continue
+			}
+			still = append(still, e)
+			switch {
+			case b.troubled(e.Process, e.At-thawed, c.At, Killed, Crashed, Stopped, Frozen, Cut):
+				b.report.Overlaps++
+			case b.cancelled(e, c.At):
+				b.report.Overlaps++
+			default:
+				b.fail("calls overlap", c.Run, fmt.Sprintf("call %d by %s arrived in session %s while call %d by %s for %s was under way",
+					c.N, c.Process, c.Session, e.N, e.Process, e.Run))
+			}
+		}
+		under[c.Session] = append(still, c)
+	}
+}
+
+// cancelled reports whether the run of a call had been cancelled for its successor,
+// which does not wait for the ai-server.
+func (b *bench) cancelled(e *Call, at int64) bool {
+	r := b.runs[e.Run]
+	if r == nil {
+		return false
+	}
+	j := b.jobs[r.JobID]
+	return j != nil && j.Overlap == "cancel_previous" && r.Outcome == "cancelled" && r.FinishedAt <= at
+}
+
+// checkOrder: the runs of a job are made in the order of their slots.
+func (b *bench) checkOrder(j *Job) {
+	if j.Overlap == "allow" {
+		return
+	}
+	var newest *Run
+	for i := range b.log.Calls {
+		c := &b.log.Calls[i]
+		r := b.runs[c.Run]
+		if r == nil || r.JobID != j.ID || r.Trigger != "schedule" {
+			continue
+		}
+		if newest != nil && r.Slot < newest.Slot && !b.troubled(c.Process, c.At-thawed, c.At, Frozen) {
+			b.fail("wrong order", r.ID, fmt.Sprintf("call %d arrived after one for %s", c.N, newest.ID))
+		}
+		if newest == nil || r.Slot > newest.Slot {
+			newest = r
+		}
+	}
+}
+
+// sessionMessages is how many messages of a session are kept.
+const sessionMessages = 200
+
+// checkSessions: each committed reply is in its session once, in the order of the
+// commits, and each call was sent along with what was committed before it.
+func (b *bench) checkSessions() {
+	committed := map[string][]*Run{} // by session, in the order of commit
+	for i := range b.log.Runs {
+		if r := &b.log.Runs[i]; r.Outcome == "succeeded" {
+			committed[r.SessionKey] = append(committed[r.SessionKey], r)
+		}
+	}
+	for _, runs := range committed {
+		slices.SortFunc(runs, func(x, y *Run) int { return cmp.Compare(x.FinishedAt, y.FinishedAt) })
+	}
+	for _, s := range b.log.Sessions {
+		b.checkTranscript(s, committed[s.Key])
+		delete(committed, s.Key)
+	}
+	for key, runs := range committed {
+		b.fail("transcript", runs[0].ID, fmt.Sprintf("session %s does not exist", key))
+	}
+	b.checkHeard()
+}
+
+func (b *bench) checkTranscript(s Session, committed []*Run) {
+	said := map[string]int{}
+	var newest int64
+	for _, m := range s.Messages {
+		if m.Role != "assistant" {
+			continue
+		}
+		r := b.runs[m.RunID]
+		said[m.RunID]++
+		switch {
+		case r == nil || r.SessionKey != s.Key || r.Outcome != "succeeded":
+			b.fail("transcript", m.RunID, fmt.Sprintf("session %s has a reply of it, which is not committed there", s.Key))
+			continue
+		case said[m.RunID] > 1 || nonceOf(m.Text) != nonceOf(r.Reply):
+			b.fail("two replies", m.RunID, fmt.Sprintf("session %s has the reply %s, on record is %s", s.Key, nonceOf(m.Text), nonceOf(r.Reply)))
+		case r.FinishedAt < newest:
+			b.fail("wrong order", m.RunID, fmt.Sprintf("in session %s it comes after a reply that was committed later", s.Key))
+		}
+		newest = max(newest, r.FinishedAt)
+	}
+	for _, r := range committed[max(0, len(committed)-sessionMessages/2):] {
+		if said[r.ID] == 0 {
+			b.fail("transcript", r.ID, fmt.Sprintf("its reply is not in session %s", s.Key))
+		}
+	}
+}
+
+// checkHeard: where the ai-server keeps no session, a call brings every reply
+// committed before it.
+func (b *bench) checkHeard() {
+	type commit struct {
+		at    int64
+		nonce string
+	}
+	commits := map[string][]commit{}
+	for i := range b.log.Runs {
+		if r := &b.log.Runs[i]; r.Outcome == "succeeded" {
+			commits[r.SessionKey] = append(commits[r.SessionKey], commit{r.FinishedAt, nonceOf(r.Reply)})
+		}
+	}
+	for _, list := range commits {
+		slices.SortFunc(list, func(x, y commit) int { return cmp.Compare(x.at, y.at) })
+	}
+	for i := range b.log.Calls {
+		c := &b.log.Calls[i]
+		var want []string
+		for _, x := range commits[c.Session] {
+			if x.at < c.At {
+				want = append(want, x.nonce)
+			}
+		}
+		want = want[max(0, len(want)-sessionMessages/2):]
+		if c.Kept || slices.Equal(want, c.Heard) || b.troubled(c.Process, c.At-minute, c.At, Frozen, Cut) {
+			continue
+		}
+		b.fail("transcript", c.Run, fmt.Sprintf("call %d was sent with %v, committed before were %v", c.N, c.Heard, want))
+	}
+}

@@ -1,0 +1,439 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/chaos/judge"
+)
+
+// operator is the client of the API: it makes, edits and deletes jobs while
+// everything around it fails, and remembers what it asked for and what it was
+// told.
+type operator struct {
+	t    testing.TB
+	plan *plan
+	api  func() string
+	http *http.Client
+
+	mu   sync.Mutex
+	jobs map[int]*judge.Job // by index in plan.Jobs
+}
+
+func newOperator(t testing.TB, p *plan, api func() string) *operator {
+	return &operator{t: t, plan: p, api: api, http: &http.Client{Timeout: 10 * time.Second}, jobs: map[int]*judge.Job{}}
+}
+
+var errGone = errors.New("no such job")
+
+// refusal is an answer that trying again would not change.
+type refusal struct{ text string }
+
+func (r refusal) Error() string { return r.text }
+
+// once asks the API one time.
+func (o *operator) once(ctx context.Context, method, path string, body, out any) error {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return refusal{err.Error()}
+		}
+		content = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, o.api()+path, content)
+	if err != nil {
+		return fmt.Errorf("the API is not there yet: %w", err)
+	}
+	req.GetBody = nil
+	req.Header.Set("Content-Type", "application/json")
+	res, err := o.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return err
+	case res.StatusCode == http.StatusNotFound:
+		return errGone
+	case res.StatusCode/100 == 2:
+		if raw, ok := out.(*json.RawMessage); ok {
+			*raw = text
+			return nil
+		}
+		if out == nil {
+			return nil
+		}
+		return json.Unmarshal(text, out)
+	case res.StatusCode/100 == 5, res.StatusCode == http.StatusConflict, res.StatusCode == http.StatusTooManyRequests:
+		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
+	}
+	return refusal{fmt.Sprintf("%s %s: %s: %s", method, path, res.Status, text)}
+}
+
+// insist asks until it is answered, and reports how often it asked.
+func (o *operator) insist(ctx context.Context, method, path string, body, out any) (asked int, err error) {
+	for {
+		err := o.once(ctx, method, path, body, out)
+		asked++
+		var refused refusal
+		if err == nil || errors.Is(err, errGone) || errors.As(err, &refused) || ctx.Err() != nil {
+			return asked, err
+		}
+		o.wait(ctx, 300*time.Millisecond)
+	}
+}
+
+func (o *operator) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// jobView is what the operator reads of a job.
+type jobView struct {
+	ID, Name            string
+	CreatedAt           int64
+	Misfire, Overlap    string
+	MisfireGraceSeconds int64
+	OnAmbiguous         string
+}
+
+// list reads all jobs.
+func (o *operator) list(ctx context.Context) (jobs []jobView, err error) {
+	for cursor := ""; ; {
+		var page struct {
+			Jobs       []jobView
+			NextCursor string
+		}
+		path := "/api/cron/jobs?limit=200"
+		if cursor != "" {
+			path += "&cursor=" + url.QueryEscape(cursor)
+		}
+		if _, err := o.insist(ctx, http.MethodGet, path, nil, &page); err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, page.Jobs...)
+		if cursor = page.NextCursor; cursor == "" {
+			return jobs, nil
+		}
+	}
+}
+
+// create makes a job. After an answer that was lost it looks for the job's name
+// before it asks again: the request may have been carried out, or still be.
+func (o *operator) create(ctx context.Context, index int) error {
+	planned := o.plan.Jobs[index]
+	for {
+		var made jobView
+		err := o.once(ctx, http.MethodPost, "/api/cron/jobs", planned.Fields, &made)
+		if err == nil {
+			o.remember(index, made)
+			return nil
+		}
+		var refused refusal
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			return err
+		}
+		o.wait(ctx, 12*time.Second) // longer than a request lasts over there
+		jobs, err := o.list(ctx)
+		if err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			if j.Name == planned.name() {
+				o.remember(index, j)
+				return nil
+			}
+		}
+	}
+}
+
+func (o *operator) remember(index int, v jobView) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.jobs[index] = o.asPlanned(o.plan.Jobs[index], v)
+}
+
+// asPlanned is what the judge is told of a job.
+func (o *operator) asPlanned(p jobPlan, v jobView) *judge.Job {
+	text := func(field string) string { s, _ := p.Fields[field].(string); return s }
+	maxRuns, _ := p.Fields["maxRuns"].(int)
+	return &judge.Job{ID: v.ID, Name: v.Name, Misfire: v.Misfire, GraceMillis: v.MisfireGraceSeconds * 1000,
+		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRuns: maxRuns, Channel: text("channel"), ChatID: text("chatId"),
+		Definitions: []judge.Definition{{Sent: v.CreatedAt, Acked: v.CreatedAt, Schedule: text("schedule"),
+			Zone: text("timezone"), Enabled: true, Task: text("task")}}}
+}
+
+// known answers a job by its index, once it is made.
+func (o *operator) known(index int) *judge.Job {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.jobs[index]
+}
+
+// prepare makes the jobs that are there from the beginning.
+func (o *operator) prepare(ctx context.Context) error {
+	var early []int
+	for i, j := range o.plan.Jobs {
+		if j.At < 0 {
+			early = append(early, i)
+		}
+	}
+	return o.sideBySide(early, func(i int) error { return o.create(ctx, i) })
+}
+
+// run makes the other jobs and the edits, each at its time.
+func (o *operator) run(ctx context.Context) error {
+	type deed struct {
+		at time.Duration
+		do func() error
+	}
+	var deeds []deed
+	for i, j := range o.plan.Jobs {
+		if j.At >= 0 {
+			deeds = append(deeds, deed{j.At, func() error { return o.create(ctx, i) }})
+		}
+	}
+	for _, e := range o.plan.Edits {
+		deeds = append(deeds, deed{e.At, func() error { return o.edit(ctx, e) }})
+	}
+	var all []int
+	for i := range deeds {
+		all = append(all, i)
+	}
+	return o.atOnce(all, func(i int) error {
+		o.wait(ctx, time.Until(o.plan.at(deeds[i].at)))
+		return deeds[i].do()
+	})
+}
+
+// sideBySide does something for each index, eight at a time; atOnce, all of them.
+func (o *operator) sideBySide(indexes []int, do func(int) error) error {
+	places := make(chan struct{}, 8)
+	return o.atOnce(indexes, func(i int) error {
+		places <- struct{}{}
+		defer func() { <-places }()
+		return do(i)
+	})
+}
+
+func (o *operator) atOnce(indexes []int, do func(int) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(indexes))
+	for n, i := range indexes {
+		wg.Go(func() { errs[n] = do(i) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// edit changes a job. Two edits of one job are never under way at once: the plan
+// has a pause and its resume at most, and the resume waits for the pause.
+func (o *operator) edit(ctx context.Context, e edit) error {
+	j := o.known(e.Job)
+	if j == nil {
+		return nil // not made yet; then there is nothing to change
+	}
+	last := func() judge.Definition {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return j.Definitions[len(j.Definitions)-1]
+	}
+	path := "/api/cron/jobs/" + url.PathEscape(j.ID)
+	switch e.Kind {
+	case "run":
+		asked, err := o.insist(ctx, http.MethodPost, path+"/run", nil, nil)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		j.Manual += asked
+		return err
+	case "delete":
+		return o.change(ctx, j, http.MethodDelete, path, nil, func(d *judge.Definition) { d.Deleted = true })
+	case "task":
+		text := strings.TrimSuffix(last().Task, "1") + "2"
+		return o.change(ctx, j, http.MethodPatch, path, map[string]any{"task": text}, func(d *judge.Definition) { d.Task = text })
+	}
+	resume := e.Kind == "resume"
+	for resume && last().Enabled { // the pause is still being asked for
+		if o.wait(ctx, time.Second); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return o.change(ctx, j, http.MethodPatch, path, map[string]any{"enabled": resume}, func(d *judge.Definition) { d.Enabled = resume })
+}
+
+// change asks for an edit until it is confirmed, and remembers when.
+func (o *operator) change(ctx context.Context, j *judge.Job, method, path string, body any, how func(*judge.Definition)) error {
+	o.mu.Lock()
+	next := j.Definitions[len(j.Definitions)-1]
+	o.mu.Unlock()
+	how(&next)
+	next.Sent = now()
+	_, err := o.insist(ctx, method, path, body, nil)
+	if errors.Is(err, errGone) && method == http.MethodDelete {
+		err = nil // by the time before, whose answer was lost
+	}
+	if err != nil {
+		return err
+	}
+	next.Acked = now() + 1
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	j.Definitions = append(j.Definitions, next)
+	return nil
+}
+
+// stopFiring gives every job a schedule that lies half a year ahead, so that the
+// runs under way end as they would.
+func (o *operator) stopFiring(ctx context.Context) error {
+	far := fmt.Sprintf("0 0 1 %d *", (int(time.Now().UTC().Month())+5)%12+1)
+	listed, err := o.adopt(ctx)
+	if err != nil {
+		return err
+	}
+	var live []int
+	for i, j := range o.jobs {
+		if listed[j.ID] && !j.Definitions[len(j.Definitions)-1].Deleted {
+			live = append(live, i)
+		}
+	}
+	return o.sideBySide(live, func(i int) error {
+		j := o.known(i)
+		err := o.change(ctx, j, http.MethodPatch, "/api/cron/jobs/"+url.PathEscape(j.ID), map[string]any{"schedule": far},
+			func(d *judge.Definition) { d.Schedule = far })
+		if errors.Is(err, errGone) && j.MaxRuns > 0 {
+			return nil // it had its last run just now
+		}
+		return err
+	})
+}
+
+// adopt takes in the jobs that a lost answer left behind a second time: they are
+// there, and have slots like any other.
+func (o *operator) adopt(ctx context.Context) (listed map[string]bool, err error) {
+	jobs, err := o.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ours := map[string]bool{}
+	for _, j := range o.jobs {
+		ours[j.ID] = true
+	}
+	listed = map[string]bool{}
+	for _, v := range jobs {
+		listed[v.ID] = true
+		if ours[v.ID] {
+			continue
+		}
+		for _, p := range o.plan.Jobs {
+			if p.name() == v.Name {
+				o.jobs[len(o.plan.Jobs)+len(listed)] = o.asPlanned(p, v)
+			}
+		}
+	}
+	return listed, nil
+}
+
+// collect reads everything on record and writes it down for the judge.
+func (o *operator) collect(ctx context.Context, dir string) error {
+	listed, err := o.adopt(ctx)
+	if err != nil {
+		return err
+	}
+	jobs, runs, sessions := openJournal(o.t, dir, judge.JobsFile), openJournal(o.t, dir, judge.RunsFile), openJournal(o.t, dir, judge.SessionsFile)
+	var (
+		indexes []int
+		mu      sync.Mutex
+		keys    = map[string]bool{}
+	)
+	for i, j := range o.jobs {
+		j.Listed = listed[j.ID]
+		jobs.add(j)
+		indexes = append(indexes, i)
+	}
+	err = o.sideBySide(indexes, func(i int) error {
+		ids, err := o.history(ctx, o.known(i).ID)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			var (
+				record json.RawMessage
+				fields struct{ Outcome, SessionKey string }
+			)
+			if _, err := o.insist(ctx, http.MethodGet, "/api/cron/runs/"+url.PathEscape(id), nil, &record); err != nil {
+				return fmt.Errorf("read run %s: %w", id, err)
+			}
+			if err := json.Unmarshal(record, &fields); err != nil {
+				return err
+			}
+			runs.add(record)
+			if fields.Outcome == "succeeded" {
+				mu.Lock()
+				keys[fields.SessionKey] = true
+				mu.Unlock()
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for key := range keys {
+		var session json.RawMessage
+		_, err := o.insist(ctx, http.MethodGet, "/api/sessions/"+url.PathEscape(key)+"?limit=200", nil, &session)
+		if errors.Is(err, errGone) {
+			continue // the judge misses it
+		}
+		if err != nil {
+			return err
+		}
+		sessions.add(session)
+	}
+	return nil
+}
+
+// history lists the ids of a job's runs.
+func (o *operator) history(ctx context.Context, job string) (ids []string, err error) {
+	for cursor := ""; ; {
+		var page struct {
+			Runs       []struct{ ID string }
+			NextCursor string
+		}
+		path := "/api/cron/jobs/" + url.PathEscape(job) + "/runs?limit=100"
+		if cursor != "" {
+			path += "&cursor=" + url.QueryEscape(cursor)
+		}
+		_, err := o.insist(ctx, http.MethodGet, path, nil, &page)
+		if errors.Is(err, errGone) {
+			return nil, nil // deleted before its first slot
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Runs {
+			ids = append(ids, r.ID)
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			return ids, nil
+		}
+	}
+}

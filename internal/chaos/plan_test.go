@@ -1,0 +1,276 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// size is how much there is of everything.
+type size struct {
+	Minutes int // of firing: as many slots has a job of every minute
+	Slots   int // expected of all jobs, at least
+	Kills   int // of processes, at least
+	// CrashesPerPoint is how often each crash point is to kill, on average.
+	CrashesPerPoint float64
+	Freezes         int           // of a process
+	FreezeMax       time.Duration // they last 20 s at least
+	Cuts            int           // of the way between a process and Redis
+	RedisKills      int
+	RedisFreezes    int
+	RedisFreeze     time.Duration
+}
+
+// plan is everything that will be done, and follows from the seed alone. Times
+// count from the first slot.
+type plan struct {
+	Seed   uint64
+	Size   size
+	Jobs   []jobPlan
+	Edits  []edit
+	Events []event
+
+	first atomic.Int64 // the first slot, unix ms: the one thing that depends on when it is run
+}
+
+// at is an instant of the plan.
+func (p *plan) at(d time.Duration) time.Time { return time.UnixMilli(p.first.Load()).Add(d) }
+
+// jobPlan is a job as the API gets it, and when.
+type jobPlan struct {
+	Fields map[string]any
+	At     time.Duration // before the first slot, if negative
+}
+
+func (j jobPlan) name() string { return j.Fields["name"].(string) }
+
+// edit is a change of a job while it fires.
+type edit struct {
+	At   time.Duration
+	Job  int    // index in plan.Jobs
+	Kind string // pause, resume, task, delete, run
+}
+
+// event is something that is done to a process, a link or Redis.
+type event struct {
+	At     time.Duration
+	Kind   string // kill, freeze, cut up, cut down, cut both, redis kill, redis freeze
+	Target string
+	For    time.Duration // how long; of a Redis kill, until its restart
+}
+
+var (
+	schedulers = []string{"scheduler-1", "scheduler-2"}
+	workers    = []string{"worker-1", "worker-2", "worker-3"}
+	crashes    = []string{"after_claim", "before_call", "after_call", "before_commit", "after_commit", "before_send", "after_send"}
+)
+
+func newPlan(seed uint64, s size) *plan {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	p := &plan{Seed: seed, Size: s}
+	p.planJobs(rng)
+	p.planEdits(rng)
+	p.planEvents(rng)
+	return p
+}
+
+// schedules of the jobs, by how many of 20 have them. All fire within any three
+// minutes.
+var schedules = []struct {
+	of20 int
+	expr string
+}{
+	{15, "* * * * *"}, {1, "*/2 * * * *"}, {1, "*/3 * * * *"}, {1, "1-59/2 * * * *"},
+	{1, "0,1,2,10-20,21-49/1,50-59 * * * *"}, {1, "*/1 */1 * 1-12 0-7"},
+}
+
+// perJob is how many slots a job of every schedule has in n minutes, on average
+// and in thousandths.
+func perJob(n int) int {
+	return 1000 * n * (17*6 + 3 + 2 + 3) / (20 * 6) // three of twenty fire every second or third minute
+}
+
+func (p *plan) planJobs(rng *rand.Rand) {
+	// Some more: there are those that are created late, paused, deleted or limited.
+	n := p.Size.Slots*1180/perJob(p.Size.Minutes) + 1
+	session := 0
+	for i := range n {
+		fields := map[string]any{
+			"name": fmt.Sprintf("job-%03d", i), "schedule": pickSchedule(rng), "task": task(i, 1),
+			// Shorter than a turn that hangs, longer than any other.
+			"timeoutSeconds": 15 + rng.IntN(15),
+		}
+		if i%12 < 6 { // two groups of three that share a session, of every twelve
+			if i%3 == 0 {
+				session++
+			}
+			fields["sessionKey"] = fmt.Sprintf("chaos:shared-%d", session)
+		}
+		switch rng.IntN(10) {
+		case 0: // the reply stays in the history
+		case 1, 2:
+			fields["channel"], fields["chatId"] = "telegram", strconv.Itoa(1000+i)
+		default:
+			fields["channel"], fields["chatId"] = "chat-"+strconv.Itoa(rng.IntN(6)), "room-"+strconv.Itoa(i)
+		}
+		for _, policy := range policies {
+			if rng.IntN(3) == 0 {
+				fields[policy.name] = policy.values[rng.IntN(len(policy.values))]
+			}
+		}
+		if rng.IntN(5) == 0 {
+			fields["timezone"] = []string{"Asia/Kolkata", "America/New_York", "UTC"}[rng.IntN(3)]
+		}
+		if rng.IntN(25) == 0 {
+			fields["maxRuns"] = 1 + rng.IntN(2)
+		}
+		at := -time.Minute
+		if i%10 == 9 { // under faults
+			at = time.Duration(rng.Int64N(int64(p.firing() / 3)))
+		}
+		p.Jobs = append(p.Jobs, jobPlan{Fields: fields, At: at})
+	}
+}
+
+// policies of jobs beside the defaults.
+var policies = []struct {
+	name   string
+	values []any
+}{
+	{"misfire", []any{"run_once", "skip"}},
+	{"onAmbiguous", []any{"retry", "fail"}},
+	{"misfireGraceSeconds", []any{120, 3600}},
+}
+
+func pickSchedule(rng *rand.Rand) string {
+	n := rng.IntN(20)
+	for _, s := range schedules {
+		if n -= s.of20; n < 0 {
+			return s.expr
+		}
+	}
+	panic("the schedules are not of 20")
+}
+
+// task is the text of a job's nth definition.
+func task(job, nth int) string { return fmt.Sprintf("task of job-%03d, edition %d", job, nth) }
+
+// firing is how long the jobs fire and the faults last.
+func (p *plan) firing() time.Duration {
+	return time.Duration(p.Size.Minutes)*time.Minute - 30*time.Second
+}
+
+func (p *plan) planEdits(rng *rand.Rand) {
+	for i, j := range p.Jobs {
+		if j.Fields["maxRuns"] != nil || j.At > 0 {
+			continue
+		}
+		at := time.Duration(rng.Int64N(int64(p.firing() / 2)))
+		switch rng.IntN(20) {
+		case 0, 1:
+			p.Edits = append(p.Edits, edit{at, i, "pause"},
+				edit{at + 20*time.Second + time.Duration(rng.Int64N(int64(p.firing()/3))), i, "resume"})
+		case 2, 3:
+			p.Edits = append(p.Edits, edit{at, i, "task"})
+		case 4:
+			p.Edits = append(p.Edits, edit{at, i, "run"})
+		case 5:
+			p.Edits = append(p.Edits, edit{at + p.firing()/3, i, "delete"})
+		}
+	}
+	slices.SortStableFunc(p.Edits, func(a, b edit) int { return cmp.Compare(a.At, b.At) })
+}
+
+func (p *plan) planEvents(rng *rand.Rand) {
+	length := int64(p.firing())
+	// Spread out, each somewhere in its own piece of the time.
+	spread := func(n int, one func(at time.Duration) event) {
+		for i := range n {
+			at := (int64(i)*length + rng.Int64N(length)) / int64(n)
+			p.Events = append(p.Events, one(time.Duration(at)))
+		}
+	}
+	between := func(low, high time.Duration) time.Duration { return low + time.Duration(rng.Int64N(int64(high-low)+1)) }
+	victim := func() string { // the workers have the most to lose
+		all := slices.Concat(workers, workers, workers, schedulers, schedulers, []string{"api"})
+		return all[rng.IntN(len(all))]
+	}
+	// busy is when most is under way, in the same minute.
+	busy := func(at time.Duration) time.Duration { return at.Truncate(time.Minute) + between(0, 12*time.Second) }
+	spread(p.Size.Kills, func(at time.Duration) event {
+		if rng.IntN(3) == 0 {
+			at = busy(at)
+		}
+		return event{At: at, Kind: "kill", Target: victim()}
+	})
+	spread(p.Size.Freezes, func(at time.Duration) event {
+		return event{At: busy(at), Kind: "freeze", Target: victim(), For: between(20*time.Second, p.Size.FreezeMax)}
+	})
+	spread(p.Size.Cuts, func(at time.Duration) event {
+		kind := []string{"cut up", "cut down", "cut both"}[rng.IntN(3)]
+		return event{At: at, Kind: kind, Target: victim(), For: between(2*time.Second, 30*time.Second)}
+	})
+	// One thing at a time for Redis: in turn, in equal pieces of the time.
+	kinds := make([]string, p.Size.RedisKills+p.Size.RedisFreezes)
+	for i := range kinds {
+		kinds[i] = "redis kill"
+		if i < p.Size.RedisFreezes {
+			kinds[i] = "redis freeze"
+		}
+	}
+	rng.Shuffle(len(kinds), func(i, k int) { kinds[i], kinds[k] = kinds[k], kinds[i] })
+	for i, kind := range kinds {
+		piece := length / int64(len(kinds))
+		e := event{Kind: kind, Target: "redis", For: between(200*time.Millisecond, 5*time.Second)}
+		if kind == "redis freeze" {
+			e.For = p.Size.RedisFreeze
+		}
+		e.At = time.Duration(int64(i)*piece + rng.Int64N(max(piece-int64(e.For)-int64(2*time.Second), 1)))
+		if early := e.At.Truncate(time.Minute) + 2*time.Second; early >= time.Duration(int64(i)*piece) {
+			e.At = early // in the middle of things
+		}
+		p.Events = append(p.Events, e)
+	}
+	slices.SortStableFunc(p.Events, func(a, b event) int { return cmp.Compare(a.At, b.At) })
+}
+
+// crashChance is the probability at each passing of a point.
+func (p *plan) crashChance() float64 { return p.Size.CrashesPerPoint / float64(p.Size.Slots) }
+
+// dice give every question its own answer, which follows from the seed and the
+// question alone, whatever happens in what order.
+func (p *plan) dice(question ...any) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprintln(h, question...)
+	return rand.New(rand.NewPCG(p.Seed, h.Sum64()))
+}
+
+func TestPlanFollowsFromTheSeed(t *testing.T) {
+	a, b := newPlan(7, short), newPlan(7, short)
+	if !reflect.DeepEqual(a, b) {
+		t.Error("one seed gave two plans")
+	}
+	if reflect.DeepEqual(a.Events, newPlan(8, short).Events) {
+		t.Error("two seeds gave one plan")
+	}
+	if a.dice("x", 1).Uint64() != b.dice("x", 1).Uint64() || a.dice("x", 1).Uint64() == a.dice("x", 2).Uint64() {
+		t.Error("dice do not follow from seed and question")
+	}
+	kinds := map[string]int{}
+	for _, e := range a.Events {
+		kinds[e.Kind]++
+		if e.At < 0 || e.At > a.firing()+12*time.Second {
+			t.Errorf("%s at %s is out of the time", e.Kind, e.At)
+		}
+	}
+	if kinds["kill"] != short.Kills || kinds["redis kill"] != short.RedisKills || kinds["freeze"] != short.Freezes {
+		t.Errorf("events %v of %+v", kinds, short)
+	}
+}
