@@ -37,10 +37,12 @@ var jobShape = shape[job.Spec]{
 		count("misfireGraceSeconds", job.MaxMisfireGraceSeconds, "3600", func(s *job.Spec) *int { return &s.MisfireGraceSeconds }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
+		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
+		boolean("allowScheduling", func(s *job.Spec) *bool { return &s.AllowScheduling }),
 	},
 	readOnly: []string{
 		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
-		"nextRunAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated",
+		"nextRunAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason",
 	},
 	synonyms: map[string]string{
 		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",

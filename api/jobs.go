@@ -89,6 +89,9 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 		if refused != nil {
 			return job.Spec{}, refused
 		}
+		if after.Enabled {
+			after = after.Resumed()
+		}
 		if after.Schedule != before.Schedule {
 			after = normalised(after)
 		}
@@ -101,6 +104,75 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 		return in.respell(err)
 	}
 	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+}
+
+// pauseShape is what may be said with a pause.
+var pauseShape = shape[job.Spec]{
+	fields: []field[job.Spec]{
+		text("reason", `"on holiday"`, func(s *job.Spec) *string { return &s.PauseReason }),
+	},
+	example: `{"reason":"on holiday"}`,
+}
+
+// pauseJob disables a job, also one that today's rules would refuse. What is under way
+// finishes; what waits is cancelled.
+func (s *server) pauseJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var said job.Spec
+	if len(body) > 0 {
+		in, err := decodeObject(body, pauseShape, nullIsAbsent)
+		if err != nil {
+			return err
+		}
+		in.apply(&said)
+		if err := in.check(only("reason", said.Validate())); err != nil {
+			return err
+		}
+	}
+	return s.editJob(w, r, id, func(before job.Spec) (job.Spec, error) { return before.Paused(said.PauseReason), nil })
+}
+
+// resumeJob enables a job. Its next slot is the first one after now: a pause is not
+// made up for.
+func (s *server) resumeJob(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	if err := s.refuseBody(w, r); err != nil {
+		return err
+	}
+	return s.editJob(w, r, id, func(before job.Spec) (job.Spec, error) {
+		if found := s.problems(before); len(found) > 0 {
+			return job.Spec{}, &job.InvalidError{Problems: found}
+		}
+		return before.Resumed(), nil
+	})
+}
+
+// editJob applies an edit and answers the job as it is then.
+func (s *server) editJob(w http.ResponseWriter, r *http.Request, id string, edit func(job.Spec) (job.Spec, error)) error {
+	j, err := s.Jobs.UpdateJob(r.Context(), id, edit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+}
+
+// only are the problems of one field.
+func only(field string, err error) []job.Problem {
+	invalid, ok := errors.AsType[*job.InvalidError](err)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(invalid.Problems), func(p job.Problem) bool { return p.Field != field })
 }
 
 func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {

@@ -23,6 +23,7 @@ func TestAJobOnTheWire(t *testing.T) {
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
+		"context":  "session",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out",
 		"nextRunAt": float64(slotMillis),
@@ -55,6 +56,7 @@ func TestASparseJobOnTheWire(t *testing.T) {
 	want := map[string]any{
 		"id": "bare", "schedule": "0 9 * * 1-5", "timezone": "UTC", "enabled": false, "task": "Morning summary",
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
+		"context":  "session",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"description": "At 09:00 on weekdays",
 	}
@@ -95,6 +97,7 @@ func TestPatch(t *testing.T) {
 		{"null clears numbers", `{"maxRuns":null,"timeoutSeconds":null}`, func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 0, 0 }},
 		{"null clears the unknown boolean", `{"isGroup":null}`, func(s *job.Spec) { s.IsGroup = nil }},
 		{"null clears policies", `{"misfire":null,"on_ambiguous":null}`, func(s *job.Spec) { s.Misfire, s.OnAmbiguous = "", "" }},
+		{"null clears choices", `{"context":null,"allow_scheduling":null}`, func(s *job.Spec) { s.Context, s.AllowScheduling = "", false }},
 		{"a schedule is stored expanded", `{"schedule":"@hourly"}`, func(s *job.Spec) { s.Schedule = "0 * * * *" }},
 	}
 	for _, tt := range tests {
@@ -102,6 +105,7 @@ func TestPatch(t *testing.T) {
 			b := setup(t)
 			want := b.seed("a", func(j *job.Job) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
+				j.Context, j.AllowScheduling = job.ContextSession, true
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 			}).Spec
 			tt.change(&want)
@@ -304,4 +308,59 @@ func TestBodyLimit(t *testing.T) {
 	standard := setup(t)
 	standard.call("POST", "/api/cron/jobs", strings.Repeat(" ", 1<<20+1)).want(http.StatusRequestEntityTooLarge)
 	standard.call("POST", "/api/cron/jobs", strings.Repeat(" ", 1<<20)).want(http.StatusBadRequest)
+}
+
+func TestPauseAndResume(t *testing.T) {
+	paused := func(reason string) func(*job.Job) {
+		return func(j *job.Job) { j.Spec, j.NextSlot = j.Paused(reason), 0 }
+	}
+	broken := func(j *job.Job) { j.Timezone = "Gone/Zone" }
+	for _, tt := range []struct {
+		name, request, body string
+		before              func(*job.Job)
+		status              int
+		enabled             bool
+		reason              string
+	}{
+		{"pause", "pause", "", nil, http.StatusOK, false, ""},
+		{"pause, and say why", "pause", `{"reason":"on holiday"}`, nil, http.StatusOK, false, "on holiday"},
+		{"pause what is paused", "pause", `{"reason":"ill"}`, paused("on holiday"), http.StatusOK, false, "ill"},
+		{"pause what could not be saved today", "pause", "", broken, http.StatusOK, false, ""},
+		{"pause with a reason of two lines", "pause", `{"reason":"a\nb"}`, nil, http.StatusBadRequest, true, ""},
+		{"pause with a reason without end", "pause", `{"reason":"` + strings.Repeat("x", job.MaxReasonBytes+1) + `"}`, nil, http.StatusBadRequest, true, ""},
+		{"pause with a word too many", "pause", `{"enabled":true}`, nil, http.StatusBadRequest, true, ""},
+		{"resume", "resume", "{}", paused("on holiday"), http.StatusOK, true, ""},
+		{"resume what is not paused", "resume", "", nil, http.StatusOK, true, ""},
+		{"resume what could not be saved today", "resume", "", func(j *job.Job) { paused("x")(j); broken(j) }, http.StatusBadRequest, false, "x"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := setup(t)
+			b.seed("a", func(j *job.Job) {
+				if tt.before != nil {
+					tt.before(j)
+				}
+			})
+			a := b.call("POST", "/api/cron/jobs/a/"+tt.request, tt.body).want(tt.status)
+			if j := b.store.jobs["a"]; j.Enabled != tt.enabled || j.PauseReason != tt.reason {
+				t.Errorf("enabled is %v, the reason %q", j.Enabled, j.PauseReason)
+			}
+			if reason, _ := a.body["pauseReason"].(string); tt.status == http.StatusOK && (a.body["enabled"] != tt.enabled || reason != tt.reason) {
+				t.Errorf("answer: %s", a.raw)
+			}
+		})
+	}
+	t.Run("enabled by an edit", func(t *testing.T) {
+		b := setup(t)
+		b.seed("a", paused("on holiday"))
+		b.call("PATCH", "/api/cron/jobs/a", `{"name":"n"}`).want(http.StatusOK)
+		if j := b.store.jobs["a"]; j.PauseReason != "on holiday" {
+			t.Errorf("after another edit: %q", j.PauseReason)
+		}
+		b.call("PATCH", "/api/cron/jobs/a", `{"enabled":true}`).want(http.StatusOK)
+		if j := b.store.jobs["a"]; j.PauseReason != "" {
+			t.Errorf("the reason stays: %q", j.PauseReason)
+		}
+		b.call("POST", "/api/cron/jobs/b/pause", "").want(http.StatusNotFound)
+		b.call("POST", "/api/cron/jobs/b/resume", "").want(http.StatusNotFound)
+	})
 }

@@ -20,6 +20,8 @@ type jobView struct {
 	Schedule string `json:"schedule"`
 	Timezone string `json:"timezone"`
 	Enabled  bool   `json:"enabled"`
+	// PauseReason is given when somebody said why the job is not enabled.
+	PauseReason string `json:"pauseReason,omitempty"`
 
 	AgentID    string `json:"agentId,omitempty"`
 	SessionKey string `json:"sessionKey,omitempty"`
@@ -40,6 +42,8 @@ type jobView struct {
 	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
 	TimeoutSeconds      int             `json:"timeoutSeconds"`
 	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
+	Context             job.Context     `json:"context"`
+	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
 
 	Revision    int64       `json:"revision"`
 	CreatedAt   job.Millis  `json:"createdAt"`
@@ -81,6 +85,7 @@ func wholeJob(j job.Job) jobView {
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
 		TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
+		Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,
 	}

@@ -27,6 +27,8 @@ func (s *server) routes() http.Handler {
 		r.Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
 		r.Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
 		r.Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
+		r.Post("/api/cron/jobs/{id}/pause", s.handle(s.pauseJob))
+		r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
 
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))

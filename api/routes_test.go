@@ -68,6 +68,8 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/jobs/a", []string{"GET", "PATCH", "DELETE"}},
 		{"/api/cron/jobs/%61", []string{"GET", "PATCH", "DELETE"}},
 		{"/api/cron/jobs/a/run", []string{"POST"}},
+		{"/api/cron/jobs/a/pause", []string{"POST"}},
+		{"/api/cron/jobs/a/resume", []string{"POST"}},
 		{"/api/cron/jobs/a/runs", []string{"GET"}},
 		{"/api/cron/runs/a:1", []string{"GET"}},
 		{"/api/cron/runs/a:1/cancel", []string{"POST"}},

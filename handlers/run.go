@@ -44,9 +44,10 @@ const (
 	// staleTries bounds how often a claim is computed again for a job that is
 	// edited meanwhile.
 	staleTries = 5
-	// lane takes the writing and scheduling tools from the model: a job must not
-	// make jobs.
-	lane = "subagent"
+	// withoutScheduling is a lane that takes the writing and scheduling tools from the
+	// model: a job must not make jobs. withScheduling leaves them.
+	withoutScheduling = "subagent"
+	withScheduling    = "cron"
 )
 
 // runHandler handles cron:run.
@@ -241,9 +242,15 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	history, err := h.transcript.load(ctx, b.Run.SessionKey)
-	if err != nil {
-		return "", err
+	var history aiserver.Session
+	if b.Job.Context != job.ContextIsolated {
+		if history, err = h.transcript.load(ctx, b.Run.SessionKey); err != nil {
+			return "", err
+		}
+	}
+	lane := withoutScheduling
+	if b.Job.AllowScheduling {
+		lane = withScheduling
 	}
 	fault.Point("before_call")
 	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{

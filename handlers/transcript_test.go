@@ -195,3 +195,24 @@ func TestSessionHasItsOwnDeadline(t *testing.T) {
 		}
 	})
 }
+
+// TestIsolatedRunsBeginWithNothing: neither the ai-server's transcript nor ours goes
+// along, not even that of the job's own last run.
+func TestIsolatedRunsBeginWithNothing(t *testing.T) {
+	f := setup(t, setupOptions{})
+	spec := toChat()
+	spec.Context, spec.AllowScheduling = job.ContextIsolated, true
+	slot, _ := f.due("a", spec)
+	must(t, f.turn(slot))
+	second, _ := f.manual("a")
+	must(t, f.turn(second))
+	calls := f.ai.Calls()
+	if len(calls) != 2 {
+		t.Fatalf("%d calls", len(calls))
+	}
+	for _, c := range calls {
+		if len(c.Messages) != 1 || c.SessionID != "agent:main:cron:a:isolated" || c.Gateway.Lane != "cron" {
+			t.Errorf("call: %d messages in %s, lane %s", len(c.Messages), c.SessionID, c.Gateway.Lane)
+		}
+	}
+}

@@ -89,6 +89,18 @@ const (
 	OnAmbiguousFail OnAmbiguous = "fail"
 )
 
+// Context says what an agent is told of what was said before.
+type Context string
+
+const (
+	// ContextSession sends the session's transcript along, and the reply becomes part
+	// of it. The default.
+	ContextSession Context = "session"
+	// ContextIsolated gives each run an empty transcript, in a session of the job's
+	// own, which holds the last run only.
+	ContextIsolated Context = "isolated"
+)
+
 // Defaults of a job's policies, in force where a Spec leaves them zero.
 const (
 	DefaultMisfireGraceSeconds = 3600
@@ -137,6 +149,15 @@ type Spec struct {
 	MisfireGraceSeconds int
 	TimeoutSeconds      int // deadline of one attempt
 	OnAmbiguous         OnAmbiguous
+
+	Context Context
+	// AllowScheduling leaves the agent the tools that make, change and run jobs. Without
+	// it a job's run cannot make jobs.
+	AllowScheduling bool
+
+	// PauseReason is why the job is not enabled, as whoever paused it has put it; ""
+	// of an enabled job.
+	PauseReason string
 }
 
 // WithDefaults returns s with the zero policies filled in.
@@ -153,6 +174,21 @@ func (s Spec) WithDefaults() Spec {
 	if s.OnAmbiguous == "" {
 		s.OnAmbiguous = OnAmbiguousRetry
 	}
+	if s.Context == "" {
+		s.Context = ContextSession
+	}
+	return s
+}
+
+// Paused returns s disabled, for a reason that may be empty.
+func (s Spec) Paused(reason string) Spec {
+	s.Enabled, s.PauseReason = false, reason
+	return s
+}
+
+// Resumed returns s enabled.
+func (s Spec) Resumed() Spec {
+	s.Enabled, s.PauseReason = true, ""
 	return s
 }
 
@@ -176,13 +212,15 @@ func (s Spec) ResolveAgent() string {
 // ResolveSession is the session key of the job's runs: the job's own; else the
 // one of its chat, in the form the gateway uses for live conversations
 // (agent:<agent>:<channel>:<dm|group>:<peer or chat>); else one of its own,
-// agent:<agent>:cron:<job>.
+// agent:<agent>:cron:<job>. An isolated job has one of its own in any case, apart from
+// that, because its transcript is replaced by every run.
 func (s Spec) ResolveSession(id string) string {
-	if s.SessionKey != "" {
-		return s.SessionKey
-	}
 	prefix := "agent:" + s.ResolveAgent() + ":"
 	switch {
+	case s.Context == ContextIsolated:
+		return prefix + "cron:" + id + ":isolated"
+	case s.SessionKey != "":
+		return s.SessionKey
 	case s.Channel == "":
 		return prefix + "cron:" + id
 	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":

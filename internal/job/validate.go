@@ -15,6 +15,8 @@ import (
 const (
 	MaxTaskBytes = 64 << 10
 	MaxNameBytes = 200
+	// MaxReasonBytes bounds the reason of a pause.
+	MaxReasonBytes = 500
 	// MaxIdentifierBytes bounds agent, session, chat, peer, thread, model and effort.
 	MaxIdentifierBytes = 200
 	// MaxSessionBytes bounds a session key, also one made from agent, channel and
@@ -93,10 +95,22 @@ func (s Spec) Validate() error {
 		// A key becomes a file name over there, and two that differ in these alone
 		// would share one file.
 		v.add("sessionKey", "must not contain / or \\, nor may the agentId and chatId it is made from", `"agent:main:morning"`)
+	case s.Context == ContextIsolated && len(key) > MaxSessionBytes:
+		v.add("agentId", fmt.Sprintf("is too long: the session made from it has over %d bytes", MaxSessionBytes), `"main"`)
 	case s.SessionKey == "" && len(key) > MaxSessionBytes:
 		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel and chatId has over %d bytes", MaxSessionBytes),
 			`"agent:main:morning"`)
 	}
+	switch s.Context {
+	case "", ContextSession:
+	case ContextIsolated:
+		if s.SessionKey != "" {
+			v.add("sessionKey", "must be left out with context isolated, which begins each run with an empty session of the job's own", "")
+		}
+	default:
+		v.add("context", "must be session or isolated", `"session"`)
+	}
+	v.text("reason", s.PauseReason, MaxReasonBytes, `"on holiday"`)
 	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
 	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
 	if s.MisfireGraceSeconds != 0 { // a slot counts as late only after a minute

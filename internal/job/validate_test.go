@@ -26,6 +26,11 @@ func TestValidate(t *testing.T) {
 				Channel: "telegram", ChatID: "-100", PeerID: "1", ThreadID: "2", IsGroup: &group, MaxRuns: 1,
 				Misfire: MisfireSkip, MisfireGraceSeconds: 60, TimeoutSeconds: 1, OnAmbiguous: OnAmbiguousFail}
 		}, nil},
+		{"isolated", func(s *Spec) { s.Context, s.Channel, s.ChatID = ContextIsolated, "telegram", "1" }, nil},
+		{"isolated, in a session", func(s *Spec) { s.Context, s.SessionKey = ContextIsolated, "agent:main:x" }, []string{"sessionKey"}},
+		{"isolated, with a long agent", func(s *Spec) { s.Context, s.AgentID = ContextIsolated, strings.Repeat("a", 150) }, []string{"agentId"}},
+		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
+		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},
 		{"all at once", func(s *Spec) { s.Schedule, s.Timezone, s.Task, s.MaxRuns = "x", "y", " \n", -1 },
 			[]string{"schedule", "timezone", "task", "maxRuns"}},
@@ -82,6 +87,8 @@ func TestResolveSession(t *testing.T) {
 		{Spec{SessionKey: "s", Channel: "telegram", ChatID: "1"}, "s"},
 		{Spec{}, "agent:main:cron:j"},
 		{Spec{AgentID: "a"}, "agent:a:cron:j"},
+		{Spec{Context: ContextIsolated}, "agent:main:cron:j:isolated"},
+		{Spec{Context: ContextIsolated, AgentID: "a", Channel: "telegram", ChatID: "1"}, "agent:a:cron:j:isolated"},
 		{Spec{ChatID: "1", PeerID: "2"}, "agent:main:cron:j"},
 		{Spec{Channel: "telegram", ChatID: "1"}, "agent:main:telegram:dm:1"},
 		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2"}, "agent:main:telegram:dm:2"},
@@ -101,6 +108,9 @@ func TestSessionOfAValidSpecIsBounded(t *testing.T) {
 		part := rapid.StringMatching(`[a-z0-9:_-]{0,210}`)
 		s := valid()
 		s.AgentID, s.SessionKey, s.PeerID = part.Draw(t, "agent"), part.Draw(t, "session"), part.Draw(t, "peer")
+		if rapid.Bool().Draw(t, "isolated") {
+			s.Context, s.SessionKey = ContextIsolated, ""
+		}
 		if rapid.Bool().Draw(t, "chat") {
 			s.Channel, s.ChatID = "telegram", part.Draw(t, "chat id")
 		}

@@ -73,8 +73,17 @@ func specFields(id string, s job.Spec) map[string]string {
 		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
 		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
 		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
-		"session": s.ResolveSession(id),
+		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
+		"pauseReason": s.PauseReason,
 	}
+}
+
+// flag renders what is stored only where it is true.
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return ""
 }
 
 func decodeJob(id string, f fields) (job.Job, error) {
@@ -92,7 +101,8 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			Effort: f["reasoningEffort"], Channel: f["channel"], ChatID: f["chatId"], PeerID: f["peerId"],
 			ThreadID: f["threadId"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
 			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
-			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]),
+			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]), Context: job.Context(f["context"]),
+			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
 		},
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"),
 		NextSlot: f.millis("nextSlot"), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),

@@ -40,7 +40,8 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	spec := job.Spec{Name: "Morning", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Enabled: true, Task: "höre 🐦\nzu",
 		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
 		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
-		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail}
+		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
+		Context: job.ContextSession, AllowScheduling: true}
 	j := f.create("", spec)
 	if d := cmp.Diff(spec, j.Spec); d != "" {
 		t.Error(d)

@@ -537,3 +537,26 @@ func TestTrimmingSparesWhatIsUnfinished(t *testing.T) {
 		t.Errorf("an unfinished run was trimmed: %s", b.Verdict)
 	}
 }
+
+// TestIsolatedSessionHoldsTheLastRun: or its list, and the ai-server's file, would grow
+// with every run for nobody to read.
+func TestIsolatedSessionHoldsTheLastRun(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Context = job.ContextIsolated
+	f.create("a", spec)
+	for _, reply := range []string{"one", "two"} {
+		_, run, err := f.RunJob(f.ctx, "a")
+		f.must(err)
+		b := f.begin(run)
+		c := commitOf(b, reply)
+		c.Messages[1].Text = reply
+		_, err = f.Commit(f.ctx, c)
+		f.must(err)
+		s, err := f.Session(f.ctx, "agent:main:cron:a:isolated", 10)
+		f.must(err)
+		if len(s.Messages) != 2 || s.Messages[1].Text != reply {
+			t.Errorf("after %q the session has %+v", reply, s.Messages)
+		}
+	}
+}

@@ -10,6 +10,7 @@ if r.state == 'done' and r.commit == token then return { 'ok', {} } end
 if r.state ~= 'running' or r.epoch ~= epoch then return { 'fenced' } end
 
 local session = session_key(r.session)
+if r.isolated then redis.call('DEL', session) end -- it holds the last run only
 redis.call('RPUSH', session, ARGV[5], ARGV[6])
 redis.call('LTRIM', session, -SESSION_MESSAGES, -1)
 redis.call('PEXPIRE', session, SESSION_TTL)

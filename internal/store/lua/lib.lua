@@ -284,6 +284,7 @@ local function begin_run(id, token, worker)
   redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE), 'session', j.session,
     'a' .. int(attempt), cjson.encode({ n = attempt, worker = worker, startedAt = now }))
   redis.call('HSETNX', key, 'startedAt', int(now))
+  if j.context == 'isolated' then redis.call('HSET', key, 'isolated', 1) else redis.call('HDEL', key, 'isolated') end
   redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
   return began(id, key)
