@@ -37,6 +37,7 @@ var jobShape = shape[job.Spec]{
 		count("misfireGraceSeconds", job.MaxMisfireGraceSeconds, "3600", func(s *job.Spec) *int { return &s.MisfireGraceSeconds }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
+		countFrom(0, "maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
 		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
 		boolean("allowScheduling", func(s *job.Spec) *bool { return &s.AllowScheduling }),
 	},
@@ -85,16 +86,29 @@ func identifier[T any](name, example string, at func(*T) *string) field[T] {
 // limit": clients mean different things by it.
 func count[T any](name string, most int, example string, at func(*T) *int) field[T] {
 	return stored(name, example, at, func(raw json.RawMessage) (int, string) {
-		want := fmt.Sprintf("must be a whole number from 1 to %d", most)
-		if kind := kindOf(raw); kind != "a number" {
-			return 0, want + ", not " + kind
-		}
-		n, err := strconv.Atoi(string(raw))
-		if err != nil || n < 1 || n > most {
-			return 0, want + ", not " + clip(string(raw), maxEchoRunes)
-		}
-		return n, ""
+		return readWhole(raw, 1, most)
 	})
+}
+
+// countFrom is a whole number from low to most, or unknown. It is for what 0 means
+// the same to everybody.
+func countFrom[T any](low int, name string, most int, example string, at func(*T) **int) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) (*int, string) {
+		n, problem := readWhole(raw, low, most)
+		return &n, problem
+	})
+}
+
+func readWhole(raw json.RawMessage, low, most int) (int, string) {
+	want := fmt.Sprintf("must be a whole number from %d to %d", low, most)
+	if kind := kindOf(raw); kind != "a number" {
+		return 0, want + ", not " + kind
+	}
+	n, err := strconv.Atoi(string(raw))
+	if err != nil || n < low || n > most {
+		return 0, want + ", not " + clip(string(raw), maxEchoRunes)
+	}
+	return n, ""
 }
 
 // boolean is true or false.

@@ -23,7 +23,7 @@ func TestAJobOnTheWire(t *testing.T) {
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context":  "session",
+		"context": "session", "maxRetries": 3.0,
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out",
 		"nextRunAt": float64(slotMillis),
@@ -56,7 +56,7 @@ func TestASparseJobOnTheWire(t *testing.T) {
 	want := map[string]any{
 		"id": "bare", "schedule": "0 9 * * 1-5", "timezone": "UTC", "enabled": false, "task": "Morning summary",
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context":  "session",
+		"context": "session", "maxRetries": 3.0,
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"description": "At 09:00 on weekdays",
 	}
@@ -97,6 +97,8 @@ func TestPatch(t *testing.T) {
 		{"null clears numbers", `{"maxRuns":null,"timeoutSeconds":null}`, func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 0, 0 }},
 		{"null clears the unknown boolean", `{"isGroup":null}`, func(s *job.Spec) { s.IsGroup = nil }},
 		{"null clears policies", `{"misfire":null,"on_ambiguous":null}`, func(s *job.Spec) { s.Misfire, s.OnAmbiguous = "", "" }},
+		{"no retries", `{"max_retries":0}`, func(s *job.Spec) { s.MaxRetries = new(0) }},
+		{"null clears the retries", `{"maxRetries":null}`, func(s *job.Spec) { s.MaxRetries = nil }},
 		{"null clears choices", `{"context":null,"allow_scheduling":null}`, func(s *job.Spec) { s.Context, s.AllowScheduling = "", false }},
 		{"a schedule is stored expanded", `{"schedule":"@hourly"}`, func(s *job.Spec) { s.Schedule = "0 * * * *" }},
 	}
@@ -105,7 +107,7 @@ func TestPatch(t *testing.T) {
 			b := setup(t)
 			want := b.seed("a", func(j *job.Job) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
-				j.Context, j.AllowScheduling = job.ContextSession, true
+				j.Context, j.AllowScheduling, j.MaxRetries = job.ContextSession, true, new(7)
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 			}).Spec
 			tt.change(&want)

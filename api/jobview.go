@@ -42,6 +42,7 @@ type jobView struct {
 	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
 	TimeoutSeconds      int             `json:"timeoutSeconds"`
 	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
+	MaxRetries          int             `json:"maxRetries"`
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
 
@@ -85,7 +86,7 @@ func wholeJob(j job.Job) jobView {
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
 		TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
-		Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
+		MaxRetries: *spec.MaxRetries, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,
 	}

@@ -105,18 +105,17 @@ const (
 const (
 	DefaultMisfireGraceSeconds = 3600
 	DefaultTimeoutSeconds      = 900
+	// DefaultMaxRetries is how many retries a run gets, ambiguous attempts included.
+	DefaultMaxRetries = 3
 )
 
 // LateAfter is how long after its slot a run counts as late: from then on the
 // job's misfire policy decides about it.
 const LateAfter = time.Minute
 
-// retryDelays are the delays before the first, second and third retry of a
-// failed attempt; their number is the number of retries.
+// retryDelays are the delays before the first, second and third retry of a failed
+// attempt; the last one repeats.
 var retryDelays = []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute}
-
-// MaxRetries is how many retries a run gets, ambiguous attempts included.
-func MaxRetries() int { return len(retryDelays) }
 
 // RetryDelay is the delay before retry number n, counted from 1; numbers
 // outside the list get its nearest end.
@@ -149,6 +148,7 @@ type Spec struct {
 	MisfireGraceSeconds int
 	TimeoutSeconds      int // deadline of one attempt
 	OnAmbiguous         OnAmbiguous
+	MaxRetries          *int // nil means DefaultMaxRetries; see RetryDelay for when
 
 	Context Context
 	// AllowScheduling leaves the agent the tools that make, change and run jobs. Without
@@ -173,6 +173,9 @@ func (s Spec) WithDefaults() Spec {
 	}
 	if s.OnAmbiguous == "" {
 		s.OnAmbiguous = OnAmbiguousRetry
+	}
+	if s.MaxRetries == nil {
+		s.MaxRetries = new(DefaultMaxRetries)
 	}
 	if s.Context == "" {
 		s.Context = ContextSession

@@ -25,6 +25,7 @@ const (
 	MaxSessionBytes        = 200
 	MaxMaxRuns             = 1_000_000
 	MaxTimeoutSeconds      = 6 * 3600
+	MaxMaxRetries          = 10
 	MaxMisfireGraceSeconds = 7 * 24 * 3600
 )
 
@@ -113,6 +114,9 @@ func (s Spec) Validate() error {
 	v.text("reason", s.PauseReason, MaxReasonBytes, `"on holiday"`)
 	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
 	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
+	if s.MaxRetries != nil {
+		v.between("maxRetries", *s.MaxRetries, 0, MaxMaxRetries, "3")
+	}
 	if s.MisfireGraceSeconds != 0 { // a slot counts as late only after a minute
 		v.between("misfireGraceSeconds", s.MisfireGraceSeconds, int(LateAfter.Seconds()), MaxMisfireGraceSeconds, "3600")
 	}

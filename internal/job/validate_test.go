@@ -29,6 +29,8 @@ func TestValidate(t *testing.T) {
 		{"isolated", func(s *Spec) { s.Context, s.Channel, s.ChatID = ContextIsolated, "telegram", "1" }, nil},
 		{"isolated, in a session", func(s *Spec) { s.Context, s.SessionKey = ContextIsolated, "agent:main:x" }, []string{"sessionKey"}},
 		{"isolated, with a long agent", func(s *Spec) { s.Context, s.AgentID = ContextIsolated, strings.Repeat("a", 150) }, []string{"agentId"}},
+		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
+		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
 		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},

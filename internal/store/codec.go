@@ -73,7 +73,8 @@ func specFields(id string, s job.Spec) map[string]string {
 		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
 		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
 		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
-		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
+		"maxRetries": strconv.Itoa(*s.MaxRetries),
+		"session":    s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
 		"pauseReason": s.PauseReason,
 	}
 }
@@ -108,6 +109,9 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		NextSlot: f.millis("nextSlot"), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
 		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+	}
+	if n, err := strconv.Atoi(f["maxRetries"]); err == nil {
+		j.MaxRetries = &n
 	}
 	if b, err := strconv.ParseBool(f["isGroup"]); err == nil {
 		j.IsGroup = &b

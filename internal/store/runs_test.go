@@ -245,7 +245,7 @@ func TestFailedAttemptWaitsAndRunsAgain(t *testing.T) {
 	if f.rdb.Exists(f.ctx, f.keys.lock(b.Run.SessionKey)).Val() != 0 {
 		t.Error("a waiting run holds its session")
 	}
-	for n := 2; n <= 1+job.MaxRetries(); n++ {
+	for n := 2; n <= 1+job.DefaultMaxRetries; n++ {
 		f.letBegin(b.Run.ID)
 		b = f.begin(b.Run.ID)
 		if b.Verdict != job.BeginOK || b.Attempt != n || b.Retries != n-1 {
@@ -255,7 +255,7 @@ func TestFailedAttemptWaitsAndRunsAgain(t *testing.T) {
 		f.letBegin(b.Run.ID)
 		b = f.begin(b.Run.ID)
 		again := f.fail(b, job.RetryCounted, 0)
-		if want := n <= job.MaxRetries(); again != want {
+		if want := n <= job.DefaultMaxRetries; again != want {
 			t.Fatalf("after attempt %d: retry %v, want %v", n, again, want)
 		}
 		if !again {
@@ -557,6 +557,28 @@ func TestIsolatedSessionHoldsTheLastRun(t *testing.T) {
 		f.must(err)
 		if len(s.Messages) != 2 || s.Messages[1].Text != reply {
 			t.Errorf("after %q the session has %+v", reply, s.Messages)
+		}
+	}
+}
+
+func TestMaxRetries(t *testing.T) {
+	f := setup(t, Options{})
+	for name, most := range map[string]*int{"unset": nil, "none": new(0), "five": new(5)} {
+		spec := everyMinute()
+		spec.MaxRetries = most
+		f.create(name, spec)
+		_, run, err := f.RunJob(f.ctx, name)
+		f.must(err)
+		retries := 0
+		for f.fail(f.begin(run), job.RetryCounted, 0) {
+			retries++
+		}
+		want := job.DefaultMaxRetries
+		if most != nil {
+			want = *most
+		}
+		if r := f.record(run); retries != want || r.Outcome != job.Failed || len(r.Attempts) != want+1 {
+			t.Errorf("%s: %d retries, %d attempts, %s", name, retries, len(r.Attempts), r.Outcome)
 		}
 	}
 }

@@ -196,7 +196,7 @@ end
 -- after the next slot.
 local function may_retry(r, j, at, free)
   if tonumber(r.attempt) >= MAX_ATTEMPTS then return false end
-  if not free and tonumber(r.retries) >= MAX_RETRIES then return false end
+  if not free and tonumber(r.retries) >= tonumber(j.maxRetries or MAX_RETRIES) then return false end
   return r.trigger == 'manual' or not j.nextSlot or at < tonumber(j.nextSlot)
 end
 
