@@ -35,6 +35,7 @@ var jobShape = shape[job.Spec]{
 		count("maxRuns", job.MaxMaxRuns, "1", func(s *job.Spec) *int { return &s.MaxRuns }),
 		text("misfire", `"run_once"`, func(s *job.Spec) *job.Misfire { return &s.Misfire }),
 		count("misfireGraceSeconds", job.MaxMisfireGraceSeconds, "3600", func(s *job.Spec) *int { return &s.MisfireGraceSeconds }),
+		text("overlap", `"skip"`, func(s *job.Spec) *job.Overlap { return &s.Overlap }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
 		countFrom(0, "maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),

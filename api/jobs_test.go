@@ -23,7 +23,7 @@ func TestAJobOnTheWire(t *testing.T) {
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context": "session", "maxRetries": 3.0,
+		"context": "session", "maxRetries": 3.0, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out",
 		"nextRunAt": float64(slotMillis),
@@ -56,7 +56,7 @@ func TestASparseJobOnTheWire(t *testing.T) {
 	want := map[string]any{
 		"id": "bare", "schedule": "0 9 * * 1-5", "timezone": "UTC", "enabled": false, "task": "Morning summary",
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context": "session", "maxRetries": 3.0,
+		"context": "session", "maxRetries": 3.0, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"description": "At 09:00 on weekdays",
 	}

@@ -40,6 +40,7 @@ type jobView struct {
 	RunsUsed            int             `json:"runsUsed,omitempty"`
 	Misfire             job.Misfire     `json:"misfire"`
 	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
+	Overlap             job.Overlap     `json:"overlap"`
 	TimeoutSeconds      int             `json:"timeoutSeconds"`
 	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
 	MaxRetries          int             `json:"maxRetries"`
@@ -85,7 +86,7 @@ func wholeJob(j job.Job) jobView {
 		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
-		TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
+		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
 		MaxRetries: *spec.MaxRetries, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,

@@ -78,6 +78,20 @@ const (
 	MisfireSkip Misfire = "skip"
 )
 
+// Overlap says what happens to a slot that comes due while a run of its job is still
+// in progress.
+type Overlap string
+
+const (
+	// OverlapSkip records the slot as skipped. The default.
+	OverlapSkip Overlap = "skip"
+	// OverlapAllow runs the slot as well; in the same session one run still comes
+	// after the other.
+	OverlapAllow Overlap = "allow"
+	// OverlapCancelPrevious cancels the job's scheduled runs that are in progress.
+	OverlapCancelPrevious Overlap = "cancel_previous"
+)
+
 // OnAmbiguous says what follows an attempt whose outcome nobody knows: its
 // worker died, or the connection broke, after the request had been written.
 type OnAmbiguous string
@@ -146,6 +160,7 @@ type Spec struct {
 	MaxRuns             int // the job is deleted after that many runs; 0 means never
 	Misfire             Misfire
 	MisfireGraceSeconds int
+	Overlap             Overlap
 	TimeoutSeconds      int // deadline of one attempt
 	OnAmbiguous         OnAmbiguous
 	MaxRetries          *int // nil means DefaultMaxRetries; see RetryDelay for when
@@ -167,6 +182,9 @@ func (s Spec) WithDefaults() Spec {
 	}
 	if s.MisfireGraceSeconds == 0 {
 		s.MisfireGraceSeconds = DefaultMisfireGraceSeconds
+	}
+	if s.Overlap == "" {
+		s.Overlap = OverlapSkip
 	}
 	if s.TimeoutSeconds == 0 {
 		s.TimeoutSeconds = DefaultTimeoutSeconds
@@ -338,6 +356,7 @@ const (
 	CauseBroken       Cause = "connection"    // the connection broke after the request was written
 	CauseRateLimited  Cause = "rate_limited"  // asked to come back later; not counted as a retry
 	CauseRequested    Cause = "requested"     // somebody cancelled the run
+	CauseOverlap      Cause = "overlap"       // a newer slot of the job took its place
 	CauseInternal     Cause = "internal"      // our own defect
 )
 

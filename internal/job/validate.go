@@ -125,6 +125,11 @@ func (s Spec) Validate() error {
 	default:
 		v.add("misfire", "must be run_once or skip", `"run_once"`)
 	}
+	switch s.Overlap {
+	case "", OverlapSkip, OverlapAllow, OverlapCancelPrevious:
+	default:
+		v.add("overlap", "must be skip, allow or cancel_previous", `"skip"`)
+	}
 	switch s.OnAmbiguous {
 	case "", OnAmbiguousRetry, OnAmbiguousFail:
 	default:

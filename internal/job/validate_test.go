@@ -31,6 +31,7 @@ func TestValidate(t *testing.T) {
 		{"isolated, with a long agent", func(s *Spec) { s.Context, s.AgentID = ContextIsolated, strings.Repeat("a", 150) }, []string{"agentId"}},
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
 		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
+		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
 		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},

@@ -73,9 +73,9 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 	header := fmt.Sprintf(`local P, VERSION = '%s', %d
 local HISTORY, RETENTION = %d, %d
 local SESSION_MESSAGES, SESSION_TTL = %d, %d
-local MAX_RETRIES, MAX_ATTEMPTS, LATE = %d, %d, %d
+local MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE = %d, %d, %d, %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
-		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, job.LateAfter.Milliseconds())
+		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds())
 	return &Store{rdb: rdb, keys: k, scripts: newScripts(header), schedules: schedule.NewCache(4096), replicated: o.Replicated}
 }
 

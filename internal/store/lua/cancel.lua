@@ -13,9 +13,6 @@ if r.state == 'done' then
   if r.cancel == ARGV[2] then return { 'ok', {} } end
   return { 'done' }
 end
-if r.state == 'running' then book(id, r, 'cancelled', 'requested', '') end
-redis.call('HINCRBY', key, 'epoch', 1)
 redis.call('HSET', key, 'cancel', ARGV[2])
-end_run(id, r, 'cancelled', 'requested', '')
-redis.pcall('PUBLISH', CANCELS, id)
+cancel_run(id, r, 'requested')
 return { 'ok', kicks }

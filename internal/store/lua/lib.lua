@@ -1,6 +1,6 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
--- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE. KEYS[1] is P
+-- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE. KEYS[1] is P
 -- again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -228,6 +228,14 @@ local function end_run(id, r, outcome, reason, message)
     end
   end
   trim(r.job)
+end
+
+-- cancel_run ends an unfinished run and fences its attempt, whose worker is told.
+local function cancel_run(id, r, reason)
+  if r.state == 'running' then book(id, r, 'cancelled', reason, '') end
+  redis.call('HINCRBY', run_key(id), 'epoch', 1)
+  end_run(id, r, 'cancelled', reason, '')
+  redis.pcall('PUBLISH', CANCELS, id)
 end
 
 local function began(id, key)
