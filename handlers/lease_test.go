@@ -316,20 +316,25 @@ func TestFencedReplyIsNotCommitted(t *testing.T) {
 	}
 }
 
+// telling stands before the ai-server and tells when the caller of a turn hangs up.
+func telling(aborted chan<- struct{}) func(http.Handler) http.Handler {
+	return func(ai http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				defer context.AfterFunc(r.Context(), func() { aborted <- struct{}{} })()
+			}
+			ai.ServeHTTP(w, r)
+		})
+	}
+}
+
 func TestFencedCallIsAborted(t *testing.T) {
 	t.Parallel() // it waits for the next renewal, five seconds
 	turn := newHold(t)
 	aborted := make(chan struct{}, 1)
 	f := setup(t, setupOptions{
 		reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} },
-		front: func(ai http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Method == http.MethodPost {
-					defer context.AfterFunc(r.Context(), func() { aborted <- struct{}{} })()
-				}
-				ai.ServeHTTP(w, r)
-			})
-		},
+		front: telling(aborted),
 	})
 	slot, run := f.due("a", toChat())
 	done := side(func() error { return f.turn(slot) })
@@ -494,14 +499,7 @@ func TestCancelledCallIsAborted(t *testing.T) {
 	aborted := make(chan struct{}, 1)
 	f := setup(t, setupOptions{
 		reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} },
-		front: func(ai http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Method == http.MethodPost {
-					defer context.AfterFunc(r.Context(), func() { aborted <- struct{}{} })()
-				}
-				ai.ServeHTTP(w, r)
-			})
-		},
+		front: telling(aborted),
 	})
 	watch, stop := context.WithCancel(f.ctx)
 	defer stop()
