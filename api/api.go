@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // JobStore keeps the jobs. Every change is one atomic step that moves the job's
@@ -104,8 +105,11 @@ func New(o Options) http.Handler {
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
-	return (&server{Options: o}).routes()
+	return (&server{Options: o, schedules: schedule.NewCache(1024)}).routes()
 }
 
 // server carries the dependencies of the handlers.
-type server struct{ Options }
+type server struct {
+	Options
+	schedules *schedule.Cache
+}

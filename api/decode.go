@@ -43,6 +43,8 @@ type field[T any] struct {
 	example string
 	// clear is what null means in an edit; without it null is refused there.
 	clear func(*T)
+	// insteadOf names the required field that this one takes the place of.
+	insteadOf string
 }
 
 // nullMeaning says what null stands for.
@@ -59,6 +61,7 @@ type input[T any] struct {
 	problems []job.Problem
 	sent     map[string]string // field name to the client's spelling of it
 	refused  map[string]bool   // fields that have a problem here
+	instead  map[string]string // field that is missing to one that was meant instead
 	snake    bool              // the client writes snake_case
 }
 
@@ -111,7 +114,7 @@ func decodeObject[T any](body []byte, sh shape[T], nulls nullMeaning) (*input[T]
 	if err := checkObject(body, sh.example); err != nil {
 		return nil, err
 	}
-	in := &input[T]{sent: map[string]string{}, refused: map[string]bool{}}
+	in := &input[T]{sent: map[string]string{}, refused: map[string]bool{}, instead: map[string]string{}}
 	seen := map[string]bool{}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	_, _ = dec.Token() // the opening brace; checkObject saw that everything parses
@@ -180,6 +183,9 @@ func (sh shape[T]) decodeField(in *input[T], key string, raw json.RawMessage, nu
 	set, problem := f.read(raw)
 	if problem != "" {
 		in.refused[f.name] = true
+		if f.insteadOf != "" {
+			in.instead[f.insteadOf] = f.name
+		}
 		in.refuse(key, problem, f.example)
 		return
 	}
@@ -232,7 +238,7 @@ func (in *input[T]) apply(to *T) {
 func (in *input[T]) check(found []job.Problem) error {
 	all := slices.Clone(in.problems)
 	for _, p := range found {
-		if in.refused[p.Field] {
+		if in.refused[p.Field] || in.refused[in.instead[p.Field]] {
 			continue
 		}
 		if key, ok := in.sent[p.Field]; ok {

@@ -12,9 +12,8 @@ import (
 
 // jobShape is what a client may define of a job.
 var jobShape = shape[job.Spec]{
-	fields: []field[job.Spec]{
-		text("schedule", `"0 9 * * 1-5"`, func(s *job.Spec) *string { return &s.Schedule }),
-		text("timezone", `"Europe/Berlin"`, func(s *job.Spec) *string { return &s.Timezone }),
+	fields: append(timingFields(func(s *job.Spec) *job.Spec { return s }),
+		countFrom(0, "jitterSeconds", job.MaxJitterSeconds, "300", func(s *job.Spec) *int { return &s.JitterSeconds }),
 		text("task", `"Summarise my unread mail"`, func(s *job.Spec) *string { return &s.Task }),
 		// Without null: clients that send every field, null where they have
 		// nothing to say, would resume a paused job by renaming it.
@@ -38,21 +37,35 @@ var jobShape = shape[job.Spec]{
 		text("overlap", `"skip"`, func(s *job.Spec) *job.Overlap { return &s.Overlap }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
-		countFrom(0, "maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
+		optionalCount("maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
 		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
 		boolean("allowScheduling", func(s *job.Spec) *bool { return &s.AllowScheduling }),
-	},
+	),
 	readOnly: []string{
 		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
-		"nextRunAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason",
+		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason",
 	},
 	synonyms: map[string]string{
 		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",
 		"prompt": "task", "message": "task", "text": "task", "instructions": "task",
+		"everyseconds": "every", "interval": "every", "intervalseconds": "every", "runat": "at", "date": "at",
+		"jitter": "jitterSeconds", "start": "startAt", "end": "endAt", "until": "endAt",
 		"tz": "timezone", "effort": "reasoningEffort", "title": "name",
 		"agent": "agentId", "session": "sessionKey", "chat": "chatId", "timeout": "timeoutSeconds",
 	},
 	example: `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
+}
+
+// timingFields say when the runs of a job are.
+func timingFields[T any](spec func(*T) *job.Spec) []field[T] {
+	return []field[T]{
+		text("schedule", `"0 9 * * 1-5"`, func(t *T) *string { return &spec(t).Schedule }),
+		text("timezone", `"Europe/Berlin"`, func(t *T) *string { return &spec(t).Timezone }),
+		insteadOf("schedule", count("every", job.MaxEverySeconds, "3600", func(t *T) *int { return &spec(t).EverySeconds })),
+		insteadOf("schedule", instant("at", func(t *T) *job.Millis { return &spec(t).At })),
+		instant("startAt", func(t *T) *job.Millis { return &spec(t).StartAt }),
+		instant("endAt", func(t *T) *job.Millis { return &spec(t).EndAt }),
+	}
 }
 
 // text is a string field.
@@ -86,16 +99,21 @@ func identifier[T any](name, example string, at func(*T) *string) field[T] {
 // count is a whole number from 1 to most. 0 is refused instead of taken for "no
 // limit": clients mean different things by it.
 func count[T any](name string, most int, example string, at func(*T) *int) field[T] {
+	return countFrom(1, name, most, example, at)
+}
+
+// countFrom is a whole number from low to most. From 0 it is for what 0 means the same
+// to everybody.
+func countFrom[T any](low int, name string, most int, example string, at func(*T) *int) field[T] {
 	return stored(name, example, at, func(raw json.RawMessage) (int, string) {
-		return readWhole(raw, 1, most)
+		return readWhole(raw, low, most)
 	})
 }
 
-// countFrom is a whole number from low to most, or unknown. It is for what 0 means
-// the same to everybody.
-func countFrom[T any](low int, name string, most int, example string, at func(*T) **int) field[T] {
+// optionalCount is a whole number from 0 to most, or unknown.
+func optionalCount[T any](name string, most int, example string, at func(*T) **int) field[T] {
 	return stored(name, example, at, func(raw json.RawMessage) (*int, string) {
-		n, problem := readWhole(raw, low, most)
+		n, problem := readWhole(raw, 0, most)
 		return &n, problem
 	})
 }
@@ -132,22 +150,47 @@ func readBool(raw json.RawMessage) (v bool, problem string) {
 	return v, ""
 }
 
-// moment is an instant in RFC 3339, in the years that previews make sense for.
-func moment[T any](name, example string, at func(*T) *time.Time) field[T] {
-	return stored(name, example, at, func(raw json.RawMessage) (time.Time, string) {
+// instant is a time as RFC 3339, or in the UTC milliseconds that answers have it in.
+// A part of a second counts as a whole one: slots have whole seconds.
+func instant[T any](name string, at func(*T) *job.Millis) field[T] {
+	const example = `"2027-03-28T12:00:00+01:00"`
+	return stored(name, example, at, func(raw json.RawMessage) (job.Millis, string) {
+		ms, problem := readInstant(raw)
+		if problem != "" {
+			return 0, problem
+		}
+		if year := ms.Time().Year(); ms <= 0 || year < 1970 || year >= 2200 {
+			return 0, "must be between the years 1970 and 2200"
+		}
+		return (ms + 999) / 1000 * 1000, ""
+	})
+}
+
+func readInstant(raw json.RawMessage) (job.Millis, string) {
+	const want = "must be a time as RFC 3339, with a date, a time and a zone offset"
+	switch kindOf(raw) {
+	case "a number":
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil {
+			return 0, want + ", or whole milliseconds since 1970"
+		}
+		if n < 100_000_000_000 { // in 1973, by milliseconds
+			return 0, want + ", or milliseconds since 1970; this looks like seconds"
+		}
+		return job.Millis(n), ""
+	case "a string":
 		var v string
-		if json.Unmarshal(raw, &v) != nil {
-			return time.Time{}, "must be a time as RFC 3339 in a string, not " + kindOf(raw)
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return 0, want
 		}
 		t, err := time.Parse(time.RFC3339, v)
 		if err != nil {
-			return time.Time{}, "must be a time as RFC 3339, with a date, a time and a zone offset"
+			return 0, want
 		}
-		if year := t.UTC().Year(); year < 1970 || year > 2200 {
-			return time.Time{}, "must be between the years 1970 and 2200"
-		}
-		return t, ""
-	})
+		return job.Millis(t.UnixMilli()), ""
+	default:
+		return 0, want + " in a string, not " + kindOf(raw)
+	}
 }
 
 // stored is a field whose value is kept at one place of T, and whose null puts
@@ -165,6 +208,12 @@ func stored[T, V any](name, example string, at func(*T) *V, read func(json.RawMe
 			return func(t *T) { *at(t) = v }, ""
 		},
 	}
+}
+
+// insteadOf is a field that makes a required one needless.
+func insteadOf[T any](required string, f field[T]) field[T] {
+	f.insteadOf = required
+	return f
 }
 
 // withoutNull refuses null in an edit.

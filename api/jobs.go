@@ -78,6 +78,7 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
 		after := before
 		in.apply(&after)
+		after = replaceTiming(in.sent, after)
 		found := s.problems(after)
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its
@@ -168,11 +169,16 @@ func (s *server) editJob(w http.ResponseWriter, r *http.Request, id string, edit
 
 // only are the problems of one field.
 func only(field string, err error) []job.Problem {
+	return slices.DeleteFunc(problemsOf(err), func(p job.Problem) bool { return p.Field != field })
+}
+
+// problemsOf are the problems that a validation found.
+func problemsOf(err error) []job.Problem {
 	invalid, ok := errors.AsType[*job.InvalidError](err)
 	if !ok {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(invalid.Problems), func(p job.Problem) bool { return p.Field != field })
+	return slices.Clone(invalid.Problems)
 }
 
 func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
@@ -218,10 +224,7 @@ func jobID(r *http.Request) (string, error) {
 
 // problems returns everything that is wrong with spec.
 func (s *server) problems(spec job.Spec) []job.Problem {
-	var found []job.Problem
-	if invalid, ok := errors.AsType[*job.InvalidError](spec.Validate()); ok {
-		found = slices.Clone(invalid.Problems)
-	}
+	found := problemsOf(spec.Validate())
 	target := job.Target{Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup}
 	malformed := slices.ContainsFunc(found, func(p job.Problem) bool {
 		return slices.Contains([]string{"channel", "chatId", "peerId", "threadId"}, p.Field)
@@ -235,8 +238,35 @@ func (s *server) problems(spec job.Spec) []job.Problem {
 // normalised returns a valid spec with its schedule as it is stored: macros
 // expanded, single spaces, so that equal schedules are equal texts.
 func normalised(spec job.Spec) job.Spec {
+	if spec.Schedule == "" {
+		return spec
+	}
 	if sched, err := schedule.Parse(spec.Schedule, spec.Timezone); err == nil {
 		spec.Schedule = sched.Expr()
 	}
 	return spec
+}
+
+// replaceTiming lets the one of schedule, every and at that an edit sends take the place
+// of the others, and at that of what it excludes: nobody means both.
+func replaceTiming(sent map[string]string, s job.Spec) job.Spec {
+	says := func(name string) bool { return sent[name] != "" }
+	switch {
+	case says("schedule") && s.Schedule != "" && !says("every") && !says("at"):
+		s.EverySeconds, s.At = 0, 0
+	case says("every") && s.EverySeconds != 0 && !says("schedule") && !says("at"):
+		s.Schedule, s.At = "", 0
+	case says("at") && s.At != 0 && !says("schedule") && !says("every"):
+		s.Schedule, s.EverySeconds = "", 0
+		if !says("startAt") {
+			s.StartAt = 0
+		}
+		if !says("endAt") {
+			s.EndAt = 0
+		}
+		if !says("maxRuns") {
+			s.MaxRuns = 0
+		}
+	}
+	return s
 }

@@ -86,6 +86,26 @@ func TestCreateShowsTheNextTimes(t *testing.T) {
 	}
 }
 
+func TestTimingsOnTheWire(t *testing.T) {
+	b := setup(t)
+	b.seed("a", func(j *job.Job) {
+		j.Schedule, j.EverySeconds, j.StartAt, j.EndAt, j.JitterSeconds = "", 3600, slotMillis, slotMillis+3600_000, 90
+		j.Anchor, j.NextSlot, j.NextDue = slotMillis, slotMillis, slotMillis+45_000
+	})
+	got := b.call("GET", "/api/cron/jobs/a", "").want(http.StatusOK).body
+	want := map[string]any{"schedule": "", "every": 3600.0, "startAt": float64(slotMillis), "endAt": float64(slotMillis + 3600_000),
+		"jitterSeconds": 90.0, "nextRunAt": float64(slotMillis), "nextDueAt": float64(slotMillis + 45_000),
+		"next": []any{"2026-03-30T07:00:00Z", "2026-03-30T08:00:00Z"}}
+	for name, value := range want {
+		if d := cmp.Diff(value, got[name]); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if _, there := got["at"]; there {
+		t.Error("at is shown of a job that has none")
+	}
+}
+
 func TestPatch(t *testing.T) {
 	tests := []struct {
 		name, body string
@@ -100,6 +120,11 @@ func TestPatch(t *testing.T) {
 		{"no retries", `{"max_retries":0}`, func(s *job.Spec) { s.MaxRetries = new(0) }},
 		{"null clears the retries", `{"maxRetries":null}`, func(s *job.Spec) { s.MaxRetries = nil }},
 		{"null clears choices", `{"context":null,"allow_scheduling":null}`, func(s *job.Spec) { s.Context, s.AllowScheduling = "", false }},
+		{"every takes the place of the schedule", `{"every":60}`, func(s *job.Spec) { s.Schedule, s.EverySeconds = "", 60 }},
+		{"at takes the place of what it excludes", `{"at":1806231600000}`, func(s *job.Spec) {
+			s.Schedule, s.StartAt, s.EndAt, s.MaxRuns, s.At = "", 0, 0, 0, 1806231600000
+		}},
+		{"null clears bounds", `{"start_at":null,"endAt":null,"jitterSeconds":null}`, func(s *job.Spec) { s.StartAt, s.EndAt, s.JitterSeconds = 0, 0, 0 }},
 		{"a schedule is stored expanded", `{"schedule":"@hourly"}`, func(s *job.Spec) { s.Schedule = "0 * * * *" }},
 	}
 	for _, tt := range tests {
@@ -108,6 +133,7 @@ func TestPatch(t *testing.T) {
 			want := b.seed("a", func(j *job.Job) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
 				j.Context, j.AllowScheduling, j.MaxRetries = job.ContextSession, true, new(7)
+				j.StartAt, j.EndAt, j.JitterSeconds = 1700000000000, 1900000000000, 60
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 			}).Spec
 			tt.change(&want)
@@ -136,6 +162,8 @@ func TestPatchRefuses(t *testing.T) {
 		{"a channel without a chat", `{"chat_id":null}`, "chat_id", "is required with channel"},
 		{"a channel that is not connected", `{"channel":"slack"}`, "channel", "not connected"},
 		{"its id", `{"id":"b"}`, "id", "set by the server"},
+		{"at, with what it excludes", `{"at":1806231600000,"max_runs":2}`, "max_runs", "left out with at"},
+		{"two timings", `{"at":1806231600000,"schedule":"* * * * *"}`, "at", "one of schedule, every and at"},
 		{"zero", `{"maxRuns":0}`, "maxRuns", "from 1"},
 	}
 	for _, tt := range tests {

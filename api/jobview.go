@@ -19,7 +19,13 @@ type jobView struct {
 	Name     string `json:"name,omitempty"`
 	Schedule string `json:"schedule"`
 	Timezone string `json:"timezone"`
-	Enabled  bool   `json:"enabled"`
+	// Every, in seconds, or At stands instead of the schedule.
+	Every         int        `json:"every,omitempty"`
+	At            job.Millis `json:"at,omitempty"`
+	StartAt       job.Millis `json:"startAt,omitempty"`
+	EndAt         job.Millis `json:"endAt,omitempty"`
+	JitterSeconds int        `json:"jitterSeconds,omitempty"`
+	Enabled       bool       `json:"enabled"`
 	// PauseReason is given when somebody said why the job is not enabled.
 	PauseReason string `json:"pauseReason,omitempty"`
 
@@ -54,6 +60,8 @@ type jobView struct {
 	LastRunID   string      `json:"lastRunId,omitempty"`
 	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
 	NextRunAt   job.Millis  `json:"nextRunAt,omitempty"`
+	// NextDueAt is when the slot of nextRunAt is due, where jitter puts it off.
+	NextDueAt job.Millis `json:"nextDueAt,omitempty"`
 
 	// Of a single job only.
 	Next        []string `json:"next,omitempty"`      // RFC 3339, UTC
@@ -82,6 +90,7 @@ func wholeJob(j job.Job) jobView {
 	spec := j.WithDefaults()
 	v := jobView{
 		ID: j.ID, Name: spec.Name, Schedule: spec.Schedule, Timezone: spec.Timezone, Enabled: spec.Enabled,
+		Every: spec.EverySeconds, At: spec.At, StartAt: spec.StartAt, EndAt: spec.EndAt, JitterSeconds: spec.JitterSeconds,
 		AgentID: spec.AgentID, SessionKey: spec.SessionKey,
 		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
@@ -93,6 +102,9 @@ func wholeJob(j job.Job) jobView {
 	}
 	if v.Timezone == "" {
 		v.Timezone = "UTC"
+	}
+	if j.NextDue != j.NextSlot {
+		v.NextDueAt = j.NextDue
 	}
 	if v.MaxRuns > 0 {
 		v.RunsUsed = j.Claims
@@ -110,20 +122,20 @@ func leanJob(j job.Job) jobView {
 // more leaves it out: the job itself must stay readable, to be mended.
 func (s *server) detailedJob(j job.Job) jobView {
 	v := wholeJob(j)
-	sched, err := schedule.Parse(j.Schedule, j.Timezone)
+	tt, err := s.schedules.Timetable(j.Timing(j.ID, j.Anchor))
 	if err != nil {
 		return v
 	}
-	v.Description = sched.Describe()
-	if slots := upcoming(j, sched); len(slots) > 0 {
-		v.Next, v.NextLocal = formatTimes(slots, time.UTC), formatTimes(slots, sched.Location())
+	v.Description = tt.Describe()
+	if slots := upcoming(j, tt); len(slots) > 0 {
+		v.Next, v.NextLocal = formatTimes(slots, time.UTC), formatTimes(slots, tt.Location())
 	}
 	return v
 }
 
 // upcoming returns the job's next slots, which begin at its cursor and end with
 // its last allowed run.
-func upcoming(j job.Job, sched *schedule.Schedule) []time.Time {
+func upcoming(j job.Job, tt *schedule.Timetable) []time.Time {
 	n := nextTimes
 	if j.MaxRuns > 0 {
 		n = min(n, j.MaxRuns-j.Claims)
@@ -132,7 +144,7 @@ func upcoming(j job.Job, sched *schedule.Schedule) []time.Time {
 		return nil
 	}
 	first := j.NextSlot.Time()
-	return append([]time.Time{first}, sched.Upcoming(first, n-1)...)
+	return append([]time.Time{first}, tt.Upcoming(first, n-1)...)
 }
 
 func formatTimes(times []time.Time, loc *time.Location) []string {

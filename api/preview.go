@@ -1,12 +1,11 @@
 package api
 
 import (
-	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
-	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 const (
@@ -14,22 +13,23 @@ const (
 	maxPreview     = 50
 )
 
-// previewRequest asks what a schedule means before a job is made of it.
+// previewRequest asks what a timing means before a job is made of it.
 type previewRequest struct {
-	schedule, timezone string
-	after              time.Time // exclusive; zero means now
-	count              int
+	spec  job.Spec
+	after job.Millis // exclusive; 0 means now
+	count int
 }
 
 var previewShape = shape[previewRequest]{
-	fields: []field[previewRequest]{
-		text("schedule", `"0 9 * * 1-5"`, func(p *previewRequest) *string { return &p.schedule }),
-		text("timezone", `"Europe/Berlin"`, func(p *previewRequest) *string { return &p.timezone }),
-		moment("after", `"2026-03-28T12:00:00+01:00"`, func(p *previewRequest) *time.Time { return &p.after }),
+	fields: append(timingFields(func(p *previewRequest) *job.Spec { return &p.spec }),
+		instant("after", func(p *previewRequest) *job.Millis { return &p.after }),
 		count("count", maxPreview, "5", func(p *previewRequest) *int { return &p.count }),
+	),
+	synonyms: map[string]string{
+		"cron": "schedule", "expression": "schedule", "tz": "timezone", "limit": "count",
+		"everyseconds": "every", "interval": "every", "runat": "at",
 	},
-	synonyms: map[string]string{"cron": "schedule", "expression": "schedule", "tz": "timezone", "limit": "count"},
-	example:  `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin"}`,
+	example: `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin"}`,
 }
 
 type previewView struct {
@@ -45,35 +45,23 @@ func (s *server) preview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	req := previewRequest{after: s.Now(), count: defaultPreview}
+	req := previewRequest{after: job.ToMillis(s.Now()), count: defaultPreview}
 	in.apply(&req)
-	sched, found := parseSchedule(req.schedule, req.timezone)
-	if err := in.check(found); err != nil {
+	if err := in.check(problemsOf(req.spec.ValidateTiming())); err != nil {
 		return err
 	}
-	slots := sched.Upcoming(req.after, req.count)
+	spec := normalised(req.spec)
+	// Counted from now, as if the job were made now.
+	tt, err := s.schedules.Timetable(spec.Timing("", spec.AnchorAt(s.Now())))
+	if err != nil {
+		return fmt.Errorf("preview: %w", err)
+	}
+	slots := tt.Upcoming(req.after.Time(), req.count)
 	return writeJSON(w, http.StatusOK, previewView{
-		Schedule:    sched.Expr(),
-		Timezone:    sched.Zone(),
+		Schedule:    spec.Schedule,
+		Timezone:    tt.Location().String(),
 		Next:        formatTimes(slots, time.UTC),
-		Local:       formatTimes(slots, sched.Location()),
-		Description: sched.Describe(),
+		Local:       formatTimes(slots, tt.Location()),
+		Description: tt.Describe(),
 	})
-}
-
-// parseSchedule returns the schedule or what is wrong with it.
-func parseSchedule(expr, zone string) (*schedule.Schedule, []job.Problem) {
-	sched, err := schedule.Parse(expr, zone)
-	if err == nil {
-		return sched, nil
-	}
-	var parse *schedule.ParseError
-	if !errors.As(err, &parse) {
-		return nil, []job.Problem{{Field: "schedule", Detail: err.Error()}}
-	}
-	problems := make([]job.Problem, len(parse.Problems))
-	for i, p := range parse.Problems {
-		problems[i] = job.Problem(p)
-	}
-	return nil, problems
 }

@@ -286,7 +286,18 @@ func TestPreview(t *testing.T) {
 		t.Errorf("with defaults: %s", standard.raw)
 	}
 
+	every := b.call("POST", "/api/cron/preview", `{"every":90,"timezone":"Asia/Kolkata","count":2}`).want(http.StatusOK)
+	if d := cmp.Diff([]any{"2026-03-27T12:01:30Z", "2026-03-27T12:03:00Z"}, every.body["next"]); d != "" || every.body["description"] != "Every 90 seconds" {
+		t.Errorf("every: %s%s", d, every.raw)
+	}
+	once := b.call("POST", "/api/cron/preview", `{"at":"2026-04-01T09:00:00+02:00"}`).want(http.StatusOK)
+	if d := cmp.Diff([]any{"2026-04-01T07:00:00Z"}, once.body["next"]); d != "" {
+		t.Errorf("at: %s%s", d, once.raw)
+	}
+
 	for _, tt := range []struct{ body, field string }{
+		{`{"every":5}`, "every"},
+		{`{"at":1774857600000,"every":60}`, "at"},
 		{``, "body"},
 		{`{}`, "schedule"},
 		{`{"schedule":"x"}`, "schedule"},

@@ -306,7 +306,7 @@ func (f *fixture) moveTo(id string, slot job.Millis) {
 // slotOf is the carrier of a job's slot, as a scheduler makes it now.
 func (f *fixture) slotOf(j job.Job, slot job.Millis) tasks.Carrier {
 	return f.queues.Slot(tasks.Run{Job: j.ID, UID: j.UID, Slot: int64(slot), Revision: j.Revision,
-		Name: j.Name, Schedule: j.Schedule, Timezone: j.Timezone})
+		Name: j.Name}.WithTiming(j.Timing(j.ID, j.Anchor)))
 }
 
 // due makes a job with a due slot and the carrier of that slot.

@@ -172,16 +172,16 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 		return begun, asked, err
 	}
 	claim := job.Claim{JobID: p.Job, UID: p.UID, Slot: job.Millis(p.Slot), Revision: p.Revision, Token: token, Worker: h.worker}
-	expr, zone := p.Schedule, p.Timezone
+	timing := p.Timing()
 	for range staleTries {
-		sched, err := h.schedules.Parse(expr, zone)
+		timetable, err := h.schedules.Timetable(timing)
 		if err != nil {
 			return job.Begun{}, asked, fmt.Errorf("schedule of job %s: %w", p.Job, err)
 		}
-		claim.Next = 0
+		claim.Next, claim.NextDue = 0, 0
 		// From the claimed slot, never from now: nothing in between is lost.
-		if next, ok := sched.Next(claim.Slot.Time()); ok {
-			claim.Next = job.ToMillis(next)
+		if next, ok := timetable.Next(claim.Slot.Time()); ok {
+			claim.Next, claim.NextDue = job.ToMillis(next), job.ToMillis(timetable.Due(next))
 		}
 		err = ask(func(ctx context.Context) (err error) {
 			begun, err = h.store.Claim(ctx, claim)
@@ -190,7 +190,7 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 		if err != nil || begun.Verdict != job.BeginStale {
 			return begun, asked, err
 		}
-		claim.Revision, expr, zone = begun.Revision, begun.Schedule, begun.Timezone
+		claim.Revision, timing = begun.Revision, begun.Timing
 	}
 	return job.Begun{}, asked, fmt.Errorf("claim %s: %w", p.Job, job.ErrConflict)
 }

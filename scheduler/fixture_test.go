@@ -85,10 +85,15 @@ type at struct {
 }
 
 func (a *at) DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error) {
-	w, err := a.Store.DueWindow(ctx, horizon, limit)
-	if a.now != 0 {
-		w.Now = a.now
+	if a.now == 0 {
+		return a.Store.DueWindow(ctx, horizon, limit)
 	}
+	now, err := a.Now(ctx)
+	if err != nil {
+		return job.DueWindow{}, err
+	}
+	w, err := a.Store.DueWindow(ctx, horizon+a.now.Time().Sub(now), limit)
+	w.Now = a.now
 	return w, err
 }
 

@@ -14,34 +14,34 @@ const maxWalk = 10_000
 // decide says what becomes of a cursor that is due at now (Redis time): nil means
 // that its slot may run; otherwise these slots will not, and the cursor moves on.
 //
-// Late is over a minute after the slot, or when a newer slot is due. An emitted
-// slot is left to its claim until it is older than the grace: otherwise a job
-// whose queue waits longer than its period would never run.
-func decide(c job.Cursor, sched *schedule.Schedule, now time.Time) *job.Collapse {
+// Late is over a minute after the slot was due, or when a newer slot is due. An emitted
+// slot is left to its claim until it is older than the grace: otherwise a job whose
+// queue waits longer than its period would never run.
+func decide(c job.Cursor, timetable *schedule.Timetable, now time.Time) *job.Collapse {
 	slot := c.NextSlot.Time()
 	grace, reason := c.Grace, job.ReasonStale
 	if c.Misfire == job.MisfireSkip {
 		grace, reason = job.LateAfter, job.ReasonLate
 	}
-	if c.Emitted && now.Sub(slot) <= grace {
+	if c.Emitted && now.Sub(c.NextDue.Time()) <= grace {
 		return nil
 	}
 	collapse := &job.Collapse{JobID: c.JobID, UID: c.UID, Revision: c.Revision, Seen: c.NextSlot,
 		First: c.NextSlot, Last: c.NextSlot, Count: 1, Reason: reason, EmittedGrace: grace}
 
-	_, newest, count, more := sched.Between(slot, now, maxWalk)
+	_, newest, count, more := timetable.Passed(slot, now, maxWalk)
 	if count == 0 {
 		newest = slot
 	}
-	if more || now.Sub(newest) > grace {
+	if more || now.Sub(timetable.Due(newest)) > grace {
 		// None of what was walked runs.
 		collapse.Count += count
 		collapse.Last = job.ToMillis(newest)
 		if more {
 			collapse.Reason = job.ReasonSuperseded
 		}
-		if next, ok := sched.Next(newest); ok {
-			collapse.Next = job.ToMillis(next)
+		if next, ok := timetable.Next(newest); ok {
+			collapse.Next, collapse.NextDue = job.ToMillis(next), job.ToMillis(timetable.Due(next))
 		}
 		return collapse
 	}
@@ -49,11 +49,11 @@ func decide(c job.Cursor, sched *schedule.Schedule, now time.Time) *job.Collapse
 		return nil
 	}
 	// The newest runs, the others do not.
-	collapse.Next = job.ToMillis(newest)
+	collapse.Next, collapse.NextDue = job.ToMillis(newest), job.ToMillis(timetable.Due(newest))
 	if c.Misfire != job.MisfireSkip {
 		collapse.Reason = job.ReasonSuperseded
 	}
-	if _, before, passed, _ := sched.Between(slot, newest.Add(-time.Minute), maxWalk); passed > 0 {
+	if _, before, passed, _ := timetable.Passed(slot, timetable.Due(newest).Add(-time.Millisecond), maxWalk); passed > 0 {
 		collapse.Last, collapse.Count = job.ToMillis(before), 1+passed
 	}
 	return collapse

@@ -12,8 +12,12 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
-func parse(t interface{ Fatal(...any) }, expr, zone string) *schedule.Schedule {
-	s, err := schedule.Parse(expr, zone)
+func parse(t interface{ Fatal(...any) }, expr, zone string) *schedule.Timetable {
+	return timetable(t, schedule.Timing{Cron: expr, Zone: zone})
+}
+
+func timetable(t interface{ Fatal(...any) }, timing schedule.Timing) *schedule.Timetable {
+	s, err := schedule.NewCache(1).Timetable(timing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +91,7 @@ func TestDecide(t *testing.T) {
 		{"emitted, skip, past it", skip, hour, minutes, true, time.Minute + 1, passes{job.ReasonLate, 0, time.Minute, 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := job.Cursor{JobID: "a", UID: "u", Revision: 7, NextSlot: job.ToMillis(noon), Emitted: tc.emitted,
+			c := job.Cursor{JobID: "a", UID: "u", Revision: 7, NextSlot: job.ToMillis(noon), NextDue: job.ToMillis(noon), Emitted: tc.emitted,
 				Misfire: tc.misfire, Grace: tc.grace}
 			got := decide(c, parse(t, tc.expr, ""), noon.Add(tc.late))
 			var want *job.Collapse
@@ -98,7 +102,7 @@ func TestDecide(t *testing.T) {
 				}
 				want = &job.Collapse{JobID: "a", UID: "u", Revision: 7, Seen: c.NextSlot, First: c.NextSlot,
 					Last: job.ToMillis(noon.Add(tc.want.last)), Count: tc.want.count, Reason: tc.want.reason,
-					Next: job.ToMillis(noon.Add(tc.want.next)), EmittedGrace: grace}
+					Next: job.ToMillis(noon.Add(tc.want.next)), NextDue: job.ToMillis(noon.Add(tc.want.next)), EmittedGrace: grace}
 			}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Error(d)
@@ -108,7 +112,7 @@ func TestDecide(t *testing.T) {
 
 	t.Run("the last slot there is", func(t *testing.T) {
 		last := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-		c := job.Cursor{NextSlot: job.ToMillis(last), Misfire: once, Grace: hour}
+		c := job.Cursor{NextSlot: job.ToMillis(last), NextDue: job.ToMillis(last), Misfire: once, Grace: hour}
 		got := decide(c, parse(t, yearly, ""), last.Add(24*hour))
 		if got == nil || got.Next != 0 || got.Last != c.NextSlot || got.Count != 1 {
 			t.Errorf("got %+v, want no slot after it", got)
@@ -134,7 +138,8 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.SampledFrom(samples).Draw(t, "schedule")
-		sched := parse(t, s.expr, rapid.SampledFrom(zones).Draw(t, "zone"))
+		sched := timetable(t, schedule.Timing{Cron: s.expr, Zone: rapid.SampledFrom(zones).Draw(t, "zone"),
+			Jitter: time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30_000, 3_600_000}).Draw(t, "jitter")) * time.Millisecond})
 		c := job.Cursor{JobID: "a", UID: "u",
 			Misfire: rapid.SampledFrom([]job.Misfire{job.MisfireRunOnce, job.MisfireSkip}).Draw(t, "misfire"),
 			Grace:   time.Duration(rapid.IntRange(1, 7200).Draw(t, "grace")) * time.Second}
@@ -145,19 +150,21 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 		now := rapid.SampledFrom(starts).Draw(t, "start").Add(time.Duration(rapid.IntRange(0, 86_400).Draw(t, "offset")) * time.Second)
 		began := now
 		next, _ := sched.Next(now)
-		c.NextSlot = job.ToMillis(next)
 
 		var settled []time.Time // each slot that ran or was passed, in order
-		set := func(next job.Millis) { c.NextSlot, c.Emitted = next, false }
+		set := func(next job.Millis) {
+			c.NextSlot, c.NextDue, c.Emitted = next, job.ToMillis(sched.Due(next.Time())), false
+		}
+		set(job.ToMillis(next))
 		step := func() {
-			slot := c.NextSlot.Time()
-			if slot.After(now) {
+			slot, due := c.NextSlot.Time(), c.NextDue.Time()
+			if due.After(now) {
 				return
 			}
 			d := decide(c, sched, now)
 			if d == nil {
-				_, newest, newer, _ := sched.Between(slot, now, 1)
-				if late := now.Sub(slot); late > allowed {
+				_, newest, newer, _ := sched.Passed(slot, now, 1)
+				if late := now.Sub(due); late > allowed {
 					t.Fatalf("%v runs %v late, allowed is %v", slot, late, allowed)
 				}
 				if newer > 0 && !c.Emitted {
@@ -173,7 +180,7 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 				}
 				return
 			}
-			if c.Emitted && now.Sub(slot) <= allowed {
+			if c.Emitted && now.Sub(due) <= allowed {
 				t.Fatalf("%v is passed within its grace", slot)
 			}
 			if d.First != c.NextSlot || d.Seen != c.NextSlot || d.Last < d.First || d.Next <= d.Last || d.EmittedGrace != allowed {
@@ -183,7 +190,7 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 			for s := slot; s.Before(d.Last.Time()); settled = append(settled, s) {
 				s, _ = sched.Next(s)
 			}
-			if _, _, n, _ := sched.Between(d.First.Time(), d.Last.Time(), 1<<20); d.Count != n+1 {
+			if _, _, n, _ := sched.Passed(d.First.Time(), sched.Due(d.Last.Time()), 1<<20); d.Count != n+1 {
 				t.Fatalf("count %d of %v to %v, want %d", d.Count, d.First.Time(), d.Last.Time(), n+1)
 			}
 			set(d.Next)
@@ -210,7 +217,7 @@ func TestDecideInPieces(t *testing.T) {
 	sched := parse(t, "* * * * *", "")
 	first := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	now := first.Add(behind*time.Minute + 5*time.Second)
-	c := job.Cursor{NextSlot: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: time.Hour}
+	c := job.Cursor{NextSlot: job.ToMillis(first), NextDue: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: time.Hour}
 	passed, pieces := 0, 0
 	for {
 		d := decide(c, sched, now)
@@ -220,7 +227,7 @@ func TestDecideInPieces(t *testing.T) {
 		if d.First != c.NextSlot || d.Next != d.Last+60_000 || d.Last != d.First+job.Millis(d.Count-1)*60_000 {
 			t.Fatalf("piece %d: %+v", pieces, d)
 		}
-		c.NextSlot = d.Next
+		c.NextSlot, c.NextDue = d.Next, d.NextDue
 		passed, pieces = passed+d.Count, pieces+1
 	}
 	if passed != behind || pieces != 3 || c.NextSlot.Time() != now.Truncate(time.Minute) {

@@ -149,7 +149,9 @@ func (w *window) arm(ctx context.Context, now job.Millis, ahead []job.Due, emitt
 		for i, c := range cursors {
 			switch {
 			case c.UID == "" || c.Newer:
-			case c.NextSlot != chunk[i].Look:
+			case c.NextSlot != chunk[i].Look, c.NextSlot%60_000 != 0:
+				// Enqueued already, or later than the slot, or at no minute: an entry rings
+				// at minutes only.
 				looks[c.JobID] = chunk[i].Look
 			default:
 				next[c.JobID] = armed{slot: c.NextSlot, config: w.config(c)}
@@ -240,14 +242,14 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	if c.Newer {
 		return false, w.store.Postpone(ctx, c.JobID) // nobody has done it: not in the way of the others
 	}
-	if c.UID == "" || c.NextSlot == 0 || c.NextSlot > now {
+	if c.UID == "" || c.NextSlot == 0 || c.NextDue > now {
 		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
 	}
-	sched, err := w.schedules.Parse(c.Schedule, c.Timezone)
+	timetable, err := w.schedules.Timetable(c.Timing)
 	if err != nil {
 		return false, fmt.Errorf("read the stored schedule: %w", err)
 	}
-	collapse := decide(c, sched, now.Time())
+	collapse := decide(c, timetable, now.Time())
 	if collapse == nil {
 		return true, nil
 	}
@@ -268,8 +270,7 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 }
 
 func slotPayload(c job.Cursor) tasks.Run {
-	return tasks.Run{Job: c.JobID, UID: c.UID, Slot: int64(c.NextSlot), Revision: c.Revision,
-		Name: c.Name, Schedule: c.Schedule, Timezone: c.Timezone}
+	return tasks.Run{Job: c.JobID, UID: c.UID, Slot: int64(c.NextSlot), Revision: c.Revision, Name: c.Name}.WithTiming(c.Timing)
 }
 
 func jobIDs(entries []job.Due) []string {

@@ -124,8 +124,9 @@ func TestPreviewAndHorizon(t *testing.T) {
 	}
 
 	// More than the preview within the horizon: all of these, and no others.
-	clock.now = f.now()
-	near := f.clone("x", "near", 3*preview, all(clock.now+17_000))
+	slot := f.minute(-5)
+	clock.now = slot - 17_000
+	near := f.clone("x", "near", 3*preview, all(slot))
 	f.refresh(w)
 	if d := cmp.Diff(sorted(near), slices.Sorted(maps.Keys(f.configs(w)))); d != "" {
 		t.Errorf("armed are not the slots within the horizon: %s", d)
@@ -137,8 +138,8 @@ func TestNoMoreThanTheCapIsArmed(t *testing.T) {
 	w, clock := f.emitter()
 	f.create("x")
 	f.put("x", f.minute(10))
-	clock.now = f.now()
-	slot := clock.now + 17_000
+	slot := f.minute(5)
+	clock.now = slot - 17_000
 	f.clone("x", "job", maxArmed+60, all(slot))
 	f.refresh(w)
 	armed := f.configs(w)
@@ -159,6 +160,59 @@ func TestNoMoreThanTheCapIsArmed(t *testing.T) {
 	for _, task := range tasks {
 		if id, _, _ := strings.Cut(task.ID, ":"); armed[id] != nil {
 			t.Errorf("%s is armed and was emitted", id)
+		}
+	}
+}
+
+// TestWhatIsDueBetweenMinutes: an entry rings at minutes, so that a slot between them,
+// or one that is due later than its time, is enqueued when it is due and not before.
+func TestWhatIsDueBetweenMinutes(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	startAt := f.minute(60)
+	every := f.create("every", func(s *job.Spec) {
+		s.Schedule, s.EverySeconds, s.StartAt, s.EndAt = "", 90, startAt, startAt+3600_000
+	})
+	later := f.create("later", func(s *job.Spec) { s.Schedule, s.JitterSeconds = "0 0 * * *", 50 })
+	at := f.create("at", func(s *job.Spec) { s.Schedule, s.At = "", startAt+91_000 })
+	if late := later.NextDue - later.NextSlot; late <= 0 || late > 50_000 {
+		t.Fatalf("the jitter puts the slot off by %d ms", late)
+	}
+	put := func(j job.Job, slot job.Millis) {
+		f.put(j.ID, slot)
+		due := slot + j.NextDue - j.NextSlot
+		f.must(f.rdb.HSet(f.ctx, f.key("job", j.ID), "nextDue", int64(due)).Err())
+		f.index(j.ID, due)
+	}
+	due := map[string]job.Millis{"every": startAt + 90_000, "at": startAt + 91_000, "later": later.NextSlot + (later.NextDue - later.NextSlot)}
+	put(every, startAt+90_000)
+
+	for _, id := range []string{"every", "at", "later"} {
+		for _, j := range []job.Job{every, at, later} { // only one of them is near
+			if j.ID != id {
+				f.must(f.rdb.ZRem(f.ctx, f.due(), j.ID).Err())
+			}
+		}
+		f.index(id, due[id])
+		before := len(f.runTasks())
+		for _, ahead := range []job.Millis{10_000, 3_000, 1} {
+			clock.now = due[id] - ahead
+			f.refresh(w)
+			if n := len(f.configs(w)); n != 0 || len(f.runTasks()) != before {
+				t.Fatalf("%s, %d ms before it is due: %d armed, %d tasks", id, ahead, n, len(f.runTasks())-before)
+			}
+		}
+		clock.now = due[id]
+		f.refresh(w)
+		cursor := f.cursor(id)
+		task := f.runTasks()[job.RunID(id, cursor.NextSlot)]
+		if task == nil {
+			t.Fatalf("%s is due and not enqueued", id)
+		}
+		p, err := tasks.ParseRun(asynq.NewTask(task.Type, task.Payload))
+		f.must(err)
+		if p.Slot != int64(cursor.NextSlot) {
+			t.Errorf("%s: the carrier is of %d, want the slot %d", id, p.Slot, cursor.NextSlot)
 		}
 	}
 }
@@ -186,7 +240,7 @@ func TestRingingEntryStays(t *testing.T) {
 	due := f.minute(0)
 	f.put("a", due)
 	b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: j.UID, Slot: due, Revision: j.Revision + 1,
-		Next: f.minute(26 * 60), Token: "t", Worker: "w"})
+		Next: f.minute(26 * 60), NextDue: f.minute(26 * 60), Token: "t", Worker: "w"})
 	if f.must(err); b.Verdict != job.BeginOK {
 		t.Fatalf("claim: %s", b.Verdict)
 	}

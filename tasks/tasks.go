@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // Task types.
@@ -56,7 +58,42 @@ type Run struct {
 	Name     string `json:"name,omitempty"`
 	Schedule string `json:"schedule,omitempty"`
 	Timezone string `json:"timezone,omitempty"`
-	Run      string `json:"run,omitempty"`
+	// The rest of what says when the job's runs are due; seconds, and UTC ms.
+	Every  int64  `json:"every,omitempty"`
+	Anchor int64  `json:"anchor,omitempty"`
+	At     int64  `json:"at,omitempty"`
+	From   int64  `json:"from,omitempty"`
+	Until  int64  `json:"until,omitempty"`
+	Jitter int64  `json:"jitter,omitempty"` // ms
+	Run    string `json:"run,omitempty"`
+}
+
+// WithTiming returns r with what says when the job's runs are due.
+func (r Run) WithTiming(t schedule.Timing) Run {
+	ms := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.UnixMilli()
+	}
+	r.Schedule, r.Timezone = t.Cron, t.Zone
+	r.Every, r.Anchor, r.At = int64(t.Every/time.Second), ms(t.Anchor), ms(t.At)
+	r.From, r.Until, r.Jitter = ms(t.From), ms(t.Until), t.Jitter.Milliseconds()
+	return r
+}
+
+// Timing is what WithTiming was given.
+func (r Run) Timing() schedule.Timing {
+	at := func(ms int64) time.Time {
+		if ms == 0 {
+			return time.Time{}
+		}
+		return time.UnixMilli(ms).UTC()
+	}
+	return schedule.Timing{
+		Cron: r.Schedule, Zone: r.Timezone, Every: time.Duration(r.Every) * time.Second, Anchor: at(r.Anchor), At: at(r.At),
+		From: at(r.From), Until: at(r.Until), Jitter: time.Duration(r.Jitter) * time.Millisecond,
+	}
 }
 
 // Deliver is the payload of cron:deliver.

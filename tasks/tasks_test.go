@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
@@ -27,6 +28,21 @@ func options(t *testing.T, c tasks.Carrier) map[asynq.OptionType]any {
 		m[o.Type()] = o.Value()
 	}
 	return m
+}
+
+// TestTiming: what a carrier is told of when its job runs, it tells.
+func TestTiming(t *testing.T) {
+	at := time.UnixMilli(1_800_000_000_000).UTC()
+	for _, want := range []schedule.Timing{
+		{Cron: "0 9 * * *", Zone: "Europe/Berlin"},
+		{Cron: "0 9 * * *", From: at, Until: at.Add(time.Hour), Jitter: 1234 * time.Millisecond},
+		{Every: 90 * time.Second, Anchor: at},
+		{At: at},
+	} {
+		if d := cmp.Diff(want, tasks.Run{}.WithTiming(want).Timing()); d != "" {
+			t.Error(d)
+		}
+	}
 }
 
 // TestCarriers is the wire contract, spelled out: releases meet here.
@@ -49,6 +65,13 @@ func TestCarriers(t *testing.T) {
 				Timezone: "Europe/Berlin"}),
 			kind: "cron:run", queue: "prod-run", id: "a:1767225600",
 			payload: `{"v":1,"job":"a","uid":"u","slot":1767225600000,"rev":4,"name":"N","schedule":"0 9 * * *","timezone":"Europe/Berlin"}`,
+			kept:    10 * time.Minute,
+		},
+		"slot of a job that every so often runs": {
+			got: queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 60_000}.WithTiming(schedule.Timing{Every: 90 * time.Second,
+				Anchor: time.UnixMilli(1000), From: time.UnixMilli(1000), Until: time.UnixMilli(9000), Jitter: 1500 * time.Millisecond})),
+			kind: "cron:run", queue: "prod-run", id: "a:60",
+			payload: `{"v":1,"job":"a","uid":"u","slot":60000,"every":90,"anchor":1000,"from":1000,"until":9000,"jitter":1500}`,
 			kept:    10 * time.Minute,
 		},
 		"slot of a job with the least": {

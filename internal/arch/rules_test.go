@@ -41,8 +41,9 @@ var rules = []rule{
 	},
 	{
 		pkg:    "tasks",
+		ours:   []string{"internal/schedule"},
 		forbid: join(redis, router, logging, commands),
-		why:    "the wire contract of the queue outlives releases; it must not change because a package of ours did",
+		why:    "the wire contract of the queue outlives releases: its payloads are spelled out here, and a timing is only translated",
 	},
 	{
 		pkg:    "internal/store",

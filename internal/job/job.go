@@ -9,8 +9,11 @@ package job
 
 import (
 	"errors"
+	"hash/fnv"
 	"strconv"
 	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // Sentinel errors of the domain. Adapters wrap them with the operation and the
@@ -141,10 +144,19 @@ func RetryDelay(n int) time.Duration {
 // history. Validate says whether it may be stored.
 type Spec struct {
 	Name     string
-	Schedule string // standard 5-field cron, or one of the accepted @macros
+	Schedule string // standard 5-field cron, or one of the accepted @macros; "" with At or EverySeconds
 	Timezone string // IANA name; "" means UTC
-	Enabled  bool
-	Task     string // the text the agent is given
+	// EverySeconds makes a slot each so many seconds, counted from StartAt, or from when
+	// it was set; At makes the one slot. Both stand instead of Schedule.
+	EverySeconds int
+	At           Millis
+	// StartAt and EndAt bound the slots, both inclusive; 0 is no bound.
+	StartAt, EndAt Millis
+	// JitterSeconds bounds how long after its slot a run is due: as long as the job's id
+	// says, the same for every slot, and less than the time to the next slot.
+	JitterSeconds int
+	Enabled       bool
+	Task          string // the text the agent is given
 
 	AgentID    string // "" means the deployment's default agent, "main"
 	SessionKey string // "" means derived, see ResolveSession
@@ -216,7 +228,46 @@ func (s Spec) Resumed() Spec {
 // SameSlots reports whether o produces the same slots as s, so that an edit from
 // s to o leaves the cursor alone.
 func (s Spec) SameSlots(o Spec) bool {
-	return s.Schedule == o.Schedule && s.Timezone == o.Timezone && s.Enabled == o.Enabled
+	return s.SameTiming(o) && s.Enabled == o.Enabled
+}
+
+// SameTiming reports whether o is due whenever s is, were both enabled.
+func (s Spec) SameTiming(o Spec) bool {
+	return s.Schedule == o.Schedule && s.Timezone == o.Timezone && s.EverySeconds == o.EverySeconds && s.At == o.At &&
+		s.StartAt == o.StartAt && s.EndAt == o.EndAt && s.JitterSeconds == o.JitterSeconds
+}
+
+// Timing says when the runs of the job of that id are due; EverySeconds counts from
+// anchor.
+func (s Spec) Timing(id string, anchor Millis) schedule.Timing {
+	return schedule.Timing{
+		Cron: s.Schedule, Zone: s.Timezone, At: s.At.Time(),
+		Every: time.Duration(s.EverySeconds) * time.Second, Anchor: anchor.Time(),
+		From: s.StartAt.Time(), Until: s.EndAt.Time(), Jitter: jitter(id, s.JitterSeconds),
+	}
+}
+
+// AnchorAt is where EverySeconds counts from if the timing is set at now: StartAt, or
+// the running second.
+func (s Spec) AnchorAt(now time.Time) Millis {
+	switch {
+	case s.EverySeconds == 0:
+		return 0
+	case s.StartAt != 0:
+		return s.StartAt
+	default:
+		return ToMillis(now.Truncate(time.Second))
+	}
+}
+
+// jitter is a job's share of its jitterSeconds, spread evenly over the ids.
+func jitter(id string, seconds int) time.Duration {
+	if seconds == 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return time.Duration(h.Sum64()%(uint64(seconds)*1000+1)) * time.Millisecond
 }
 
 // DefaultAgent is the agent of jobs that name none.
@@ -263,6 +314,8 @@ type Job struct {
 	CreatedAt Millis
 	UpdatedAt Millis
 
+	Anchor   Millis // where EverySeconds counts from
+	NextDue  Millis // when NextSlot is due: later than it by the jitter
 	NextSlot Millis // the cursor: the only truth about slots; 0 means none is left
 	LastSlot Millis // the newest slot that has its record; never goes back
 	Claims   int    // scheduled slots claimed so far, counted against MaxRuns

@@ -1,6 +1,10 @@
 package job
 
-import "time"
+import (
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
+)
 
 // The types below are what the layers say to each other about the life of a
 // slot and a run. The store implements the steps; the scheduler and the
@@ -24,9 +28,9 @@ type Cursor struct {
 	UID      string // "" when the job is gone
 	Revision int64
 	Name     string
-	Schedule string
-	Timezone string
+	Timing   schedule.Timing
 	NextSlot Millis // 0 when no slot is left
+	NextDue  Millis // when NextSlot is due: later than it by the jitter
 	Emitted  bool   // a carrier of NextSlot was enqueued
 	Misfire  Misfire
 	Grace    time.Duration
@@ -49,6 +53,7 @@ type Collapse struct {
 	Count       int
 	Reason      string
 	Next        Millis // 0 when no slot is left
+	NextDue     Millis
 	// EmittedGrace is how long an enqueued slot is left to be claimed.
 	EmittedGrace time.Duration
 }
@@ -101,6 +106,7 @@ type Claim struct {
 	Slot     Millis
 	Revision int64
 	Next     Millis // the slot after Slot; 0 when there is none
+	NextDue  Millis // when that is due; 0: at once
 	Token    string // random; a resend with it gets the same answer
 	Worker   string
 }
@@ -120,8 +126,7 @@ type Begun struct {
 
 	// With BeginStale: the job's definition as it is now.
 	Revision int64
-	Schedule string
-	Timezone string
+	Timing   schedule.Timing
 }
 
 // Commit is the successful end of a run.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -27,7 +28,13 @@ const (
 	MaxTimeoutSeconds      = 6 * 3600
 	MaxMaxRetries          = 10
 	MaxMisfireGraceSeconds = 7 * 24 * 3600
+	MinEverySeconds        = 10
+	MaxEverySeconds        = 366 * 24 * 3600
+	MaxJitterSeconds       = 24 * 3600
 )
+
+// lastInstant is the latest that at, startAt and endAt may be.
+var lastInstant = ToMillis(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
 
 // maxIDBytes is the length of the longest id.
 const maxIDBytes = 64
@@ -67,7 +74,7 @@ func (s Spec) Validate() error {
 	var v validator
 
 	v.text("name", s.Name, MaxNameBytes, `"Morning summary"`)
-	v.schedule(s.Schedule, s.Timezone)
+	v.timing(s)
 	v.task(s.Task)
 
 	v.identifier("agentId", s.AgentID, `"main"`)
@@ -138,6 +145,13 @@ func (s Spec) Validate() error {
 	return v.err()
 }
 
+// ValidateTiming checks only what says when the job runs, as Validate does.
+func (s Spec) ValidateTiming() error {
+	var v validator
+	v.timing(s)
+	return v.err()
+}
+
 // validator collects problems.
 type validator struct{ problems []Problem }
 
@@ -152,11 +166,55 @@ func (v *validator) err() error {
 	return &InvalidError{Problems: v.problems}
 }
 
-func (v *validator) schedule(expr, zone string) {
-	if strings.TrimSpace(expr) == "" {
-		v.add("schedule", "is required: 5 cron fields, minute hour day-of-month month day-of-week", `"0 9 * * 1-5"`)
+// timing checks all that says when the job runs.
+func (v *validator) timing(s Spec) {
+	cron := strings.TrimSpace(s.Schedule) != ""
+	switch {
+	case s.At != 0 && (cron || s.EverySeconds != 0):
+		v.add("at", "must stand alone: a job has one of schedule, every and at", "")
+	case cron && s.EverySeconds != 0:
+		v.add("every", "must stand alone: a job has one of schedule, every and at", "")
+	case s.At == 0 && s.EverySeconds == 0 && !cron:
+		v.add("schedule", "is required: 5 cron fields, minute hour day-of-month month day-of-week (or every, in seconds, or at, for one run)",
+			`"0 9 * * 1-5"`)
+	}
+	expr := s.Schedule
+	if !cron {
 		expr = "* * * * *" // so that a bad zone is reported in the same answer
 	}
+	v.schedule(expr, s.Timezone)
+	if s.EverySeconds != 0 {
+		v.between("every", s.EverySeconds, MinEverySeconds, MaxEverySeconds, "3600")
+	}
+	v.instant("at", s.At)
+	v.instant("startAt", s.StartAt)
+	v.instant("endAt", s.EndAt)
+	switch {
+	case s.At != 0 && (s.StartAt != 0 || s.EndAt != 0):
+		v.add("at", "needs no startAt or endAt: leave those out", "")
+	case s.StartAt != 0 && s.EndAt != 0 && s.EndAt < s.StartAt:
+		v.add("endAt", "must not come before startAt", "")
+	}
+	if s.At != 0 && s.MaxRuns != 0 {
+		v.add("maxRuns", "must be left out with at, which is for one run", "")
+	}
+	v.between("jitterSeconds", s.JitterSeconds, 0, MaxJitterSeconds, "300")
+}
+
+// instant checks an instant that may be absent.
+func (v *validator) instant(field string, m Millis) {
+	switch {
+	case m < 0 || m > lastInstant:
+		v.add(field, "must be between the years 1970 and 2200", exampleInstant)
+	case m%1000 != 0:
+		v.add(field, "must be a whole second", exampleInstant)
+	}
+}
+
+// exampleInstant is an instant as it is sent.
+const exampleInstant = `"2027-03-28T12:00:00+01:00"`
+
+func (v *validator) schedule(expr, zone string) {
 	_, err := schedule.Parse(expr, zone)
 	var pe *schedule.ParseError
 	switch {

@@ -2,8 +2,10 @@ package job
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 	_ "time/tzdata"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,6 +31,23 @@ func TestValidate(t *testing.T) {
 		{"isolated", func(s *Spec) { s.Context, s.Channel, s.ChatID = ContextIsolated, "telegram", "1" }, nil},
 		{"isolated, in a session", func(s *Spec) { s.Context, s.SessionKey = ContextIsolated, "agent:main:x" }, []string{"sessionKey"}},
 		{"isolated, with a long agent", func(s *Spec) { s.Context, s.AgentID = ContextIsolated, strings.Repeat("a", 150) }, []string{"agentId"}},
+		{"once", func(s *Spec) { s.Schedule, s.At, s.Timezone = "", 1_800_000_000_000, "Asia/Kolkata" }, nil},
+		{"every, bounded, spread", func(s *Spec) {
+			s.Schedule, s.EverySeconds, s.StartAt, s.EndAt, s.JitterSeconds = "", MinEverySeconds, 1_800_000_000_000, 1_800_000_000_000, MaxJitterSeconds
+		}, nil},
+		{"too often", func(s *Spec) { s.Schedule, s.EverySeconds = "", MinEverySeconds-1 }, []string{"every"}},
+		{"too rarely", func(s *Spec) { s.Schedule, s.EverySeconds = "", MaxEverySeconds+1 }, []string{"every"}},
+		{"a schedule and every", func(s *Spec) { s.EverySeconds = 60 }, []string{"every"}},
+		{"a schedule and at", func(s *Spec) { s.At = 1_800_000_000_000 }, []string{"at"}},
+		{"every and at", func(s *Spec) { s.Schedule, s.EverySeconds, s.At = "", 60, 1_800_000_000_000 }, []string{"at"}},
+		{"once, with what is for many", func(s *Spec) {
+			s.Schedule, s.At, s.StartAt, s.MaxRuns = "", 1_800_000_000_000, 1_800_000_000_000, 2
+		}, []string{"at", "maxRuns"}},
+		{"an end before the start", func(s *Spec) { s.StartAt, s.EndAt = 1_800_000_001_000, 1_800_000_000_000 }, []string{"endAt"}},
+		{"instants out of range", func(s *Spec) { s.StartAt, s.EndAt = -1000, lastInstant+1000 }, []string{"startAt", "endAt"}},
+		{"a part of a second", func(s *Spec) { s.StartAt = 1_800_000_000_001 }, []string{"startAt"}},
+		{"too much jitter", func(s *Spec) { s.JitterSeconds = MaxJitterSeconds + 1 }, []string{"jitterSeconds"}},
+		{"negative jitter", func(s *Spec) { s.JitterSeconds = -1 }, []string{"jitterSeconds"}},
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
 		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
 		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},
@@ -128,6 +147,46 @@ func TestValidID(t *testing.T) {
 		"": false, "_a": false, "A": false, "a:b": false, "a/b": false, "..": false, "a\n": false, "é": false} {
 		if ValidID(id) != want {
 			t.Errorf("ValidID(%q) is %v", id, !want)
+		}
+	}
+}
+
+// TestJitter: a job's share is its own, the same each time, within the bound, and the
+// shares of many jobs fill it.
+func TestJitter(t *testing.T) {
+	const seconds = 60
+	s := Spec{JitterSeconds: seconds}
+	var quarters [4]int
+	for i := range 1000 {
+		id := fmt.Sprint("job_", i)
+		d := s.Timing(id, 0).Jitter
+		if again := s.Timing(id, 0).Jitter; again != d || d < 0 || d > seconds*time.Second {
+			t.Fatalf("%s: %v, then %v", id, d, again)
+		}
+		quarters[min(3, int(d/(seconds/4*time.Second)))]++
+	}
+	for q, n := range quarters {
+		if n < 150 {
+			t.Errorf("%d of 1000 jobs in quarter %d of the window", n, q)
+		}
+	}
+	if d := (Spec{}).Timing("a", 0).Jitter; d != 0 {
+		t.Errorf("without jitterSeconds: %v", d)
+	}
+}
+
+func TestAnchorAt(t *testing.T) {
+	now := time.UnixMilli(1_800_000_000_789)
+	for _, tt := range []struct {
+		spec Spec
+		want Millis
+	}{
+		{Spec{Schedule: "* * * * *"}, 0},
+		{Spec{EverySeconds: 60}, 1_800_000_000_000},
+		{Spec{EverySeconds: 60, StartAt: 1_900_000_000_000}, 1_900_000_000_000},
+	} {
+		if got := tt.spec.AnchorAt(now); got != tt.want {
+			t.Errorf("%+v: %d, want %d", tt.spec, got, tt.want)
 		}
 	}
 }

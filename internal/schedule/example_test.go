@@ -40,17 +40,3 @@ func ExampleParse_errors() {
 	// schedule: day-of-week "MONDAY" is neither a number from 0 to 7 nor one of SUN to SAT, as in "0 9 * * 1-5"
 	// timezone: "europe/berlin" is spelt Europe/Berlin, as in "Europe/Berlin"
 }
-
-// What passed while nothing ran is counted, not listed.
-func ExampleSchedule_Between() {
-	s, err := schedule.Parse("*/15 * * * *", "")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	down := time.Date(2026, 5, 5, 9, 0, 0, 0, time.UTC)
-	first, last, count, more := s.Between(down, down.Add(24*time.Hour), 50)
-	fmt.Println(first.Format("15:04"), last.Format("15:04"), count, more)
-	// Output:
-	// 09:15 21:30 50 true
-}

@@ -123,26 +123,6 @@ func (s *Schedule) Upcoming(after time.Time, n int) []time.Time {
 	return slots
 }
 
-// Between walks the slots in (after, upTo], at most limit of them. It returns
-// the first and the last slot walked (zero if there is none), their number, and
-// whether more slots follow in the interval.
-func (s *Schedule) Between(after, upTo time.Time, limit int) (first, last time.Time, count int, more bool) {
-	for {
-		next, ok := s.Next(after)
-		if !ok || next.After(upTo) {
-			return first, last, count, false
-		}
-		if count >= limit {
-			return first, last, count, true
-		}
-		if count == 0 {
-			first = next
-		}
-		last, after = next, next
-		count++
-	}
-}
-
 // wild reports whether the schedule follows real time through offset changes.
 func (s *Schedule) wild() bool { return s.minute.star || s.hour.star }
 

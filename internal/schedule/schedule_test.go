@@ -11,37 +11,6 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
-func TestBetween(t *testing.T) {
-	t.Parallel()
-	hourly := mustParse(t, "0 * * * *", "UTC")
-	yearly := mustParse(t, "0 0 1 1 *", "UTC")
-	at := func(hour, minute int) time.Time { return time.Date(2026, 5, 5, hour, minute, 0, 0, time.UTC) }
-	tests := []struct {
-		name        string
-		s           *schedule.Schedule
-		after, upTo time.Time
-		limit       int
-		first, last time.Time
-		count       int
-		more        bool
-	}{
-		{"none", yearly, at(0, 0), at(9, 0), 10, time.Time{}, time.Time{}, 0, false},
-		{"one", hourly, at(8, 30), at(9, 30), 10, at(9, 0), at(9, 0), 1, false},
-		{"after is left out and upTo is in", hourly, at(8, 0), at(10, 0), 10, at(9, 0), at(10, 0), 2, false},
-		{"exactly the limit", hourly, at(0, 0), at(3, 0), 3, at(1, 0), at(3, 0), 3, false},
-		{"over the limit", hourly, at(0, 0), at(4, 0), 3, at(1, 0), at(3, 0), 3, true},
-		{"no limit left", hourly, at(0, 0), at(4, 0), 0, time.Time{}, time.Time{}, 0, true},
-		{"no limit left and no slot", yearly, at(0, 0), at(4, 0), 0, time.Time{}, time.Time{}, 0, false},
-		{"backwards", hourly, at(4, 0), at(0, 0), 10, time.Time{}, time.Time{}, 0, false},
-	}
-	for _, tt := range tests {
-		first, last, count, more := tt.s.Between(tt.after, tt.upTo, tt.limit)
-		if !first.Equal(tt.first) || !last.Equal(tt.last) || count != tt.count || more != tt.more {
-			t.Errorf("%s: %v, %v, %d, %v; want %v, %v, %d, %v", tt.name, first, last, count, more, tt.first, tt.last, tt.count, tt.more)
-		}
-	}
-}
-
 func TestUpcomingCounts(t *testing.T) {
 	t.Parallel()
 	s := mustParse(t, "0 9 * * *", "UTC")

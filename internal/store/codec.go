@@ -63,11 +63,13 @@ func specFields(id string, s job.Spec) map[string]string {
 	if s.IsGroup != nil {
 		isGroup = strconv.FormatBool(*s.IsGroup)
 	}
-	maxRuns := ""
-	if s.MaxRuns > 0 {
-		maxRuns = strconv.Itoa(s.MaxRuns)
+	maxRuns := positive(int64(s.MaxRuns))
+	if s.At != 0 {
+		maxRuns = "1" // a job for one instant goes when it has run
 	}
 	return map[string]string{
+		"every": positive(int64(s.EverySeconds)), "at": positive(int64(s.At)), "startAt": positive(int64(s.StartAt)),
+		"endAt": positive(int64(s.EndAt)), "jitter": positive(int64(s.JitterSeconds)),
 		"name": s.Name, "schedule": s.Schedule, "timezone": s.Timezone, "enabled": enabled, "task": s.Task,
 		"agentId": s.AgentID, "sessionKey": s.SessionKey, "model": s.Model, "reasoningEffort": s.Effort,
 		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
@@ -78,6 +80,14 @@ func specFields(id string, s job.Spec) map[string]string {
 		"session":    s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
 		"pauseReason": s.PauseReason,
 	}
+}
+
+// positive renders a number that is stored only where there is one.
+func positive(n int64) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // flag renders what is stored only where it is true.
@@ -98,7 +108,9 @@ func decodeJob(id string, f fields) (job.Job, error) {
 	j := job.Job{
 		ID: id, UID: f["uid"], Revision: f.int("rev"),
 		Spec: job.Spec{
-			Name: f["name"], Schedule: f["schedule"], Timezone: f["timezone"], Enabled: f["enabled"] == "1",
+			EverySeconds: int(f.int("every")), At: f.millis("at"), StartAt: f.millis("startAt"), EndAt: f.millis("endAt"),
+			JitterSeconds: int(f.int("jitter")),
+			Name:          f["name"], Schedule: f["schedule"], Timezone: f["timezone"], Enabled: f["enabled"] == "1",
 			Task: f["task"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Model: f["model"],
 			Effort: f["reasoningEffort"], Channel: f["channel"], ChatID: f["chatId"], PeerID: f["peerId"],
 			ThreadID: f["threadId"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
@@ -107,9 +119,12 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
 		},
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"),
-		NextSlot: f.millis("nextSlot"), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
+		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
 		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+	}
+	if j.At != 0 {
+		j.MaxRuns = 0 // its own, not the client's
 	}
 	if n, err := strconv.Atoi(f["maxRetries"]); err == nil {
 		j.MaxRetries = &n
@@ -118,6 +133,14 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		j.IsGroup = &b
 	}
 	return j, nil
+}
+
+// nextDue is when the next slot is due; it is stored only where that is later.
+func nextDue(f fields) job.Millis {
+	if f["nextDue"] != "" {
+		return f.millis("nextDue")
+	}
+	return f.millis("nextSlot")
 }
 
 func decodeRun(id string, f fields) (job.Run, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
 // DueWindow reads the head of the due index: everything to be looked at within
@@ -37,7 +38,8 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	names := []string{"v", "uid", "rev", "name", "schedule", "timezone", "nextSlot", "emitted", "misfire", "misfireGrace"}
+	names := []string{"v", "uid", "rev", "name", "schedule", "timezone", "every", "at", "startAt", "endAt", "jitter", "anchor",
+		"nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
@@ -56,13 +58,20 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 		}
 		out[i] = job.Cursor{
 			JobID: id, UID: f["uid"], Revision: f.int("rev"), Name: f["name"],
-			Schedule: f["schedule"], Timezone: f["timezone"], NextSlot: f.millis("nextSlot"),
+			Timing: timing(id, f), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f),
 			Emitted: f["emitted"] != "" && f["emitted"] == f["nextSlot"],
 			Misfire: job.Misfire(f["misfire"]), Grace: time.Duration(f.int("misfireGrace")) * time.Second,
 			Newer: f.int("v") > job.Version,
 		}
 	}
 	return out, nil
+}
+
+// timing is when a job's runs are due, by the fields of its hash.
+func timing(id string, f fields) schedule.Timing {
+	spec := job.Spec{Schedule: f["schedule"], Timezone: f["timezone"], EverySeconds: int(f.int("every")), At: f.millis("at"),
+		StartAt: f.millis("startAt"), EndAt: f.millis("endAt"), JitterSeconds: int(f.int("jitter"))}
+	return spec.Timing(id, f.millis("anchor"))
 }
 
 // MarkEmitted notes that carriers of these slots were enqueued.
@@ -84,7 +93,7 @@ func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 // reports false if the cursor was moved meanwhile, or waits for a claim.
 func (s *Store) Collapse(ctx context.Context, c job.Collapse) (bool, error) {
 	moved, err := s.run(ctx, s.scripts.collapse, c.JobID, c.UID, c.Revision, optional(c.Seen),
-		int64(c.First), int64(c.Last), c.Count, c.Reason, optional(c.Next), c.EmittedGrace.Milliseconds()).Int()
+		int64(c.First), int64(c.Last), c.Count, c.Reason, optional(c.Next), optional(c.NextDue), c.EmittedGrace.Milliseconds()).Int()
 	if err != nil {
 		return false, fmt.Errorf("collapse %s: %w", c.JobID, err)
 	}

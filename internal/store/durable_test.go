@@ -78,7 +78,7 @@ func TestAnswersWaitForAReplica(t *testing.T) {
 	again := map[string]func() error{
 		"claim": func() error {
 			b, err := f.Claim(f.ctx, job.Claim{JobID: claimed.ID, UID: claimed.UID, Slot: slot, Revision: claimed.Revision,
-				Next: slot + 60_000, Token: "t", Worker: "w"})
+				Next: slot + 60_000, NextDue: slot + 60_000, Token: "t", Worker: "w"})
 			return errors.Join(err, verdict(string(b.Verdict), string(job.BeginOK)))
 		},
 		"begin": func() error {

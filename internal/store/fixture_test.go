@@ -80,7 +80,7 @@ func (f *fixture) claim(j job.Job, slot job.Millis, token string) job.Begun {
 	f.t.Helper()
 	j = f.job(j.ID)
 	b, err := f.Claim(f.ctx, job.Claim{JobID: j.ID, UID: j.UID, Slot: slot, Revision: j.Revision,
-		Next: slot + 60_000, Token: token, Worker: "w1"})
+		Next: slot + 60_000, NextDue: slot + 60_000, Token: token, Worker: "w1"})
 	f.must(err)
 	return b
 }

@@ -39,12 +39,15 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Jo
 		if err != nil {
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 		}
-		next, err := s.firstSlot(spec, now)
+		start := spec.AnchorAt(now)
+		next, err := s.firstSlot(id, spec, start, now)
 		if err != nil {
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 		}
+		fields := specFields(id, spec)
+		fields["anchor"] = positive(int64(start))
 		word, j, err := s.put(ctx, put{
-			id: id, mode: "create", uid: uid, token: uid, cursor: cursorSet, next: next, fields: specFields(id, spec),
+			id: id, mode: "create", uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
 		})
 		switch {
 		case err != nil:
@@ -100,7 +103,15 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 				after = last.Time()
 			}
 			if !used {
-				if p.next, err = s.firstSlot(spec, after); err != nil {
+				start := old.Anchor
+				if !spec.SameTiming(old.Spec) {
+					start = spec.AnchorAt(now)
+					p.fields["anchor"] = positive(int64(start))
+					if spec.At != 0 {
+						p.fields["claims"] = "" // another instant, another run
+					}
+				}
+				if p.next, err = s.firstSlot(id, spec, start, after); err != nil {
 					return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 				}
 			}
@@ -225,14 +236,14 @@ type put struct {
 	rev                  int64
 	seen                 job.Millis // the cursor as it was read
 	cursor               cursorMode
-	next                 job.Millis
+	next                 slot
 	passed               passed
 	reason               string
 	fields               map[string]string
 }
 
 func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
-	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), string(p.cursor), optional(p.next),
+	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), string(p.cursor), optional(p.next.At), optional(p.next.Due),
 		p.reason, optional(p.passed.First), optional(p.passed.Last), p.passed.Count, optional(p.passed.Next), len(p.fields)}
 	for name, value := range p.fields {
 		args = append(args, name, value)
@@ -267,20 +278,32 @@ func (s *Store) jobAndTime(ctx context.Context, id string) (job.Job, time.Time, 
 	return j, now, err
 }
 
-// firstSlot is the first slot of spec after the given time; 0 when it has none.
-func (s *Store) firstSlot(spec job.Spec, after time.Time) (job.Millis, error) {
+// slot is a slot and when it is due; the zero value is none.
+type slot struct{ At, Due job.Millis }
+
+// firstSlot is the job's first slot after the given time, none if it is not enabled. A
+// timing that has none at all is refused: nothing would ever run.
+func (s *Store) firstSlot(id string, spec job.Spec, anchor job.Millis, after time.Time) (slot, error) {
 	if !spec.Enabled {
-		return 0, nil
+		return slot{}, nil
 	}
-	sched, err := s.schedules.Parse(spec.Schedule, spec.Timezone)
+	tt, err := s.schedules.Timetable(spec.Timing(id, anchor))
 	if err != nil {
-		return 0, err
+		return slot{}, err
 	}
-	next, ok := sched.Next(after)
-	if !ok {
-		return 0, nil
+	next, ok := tt.Next(after)
+	switch {
+	case ok:
+		return slot{job.ToMillis(next), job.ToMillis(tt.Due(next))}, nil
+	case spec.At != 0:
+		return slot{}, &job.InvalidError{Problems: []job.Problem{{Field: "at", Detail: "is over already",
+			Example: strconv.Quote(after.Add(time.Hour).Truncate(time.Second).Format(time.RFC3339))}}}
+	case spec.EndAt != 0:
+		return slot{}, &job.InvalidError{Problems: []job.Problem{{Field: "endAt", Detail: "leaves no slot to run",
+			Example: strconv.Quote(after.AddDate(0, 1, 0).Truncate(time.Second).Format(time.RFC3339))}}}
+	default:
+		return slot{}, nil
 	}
-	return job.ToMillis(next), nil
 }
 
 // passed is a range of slots that will not run, and the slot that comes after it.
@@ -290,13 +313,16 @@ type passed struct {
 	Next        job.Millis
 }
 
-// passedSlots are the due, unclaimed slots of a job.
+// passedSlots are the unclaimed slots of a job whose time has come, due or still put
+// off by the jitter.
 func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
 	if j.NextSlot == 0 || j.NextSlot.Time().After(now) {
 		return passed{Next: j.NextSlot}, nil
 	}
 	p := passed{First: j.NextSlot, Last: j.NextSlot, Count: 1}
-	sched, err := s.schedules.Parse(j.Schedule, j.Timezone)
+	timing := j.Timing(j.ID, j.Anchor)
+	timing.Jitter = 0
+	tt, err := s.schedules.Timetable(timing)
 	if _, broken := errors.AsType[*schedule.ParseError](err); broken {
 		// A damaged definition must not keep its job from being edited or deleted.
 		return p, nil
@@ -304,10 +330,10 @@ func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
 	if err != nil {
 		return passed{}, err
 	}
-	if _, last, more, _ := sched.Between(j.NextSlot.Time(), now, maxPassedSlots); more > 0 {
+	if _, last, more, _ := tt.Passed(j.NextSlot.Time(), now, maxPassedSlots); more > 0 {
 		p.Last, p.Count = job.ToMillis(last), 1+more
 	}
-	if next, ok := sched.Next(p.Last.Time()); ok {
+	if next, ok := tt.Next(p.Last.Time()); ok {
 		p.Next = job.ToMillis(next)
 	}
 	return p, nil

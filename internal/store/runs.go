@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,7 +18,7 @@ import (
 // slot was claimed before goes on to begin the run that exists.
 func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
 	word, rest, err := s.durably(ctx, s.scripts.claim, c.JobID, c.UID, int64(c.Slot), c.Revision,
-		optional(c.Next), c.Token, c.Worker)
+		optional(c.Next), optional(cmp.Or(c.NextDue, c.Next)), c.Token, c.Worker)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
 	}
@@ -46,8 +48,12 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 	switch {
 	case b.Verdict == job.BeginEarly && len(rest) == 1:
 		b.Delay = time.Duration(number(rest[0])) * time.Millisecond
-	case b.Verdict == job.BeginStale && len(rest) == 3:
-		b.Revision, b.Schedule, b.Timezone = number(rest[0]), text(rest[1]), text(rest[2])
+	case b.Verdict == job.BeginStale && len(rest) == 1:
+		def, err := flatFields(rest[0])
+		if err != nil {
+			return b, err
+		}
+		b.Revision, b.Timing = def.int("rev"), timing(id[:strings.LastIndexByte(id, ':')], def)
 	case b.Verdict == job.BeginOK && len(rest) == 5:
 		run, err := flatFields(rest[3])
 		if err != nil {

@@ -46,7 +46,7 @@ func TestClaimIsRefused(t *testing.T) {
 	j := f.create("a", everyMinute())
 	slot := f.minute(0)
 	f.rewind("a", slot)
-	base := job.Claim{JobID: "a", UID: j.UID, Slot: slot, Revision: j.Revision, Next: slot + 60_000, Token: "t", Worker: "w"}
+	base := job.Claim{JobID: "a", UID: j.UID, Slot: slot, Revision: j.Revision, Next: slot + 60_000, NextDue: slot + 60_000, Token: "t", Worker: "w"}
 	tests := map[string]struct {
 		change func(*job.Claim)
 		want   job.Verdict
@@ -64,7 +64,7 @@ func TestClaimIsRefused(t *testing.T) {
 		if b.Verdict != tc.want {
 			t.Errorf("%s: %s, want %s", name, b.Verdict, tc.want)
 		}
-		if tc.want == job.BeginStale && (b.Schedule != "* * * * *" || b.Revision != j.Revision) {
+		if tc.want == job.BeginStale && (b.Timing.Cron != "* * * * *" || b.Revision != j.Revision) {
 			t.Errorf("stale answer %+v", b)
 		}
 	}
@@ -233,7 +233,7 @@ func TestFailedAttemptWaitsAndRunsAgain(t *testing.T) {
 	spec.Schedule = "0 0 1 1 *" // the next slot is far
 	j := f.create("a", spec)
 	f.rewind("a", f.minute(0))
-	c := job.Claim{JobID: "a", UID: j.UID, Slot: f.minute(0), Revision: 1, Next: f.minute(100), Token: "t", Worker: "w"}
+	c := job.Claim{JobID: "a", UID: j.UID, Slot: f.minute(0), Revision: 1, Next: f.minute(100), NextDue: f.minute(100), Token: "t", Worker: "w"}
 	b, err := f.Claim(f.ctx, c)
 	f.must(err)
 	if !f.fail(b, job.RetryCounted, 30*time.Second) {

@@ -1,13 +1,13 @@
 -- claim turns a due slot into a run and begins its first attempt.
--- ARGV: job, uid, slot, revision, next slot ('' none), token, worker
+-- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
 -- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere) |
---       {early, delay} | {stale, revision, schedule, zone} (compute the next slot again) |
+--       {early, delay} | {stale, job} (compute the next slot again) |
 --       {dropped} (policy kept the slot from running; recorded)
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
 --       the cursor and the due index change together. A doubled or resent carrier
 --       finds the run and goes on to begin.
 local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
-local token, worker = ARGV[6], ARGV[7]
+local token, worker = ARGV[7], ARGV[8]
 local run = id .. ':' .. int(tonumber(slot) / 1000)
 if redis.call('HGET', run_key(run), 'uid') == uid then return begin_run(run, token, worker) end
 
@@ -19,10 +19,10 @@ if j.uid ~= uid then
 end
 if newer(j) then return { 'newer' } end
 if j.nextSlot ~= slot then return { 'moved' } end
-if tonumber(slot) > now + 1000 then return { 'early', tonumber(slot) - now } end
-if j.rev ~= ARGV[4] then return { 'stale', j.rev, j.schedule, j.timezone or '' } end
+if due_of(j) > now + 1000 then return { 'early', due_of(j) - now } end
+if j.rev ~= ARGV[4] then return { 'stale', redis.call('HGETALL', job_key(id)) } end
 
-local next, late = ARGV[5], now - tonumber(slot)
+local next, late = ARGV[5], now - due_of(j)
 local reason = nil
 if j.misfire == 'skip' then
   if late > LATE then reason = 'late' end
@@ -31,7 +31,7 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
 end
 if reason then
   record_slots(id, j, 'missed', reason, slot, slot, 1)
-  move_cursor(id, slot, next)
+  move_cursor(id, slot, next, ARGV[6])
   return { 'dropped' }
 end
 if j.overlap == 'cancel_previous' then
@@ -42,7 +42,7 @@ if j.overlap == 'cancel_previous' then
   end
 elseif in_progress(id, uid) and not (j.overlap == 'allow' and redis.call('SCARD', active_key(id, uid)) < MAX_UNFINISHED) then
   record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
-  move_cursor(id, slot, next)
+  move_cursor(id, slot, next, ARGV[6])
   return { 'dropped' }
 end
 
@@ -50,5 +50,5 @@ local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
 if j.maxRuns and claims >= tonumber(j.maxRuns) then next = '' end
 redis.call('HDEL', job_key(id), 'range')
 new_run(run, id, j, 'schedule', slot)
-move_cursor(id, slot, next)
+move_cursor(id, slot, next, ARGV[6])
 return begin_run(run, token, worker)

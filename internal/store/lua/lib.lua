@@ -108,21 +108,25 @@ local function record_slots(id, j, outcome, reason, first, last, count)
   trim(id)
 end
 
--- move_cursor passes the slots up to last; next is the new cursor, '' for none.
--- lastSlot never goes back.
-local function move_cursor(id, last, next)
+-- due_of is when a job's next slot is due: the slot, or later by the jitter.
+local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
+
+-- move_cursor passes the slots up to last; next is the new cursor, '' for none, and
+-- due is when it is due. lastSlot never goes back.
+local function move_cursor(id, last, next, due)
   local key = job_key(id)
   local old = redis.call('HGET', key, 'lastSlot')
   if last ~= '' and ((not old) or tonumber(last) > tonumber(old)) then
     redis.call('HSET', key, 'lastSlot', last)
   end
-  redis.call('HDEL', key, 'emitted')
+  redis.call('HDEL', key, 'emitted', 'nextDue')
   if next == '' then
     redis.call('HDEL', key, 'nextSlot')
     redis.call('ZREM', DUE, id)
   else
     redis.call('HSET', key, 'nextSlot', next)
-    redis.call('ZADD', DUE, next, id)
+    if due ~= next then redis.call('HSET', key, 'nextDue', due) end
+    redis.call('ZADD', DUE, due, id)
   end
 end
 
@@ -197,7 +201,7 @@ end
 local function may_retry(r, j, at, free)
   if tonumber(r.attempt) >= MAX_ATTEMPTS then return false end
   if not free and tonumber(r.retries) >= tonumber(j.maxRetries or MAX_RETRIES) then return false end
-  return r.trigger == 'manual' or not j.nextSlot or at < tonumber(j.nextSlot)
+  return r.trigger == 'manual' or not j.nextSlot or at < due_of(j)
 end
 
 -- end_run is the only way a run ends: it leaves wake, the job's active set and

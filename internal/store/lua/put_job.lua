@@ -1,6 +1,6 @@
 -- put_job creates or edits a job and sets its cursor, in one step.
 -- ARGV: id, mode (create|edit), uid, token, seen revision, seen nextSlot ('' none),
---       cursor (keep|check|set), next slot ('' none), reason and first, last, count of
+--       cursor (keep|check|set), next slot ('' none) and when it is due, reason and first, last, count of
 --       the due slots that this edit passes over (count 0: none), the slot after them
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
 --       the field)
@@ -28,7 +28,7 @@ end
 if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' } end
 if ARGV[7] == 'set' then
   -- A slot that came due since the caller looked needs its record too.
-  if ARGV[13] ~= '' and tonumber(ARGV[13]) <= now then return { 'changed' } end
+  if ARGV[14] ~= '' and tonumber(ARGV[14]) <= now then return { 'changed' } end
   if next ~= '' and tonumber(next) <= now then return { 'late' } end
 end
 
@@ -39,14 +39,14 @@ if mode == 'create' then
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
   redis.call('ZADD', JOBS, int(score), id)
   redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
-elseif tonumber(ARGV[12]) > 0 then
-  record_slots(id, j, 'skipped', ARGV[9], ARGV[10], ARGV[11], ARGV[12])
+elseif tonumber(ARGV[13]) > 0 then
+  record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end
-for i = 1, tonumber(ARGV[14]) do
-  local field, value = ARGV[13 + 2 * i], ARGV[14 + 2 * i]
+for i = 1, tonumber(ARGV[15]) do
+  local field, value = ARGV[14 + 2 * i], ARGV[15 + 2 * i]
   if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
 end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.call('HINCRBY', key, 'rev', 1)
-if ARGV[7] == 'set' then move_cursor(id, ARGV[11], next) end
+if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
 return { 'ok', redis.call('HGETALL', key) }
