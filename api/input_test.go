@@ -157,7 +157,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"negative time", with(`"timeoutSeconds":-900`), []string{"timeoutSeconds"}, "whole number from 1"},
 		{"too much time", with(`"timeoutSeconds":21601`), []string{"timeoutSeconds"}, "to 21600"},
 		{"no grace", with(`"misfireGraceSeconds":0`), []string{"misfireGraceSeconds"}, "whole number from 1"},
-		{"an unknown misfire policy", with(`"misfire":"run_all"`), []string{"misfire"}, "run_once or skip"},
+		{"an unknown misfire policy", with(`"misfire":"run_some"`), []string{"misfire"}, "run_once, run_all or skip"},
 		{"an unknown answer to doubt", with(`"on_ambiguous":"ask"`), []string{"on_ambiguous"}, "retry or fail"},
 
 		{"four cron fields", `{"schedule":"0 9 * *","task":"x"}`, []string{"schedule"}, `"0 9 * * 1-5"`},

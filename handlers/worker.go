@@ -212,7 +212,7 @@ func settle(v job.Verdict, delay time.Duration) error {
 		return &giveBack{delay: delay, why: errEarly}
 	case job.BeginNewer:
 		return &giveBack{delay: maxGiveBack, why: errNewer}
-	case job.BeginGone, job.BeginMoved:
+	case job.BeginGone, job.BeginMoved, job.BeginBehind:
 		// Revoked, not completed: the id becomes free at once for the case that the
 		// slot comes up again.
 		return fmt.Errorf("%w: %w", errGone, asynq.RevokeTask)

@@ -48,13 +48,29 @@ func decide(c job.Cursor, timetable *schedule.Timetable, now time.Time) *job.Col
 	if count == 0 {
 		return nil
 	}
-	// The newest runs, the others do not.
-	collapse.Next, collapse.NextDue = job.ToMillis(newest), job.ToMillis(timetable.Due(newest))
+	first := newest // of those that run
+	if c.Misfire == job.MisfireRunAll {
+		first = oldest(timetable, slot, now, count, grace)
+	}
+	// What comes before it does not run.
+	collapse.Next, collapse.NextDue = job.ToMillis(first), job.ToMillis(timetable.Due(first))
 	if c.Misfire != job.MisfireSkip {
 		collapse.Reason = job.ReasonSuperseded
 	}
-	if _, before, passed, _ := timetable.Passed(slot, timetable.Due(newest).Add(-time.Millisecond), maxWalk); passed > 0 {
+	if !first.After(slot) {
+		return nil
+	}
+	if _, before, passed, _ := timetable.Passed(slot, timetable.Due(first).Add(-time.Millisecond), maxWalk); passed > 0 {
 		collapse.Last, collapse.Count = job.ToMillis(before), 1+passed
 	}
 	return collapse
+}
+
+// oldest is the first slot to catch up with, of one and count more that are due: there
+// are not too many, and none is too late.
+func oldest(timetable *schedule.Timetable, slot, now time.Time, count int, grace time.Duration) time.Time {
+	for left := count + 1; left > 1 && (left > job.MaxCatchUp || now.Sub(timetable.Due(slot)) > grace); left-- {
+		slot, _ = timetable.Next(slot)
+	}
+	return slot
 }

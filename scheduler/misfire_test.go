@@ -28,6 +28,7 @@ func TestDecide(t *testing.T) {
 	const (
 		once    = job.MisfireRunOnce
 		skip    = job.MisfireSkip
+		all     = job.MisfireRunAll
 		minutes = "* * * * *"
 		hourly  = "0 * * * *"
 		daily   = "0 12 * * *"
@@ -88,6 +89,13 @@ func TestDecide(t *testing.T) {
 		{"emitted, past the grace", once, hour, minutes, true, hour + 1, passes{job.ReasonSuperseded, 59 * time.Minute, hour, 60}},
 		{"emitted, nothing newer, past the grace", once, hour, daily, true, hour + 1, passes{job.ReasonStale, 0, 24 * hour, 1}},
 		{"emitted, skip, at its grace", skip, hour, minutes, true, time.Minute, runs},
+		{"all, two are due", all, hour, minutes, false, time.Minute, runs},
+		{"all, as many as may be", all, hour, minutes, false, 9*time.Minute + 59*time.Second, runs},
+		{"all, one too many", all, hour, minutes, false, 10 * time.Minute, passes{job.ReasonSuperseded, 0, time.Minute, 1}},
+		{"all, many too many", all, hour, minutes, false, 30 * time.Minute,
+			passes{job.ReasonSuperseded, 20 * time.Minute, 21 * time.Minute, 21}},
+		{"all, some too late", all, 5 * time.Minute, minutes, false, 8*time.Minute + time.Second, passes{job.ReasonSuperseded, 3 * time.Minute, 4 * time.Minute, 4}},
+		{"all, all too late", all, time.Minute, hourly, false, 59 * time.Minute, passes{job.ReasonStale, 0, time.Hour, 1}},
 		{"emitted, skip, past it", skip, hour, minutes, true, time.Minute + 1, passes{job.ReasonLate, 0, time.Minute, 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -141,7 +149,7 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 		sched := timetable(t, schedule.Timing{Cron: s.expr, Zone: rapid.SampledFrom(zones).Draw(t, "zone"),
 			Jitter: time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30_000, 3_600_000}).Draw(t, "jitter")) * time.Millisecond})
 		c := job.Cursor{JobID: "a", UID: "u",
-			Misfire: rapid.SampledFrom([]job.Misfire{job.MisfireRunOnce, job.MisfireSkip}).Draw(t, "misfire"),
+			Misfire: rapid.SampledFrom([]job.Misfire{job.MisfireRunOnce, job.MisfireRunAll, job.MisfireSkip}).Draw(t, "misfire"),
 			Grace:   time.Duration(rapid.IntRange(1, 7200).Draw(t, "grace")) * time.Second}
 		allowed := c.Grace
 		if c.Misfire == job.MisfireSkip {
@@ -163,12 +171,12 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 			}
 			d := decide(c, sched, now)
 			if d == nil {
-				_, newest, newer, _ := sched.Passed(slot, now, 1)
+				_, newest, newer, _ := sched.Passed(slot, now, job.MaxCatchUp)
 				if late := now.Sub(due); late > allowed {
 					t.Fatalf("%v runs %v late, allowed is %v", slot, late, allowed)
 				}
-				if newer > 0 && !c.Emitted {
-					t.Fatalf("%v runs although %v is due", slot, newest)
+				if newer > 0 && !c.Emitted && (c.Misfire != job.MisfireRunAll || newer >= job.MaxCatchUp) {
+					t.Fatalf("%v runs although %d slots up to %v are due", slot, newer, newest)
 				}
 				switch rapid.SampledFrom([]string{"claim", "emit", "lose"}).Draw(t, "then") {
 				case "claim":
@@ -182,6 +190,10 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 			}
 			if c.Emitted && now.Sub(due) <= allowed {
 				t.Fatalf("%v is passed within its grace", slot)
+			}
+			if _, _, kept, _ := sched.Passed(d.Last.Time(), now, 2*job.MaxCatchUp); c.Misfire == job.MisfireRunAll && kept < job.MaxCatchUp &&
+				now.Sub(sched.Due(d.Last.Time())) <= allowed {
+				t.Fatalf("%v is passed within its grace, and only %d slots after it are due", d.Last.Time(), kept)
 			}
 			if d.First != c.NextSlot || d.Seen != c.NextSlot || d.Last < d.First || d.Next <= d.Last || d.EmittedGrace != allowed {
 				t.Fatalf("at %v from %v: %+v", now, slot, d)

@@ -79,6 +79,9 @@ const (
 	MisfireRunOnce Misfire = "run_once"
 	// MisfireSkip runs no slot that is late by more than a minute.
 	MisfireSkip Misfire = "skip"
+	// MisfireRunAll runs the missed slots one after the other, the newest MaxCatchUp of
+	// those that are younger than the grace, and records the others as missed.
+	MisfireRunAll Misfire = "run_all"
 )
 
 // Overlap says what happens to a slot that comes due while a run of its job is still
@@ -88,6 +91,9 @@ type Overlap string
 const (
 	// OverlapSkip records the slot as skipped. The default.
 	OverlapSkip Overlap = "skip"
+	// OverlapQueueOne runs the slot when no run of the job is in progress any more. One
+	// slot waits at a time; others are skipped.
+	OverlapQueueOne Overlap = "queue_one"
 	// OverlapAllow runs the slot as well; in the same session one run still comes
 	// after the other.
 	OverlapAllow Overlap = "allow"
@@ -125,6 +131,9 @@ const (
 	// DefaultMaxRetries is how many retries a run gets, ambiguous attempts included.
 	DefaultMaxRetries = 3
 )
+
+// MaxCatchUp is how many missed slots of a job MisfireRunAll has waiting at most.
+const MaxCatchUp = 10
 
 // LateAfter is how long after its slot a run counts as late: from then on the
 // job's misfire policy decides about it.
@@ -356,6 +365,7 @@ type State string
 const (
 	StateWaiting State = "waiting" // may begin once NotBefore has come
 	StateParked  State = "parked"  // waits for its session, which another run holds
+	StateQueued  State = "queued"  // waits for the other runs of its job, see OverlapQueueOne
 	StateRunning State = "running" // an attempt holds the lease
 	StateDone    State = "done"    // has an outcome
 )

@@ -91,10 +91,11 @@ const (
 	BeginNewer   Verdict = "newer"   // written by a newer release
 	BeginDone    Verdict = "done"    // ended already
 	BeginBusy    Verdict = "busy"    // another attempt is under way
-	BeginParked  Verdict = "parked"  // waits for its session
+	BeginParked  Verdict = "parked"  // waits for its session, or queued
 	BeginEarly   Verdict = "early"   // come back after the delay
 	BeginEnded   Verdict = "ended"   // ended by this very step
 	BeginMoved   Verdict = "moved"   // the cursor is elsewhere
+	BeginBehind  Verdict = "behind"  // becomes due when the run that is in progress has ended
 	BeginDropped Verdict = "dropped" // policy kept the slot from running
 	BeginStale   Verdict = "stale"   // the job was edited: compute the next slot again
 )

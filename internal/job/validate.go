@@ -128,14 +128,14 @@ func (s Spec) Validate() error {
 		v.between("misfireGraceSeconds", s.MisfireGraceSeconds, int(LateAfter.Seconds()), MaxMisfireGraceSeconds, "3600")
 	}
 	switch s.Misfire {
-	case "", MisfireRunOnce, MisfireSkip:
+	case "", MisfireRunOnce, MisfireRunAll, MisfireSkip:
 	default:
-		v.add("misfire", "must be run_once or skip", `"run_once"`)
+		v.add("misfire", "must be run_once, run_all or skip", `"run_once"`)
 	}
 	switch s.Overlap {
-	case "", OverlapSkip, OverlapAllow, OverlapCancelPrevious:
+	case "", OverlapSkip, OverlapQueueOne, OverlapAllow, OverlapCancelPrevious:
 	default:
-		v.add("overlap", "must be skip, allow or cancel_previous", `"skip"`)
+		v.add("overlap", "must be skip, queue_one, allow or cancel_previous", `"skip"`)
 	}
 	switch s.OnAmbiguous {
 	case "", OnAmbiguousRetry, OnAmbiguousFail:

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -14,7 +16,7 @@ func (f *fixture) overlapping(id string, overlap job.Overlap) (previous job.Begu
 	spec := everyMinute()
 	spec.Overlap = overlap
 	j := f.create(id, spec)
-	first := f.minute(-2)
+	first := f.minute(-3)
 	f.rewind(id, first)
 	previous = f.claim(j, first, newToken())
 	if previous.Verdict != job.BeginOK {
@@ -86,5 +88,144 @@ func TestOverlapCancelPrevious(t *testing.T) {
 	}
 	if r := f.record(second.Run.ID); r.Outcome != job.Succeeded || r.Reply != "two" {
 		t.Errorf("the committed run: %+v", r)
+	}
+}
+
+func TestOverlapQueueOne(t *testing.T) {
+	f := setup(t, Options{})
+	previous, next := f.overlapping("a", job.OverlapQueueOne)
+	token := newToken()
+	if v := f.claim(f.job("a"), next, token).Verdict; v != job.BeginParked {
+		t.Fatalf("the next slot: %s", v)
+	}
+	queued := job.RunID("a", next)
+	if r := f.record(queued); r.State != job.StateQueued {
+		t.Fatalf("record %+v", r)
+	}
+	if v := f.claim(f.job("a"), next, token).Verdict; v != job.BeginParked {
+		t.Errorf("its carrier again: %s", v)
+	}
+	// A third one does not wait.
+	if v := f.claim(f.job("a"), next+60_000, newToken()).Verdict; v != job.BeginDropped {
+		t.Fatalf("the slot after it: %s", v)
+	}
+	if r := f.record(job.RunID("a", next+60_000)); r.Outcome != job.Skipped || r.Reason != job.ReasonOverlap {
+		t.Errorf("record %+v", r)
+	}
+
+	// A failed attempt, with a retry before the next slot, does not end the run in front.
+	f.rewind("a", f.minute(100))
+	if !f.fail(previous, job.RetryFree, 0) {
+		t.Fatal("the attempt was the last")
+	}
+	if v := f.begin(queued).Verdict; v != job.BeginParked {
+		t.Fatalf("between attempts of the run in front: %s", v)
+	}
+	f.letBegin(previous.Run.ID)
+	carriers := f.commit(f.begin(previous.Run.ID), "one")
+	if len(carriers) != 1 || carriers[0].ID != queued {
+		t.Fatalf("carriers %v", carriers)
+	}
+	if v := f.begin(queued).Verdict; v != job.BeginOK {
+		t.Fatalf("after the run in front: %s", v)
+	}
+	// While it runs, another one may wait.
+	f.rewind("a", next+120_000)
+	if v := f.claim(f.job("a"), next+120_000, newToken()).Verdict; v != job.BeginParked {
+		t.Errorf("a slot behind the one that had waited: %s", v)
+	}
+}
+
+// TestQueuedRunIsLetGo by whatever ends the run in front, and by a look where that
+// vanished.
+func TestQueuedRunIsLetGo(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, previous job.Begun){
+		"failed":    func(f *fixture, previous job.Begun) { f.fail(previous, job.RetryNever, 0) },
+		"cancelled": func(f *fixture, previous job.Begun) { _, err := f.CancelRun(f.ctx, previous.Run.ID); f.must(err) },
+		"vanished": func(f *fixture, previous job.Begun) {
+			f.must(f.rdb.Del(f.ctx, f.keys.run(previous.Run.ID), f.keys.lock(previous.Run.SessionKey)).Err())
+			f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "r:" + job.RunID("a", previous.Run.Slot+60_000)}).Err())
+			f.look()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, Options{})
+			previous, next := f.overlapping("a", job.OverlapQueueOne)
+			f.claim(f.job("a"), next, newToken())
+			f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "r:" + job.RunID("a", next)}).Err())
+			if c := f.look(); len(c) != 0 {
+				t.Fatalf("a look at what waits enqueued %v", c)
+			}
+			end(f, previous)
+			if v := f.begin(job.RunID("a", next)).Verdict; v != job.BeginOK {
+				t.Errorf("the queued run: %s", v)
+			}
+		})
+	}
+}
+
+// TestQueuedRunIsCancelled on its own, and with its job.
+func TestQueuedRunIsCancelled(t *testing.T) {
+	f := setup(t, Options{})
+	previous, next := f.overlapping("a", job.OverlapQueueOne)
+	f.claim(f.job("a"), next, newToken())
+	_, err := f.CancelRun(f.ctx, job.RunID("a", next))
+	f.must(err)
+	if carriers := f.commit(previous, "one"); len(carriers) != 0 {
+		t.Errorf("carriers of a cancelled run: %v", carriers)
+	}
+
+	previous, next = f.overlapping("b", job.OverlapQueueOne)
+	f.claim(f.job("b"), next, newToken())
+	f.must(f.DeleteJob(f.ctx, "b"))
+	f.commit(previous, "one")
+	if v := f.begin(job.RunID("b", next)).Verdict; v != job.BeginEnded {
+		t.Errorf("a queued run of a deleted job: %s", v)
+	}
+	if r := f.record(job.RunID("b", next)); r.Outcome != job.Cancelled || r.Reason != job.ReasonDeleted {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestRunAll catches up one after the other, whatever the overlap policy says, which is
+// in force again once the job runs on time.
+func TestRunAll(t *testing.T) {
+	for _, overlap := range []job.Overlap{job.OverlapSkip, job.OverlapQueueOne, job.OverlapAllow, job.OverlapCancelPrevious} {
+		t.Run(string(overlap), func(t *testing.T) {
+			f := setup(t, Options{})
+			spec := everyMinute()
+			spec.Misfire, spec.Overlap = job.MisfireRunAll, overlap
+			j := f.create("a", spec)
+			slot := f.minute(-3)
+			f.rewind("a", slot)
+			for n := range 3 { // the last one is followed by a slot that is on time
+				b := f.claim(j, slot, newToken())
+				if b.Verdict != job.BeginOK {
+					t.Fatalf("slot %d: %s", n, b.Verdict)
+				}
+				slot += 60_000
+				if v := f.claim(j, slot, newToken()).Verdict; v != job.BeginBehind {
+					t.Fatalf("slot %d, while the one before it runs: %s", n+1, v)
+				}
+				f.must(f.rdb.ZAdd(f.ctx, f.keys.due(), redis.Z{Score: float64(slot + 600_000), Member: "a"}).Err())
+				f.commit(b, "done")
+				if look, _ := f.score(f.keys.due(), "a"); look > f.now() {
+					t.Errorf("slot %d is not due again: looked at in %d ms", n+1, look-f.now())
+				}
+			}
+
+			// It is on time now.
+			b := f.claim(j, slot, newToken())
+			if b.Verdict != job.BeginOK {
+				t.Fatalf("the slot on time: %s", b.Verdict)
+			}
+			// So is the next minute, as far as the job knows.
+			f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "nextDue", int64(f.now())).Err())
+			want := map[job.Overlap]job.Verdict{job.OverlapSkip: job.BeginDropped, job.OverlapQueueOne: job.BeginParked,
+				job.OverlapAllow: job.BeginParked, job.OverlapCancelPrevious: job.BeginOK}[overlap]
+			if v := f.claim(j, slot+60_000, newToken()).Verdict; v != want {
+				t.Errorf("a slot that comes due while the one on time runs: %s, want %s", v, want)
+			}
+		})
 	}
 }

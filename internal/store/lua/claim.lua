@@ -2,7 +2,8 @@
 -- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
 -- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere) |
 --       {early, delay} | {stale, job} (compute the next slot again) |
---       {dropped} (policy kept the slot from running; recorded)
+--       {dropped} (policy kept the slot from running; recorded) | {behind} (it is caught
+--       up with when the run in progress has ended, which makes it due)
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
 --       the cursor and the due index change together. A doubled or resent carrier
 --       finds the run and goes on to begin.
@@ -34,21 +35,42 @@ if reason then
   move_cursor(id, slot, next, ARGV[6])
   return { 'dropped' }
 end
+local runs = active_runs(id, uid)
+local catching = false
+for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
+local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumber(ARGV[6]) <= now))
+-- What is caught up with runs one after the other, and overlap is about other slots.
+if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
+
+local queue = false
 if j.overlap == 'cancel_previous' then
   -- Manual runs were asked for by somebody: they are not in the way, and stay.
-  for _, previous in ipairs(redis.call('SMEMBERS', active_key(id, uid))) do
-    local r = hash(run_key(previous))
-    if r.trigger == 'schedule' and r.state ~= 'done' and not newer(r) then cancel_run(previous, r, 'overlap') end
+  for _, previous in ipairs(runs) do
+    if previous.trigger == 'schedule' then
+      local r = hash(run_key(previous.id))
+      if r.state ~= 'done' and not newer(r) then cancel_run(previous.id, r, 'overlap') end
+    end
   end
-elseif in_progress(id, uid) and not (j.overlap == 'allow' and redis.call('SCARD', active_key(id, uid)) < MAX_UNFINISHED) then
-  record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
-  move_cursor(id, slot, next, ARGV[6])
-  return { 'dropped' }
+elseif #runs > 0 then
+  local queued = false
+  for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
+  queue = j.overlap == 'queue_one' and not queued
+  if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
+    record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
+    move_cursor(id, slot, next, ARGV[6])
+    return { 'dropped' }
+  end
 end
 
 local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
 if j.maxRuns and claims >= tonumber(j.maxRuns) then next = '' end
 redis.call('HDEL', job_key(id), 'range')
 new_run(run, id, j, 'schedule', slot)
+if behind then redis.call('HSET', run_key(run), 'catchup', 1) end
 move_cursor(id, slot, next, ARGV[6])
+if queue then
+  redis.call('HSET', run_key(run), 'state', 'queued')
+  redis.call('HDEL', run_key(run), 'notBefore')
+  redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. run)
+end
 return begin_run(run, token, worker)

@@ -11,7 +11,7 @@
 
 local LEASE = 15000        -- an attempt or a send must be renewed within this
 local LOOK_AGAIN = 30000   -- a look that enqueued a carrier comes back after this
-local LOOK_PARKED = 300000 -- a look at a parked run comes back after this
+local LOOK_PARKED = 300000 -- a look at a parked or queued run comes back after this
 local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far apart
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
@@ -204,8 +204,34 @@ local function may_retry(r, j, at, free)
   return r.trigger == 'manual' or not j.nextSlot or at < due_of(j)
 end
 
+-- active_runs are the unfinished runs of a job. An entry whose run is gone or ended
+-- must not block the job for ever: it is dropped on sight.
+local function active_runs(job, uid)
+  local runs = {}
+  for _, id in ipairs(redis.call('SMEMBERS', active_key(job, uid))) do
+    local r = redis.call('HMGET', run_key(id), 'state', 'trigger', 'catchup')
+    if not r[1] or r[1] == 'done' then
+      redis.call('SREM', active_key(job, uid), id)
+    else
+      runs[#runs + 1] = { id = id, state = r[1], trigger = r[2], catchup = r[3] }
+    end
+  end
+  return runs
+end
+
+-- release lets a job's queued run begin when nothing else of the job is in progress.
+local function release(job, uid)
+  local queued = nil
+  for _, r in ipairs(active_runs(job, uid)) do
+    if r.state ~= 'queued' then return end
+    queued = r.id
+  end
+  if queued then make_waiting(queued, now) end
+end
+
 -- end_run is the only way a run ends: it leaves wake, the job's active set and
--- its session, tells the job, and deletes a job whose last run this was.
+-- its session, lets go what waits behind it, tells the job, and deletes a job whose
+-- last run this was.
 local function end_run(id, r, outcome, reason, message)
   local key = run_key(id)
   redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
@@ -217,8 +243,9 @@ local function end_run(id, r, outcome, reason, message)
   redis.call('ZREM', WAKE, 'r:' .. id)
   redis.call('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id)
+  release(r.job, r.uid)
   local jk = job_key(r.job)
-  local j = redis.call('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v')
+  local j = redis.call('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v', 'misfire', 'nextSlot', 'nextDue')
   if j[1] == r.uid and tonumber(j[4] or '0') <= VERSION then
     if reason == 'disabled' then j[3] = redis.call('HINCRBY', jk, 'claims', -1) end -- a pause uses up no run
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
@@ -227,6 +254,8 @@ local function end_run(id, r, outcome, reason, message)
     elseif outcome ~= 'cancelled' then
       redis.call('HINCRBY', jk, 'failures', 1)
     end
+    -- The next slot to catch up with was refused while this run was in progress.
+    if j[5] == 'run_all' and j[6] and tonumber(j[7] or j[6]) <= now then redis.call('ZADD', DUE, int(now), r.job) end
     if j[2] and tonumber(j[3] or '0') >= tonumber(j[2]) and redis.call('SCARD', active_key(r.job, r.uid)) == 0 then
       drop_job(r.job)
     end
@@ -256,7 +285,7 @@ local function begin_run(id, token, worker)
   if not r.state then return { 'gone' } end
   if newer(r) then return { 'newer' } end
   if r.state == 'done' then return { 'done' } end
-  if r.state == 'parked' then return { 'parked' } end
+  if r.state == 'parked' or r.state == 'queued' then return { 'parked' } end
   if r.state == 'waiting' and tonumber(r.notBefore) > now then
     return { 'early', tonumber(r.notBefore) - now }
   end
@@ -302,7 +331,7 @@ local function begin_run(id, token, worker)
   return began(id, key)
 end
 
--- new_run writes an unfinished run. A job of the same id, deleted since, may have
+-- new_run writes an unfinished run that may begin. A job of the same id, deleted since, may have
 -- left a record of that slot.
 local function new_run(id, job, j, trigger, slot)
   redis.call('DEL', run_key(id))
@@ -312,17 +341,6 @@ local function new_run(id, job, j, trigger, slot)
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
   redis.call('SADD', active_key(job, j.uid), id)
   index(job, id)
-end
-
--- in_progress reports whether a run of the job is unfinished. An entry whose
--- run is gone must not block the job for ever: it is dropped on sight.
-local function in_progress(job, uid)
-  while true do
-    local id = redis.call('SRANDMEMBER', active_key(job, uid))
-    if not id then return false end
-    if unfinished(id) then return true end
-    redis.call('SREM', active_key(job, uid), id)
-  end
 end
 
 -- new_delivery puts a run's n-th delivery into the outbox.

@@ -44,6 +44,9 @@ local function look_at(member)
     redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
   elseif h.state == 'parked' then
     look_parked(member, id, h.session)
+  elseif h.state == 'queued' then
+    redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
+    release(h.job, h.uid)
   elseif h.state == 'waiting' then
     if tonumber(h.notBefore) > now then
       redis.call('ZADD', WAKE, h.notBefore, member)
