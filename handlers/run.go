@@ -27,7 +27,8 @@ type RunStore interface {
 	Renew(ctx context.Context, run string, epoch int64) error
 	Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error)
-	// Cancelled tells the ids of runs as they are cancelled, until ctx ends.
+	// Cancelled tells the ids of runs as they are cancelled, until ctx ends; "" says
+	// that some may have gone untold before.
 	Cancelled(ctx context.Context, tell func(run string))
 }
 
@@ -62,8 +63,17 @@ type runHandler struct {
 	workspaceID string
 	logger      *slog.Logger
 
-	mu     sync.Mutex
-	leases map[string]*lease // of the attempts under way, by run id
+	mu      sync.Mutex
+	watched map[*watched]struct{} // what begins here, or has begun
+}
+
+// watched is a run that a cancel may concern: from before its begin, because the
+// cancel can overtake the answer, to the end of its attempt. The handler's lock guards
+// it.
+type watched struct {
+	run   string
+	lease *lease // once it has begun
+	told  bool   // of a cancel, before that
 }
 
 func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
@@ -72,37 +82,53 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHa
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
 		kick:       kicker(o.Queues, client, o.Logger),
-		leases:     map[string]*lease{},
+		watched:    map[*watched]struct{}{},
 	}
 }
 
-// watchCancels aborts attempts whose run was cancelled, until ctx ends. What is told
-// is only a reason to ask: the renewal knows.
+// watchCancels aborts attempts whose run was cancelled, until ctx ends.
 func (h *runHandler) watchCancels(ctx context.Context) {
-	h.store.Cancelled(ctx, func(run string) {
-		h.mu.Lock()
-		l := h.leases[run]
-		h.mu.Unlock()
-		if l != nil {
+	h.store.Cancelled(ctx, func(run string) { h.told(ctx, run) })
+}
+
+// told looks into the cancel of a run, of all with "". What is told is only a reason
+// to ask: the renewal knows.
+func (h *runHandler) told(ctx context.Context, run string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watched {
+		switch {
+		case run != "" && run != w.run:
+		case w.lease == nil:
+			w.told = true
+		default:
 			// An error is the next renewal's to deal with.
+			l := w.lease
 			go func() { _ = l.confirm(ctx, freshFor) }()
 		}
-	})
+	}
 }
 
-// hold keeps the lease of a run's attempt until it is given up.
-func (h *runHandler) hold(run string, l *lease) (giveUp func()) {
+// watch remembers what is told of a run until it is forgotten.
+func (h *runHandler) watch(run string) (w *watched, forget func()) {
+	w = &watched{run: run}
 	h.mu.Lock()
-	h.leases[run] = l
-	h.mu.Unlock()
-	return func() {
+	defer h.mu.Unlock()
+	h.watched[w] = struct{}{}
+	return w, func() {
 		h.mu.Lock()
-		if h.leases[run] == l { // not of a later attempt
-			delete(h.leases, run)
-		}
-		h.mu.Unlock()
-		l.release()
+		defer h.mu.Unlock()
+		delete(h.watched, w)
 	}
+}
+
+// leased gives a run the lease by which cancels are looked into from now on, and
+// reports whether one was told before.
+func (h *runHandler) leased(w *watched, l *lease) (told bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.lease = l
+	return w.told
 }
 
 // kicker enqueues carriers at once, as a shortcut: what fails here is found by the
@@ -133,6 +159,12 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 	if p.V > tasks.Version {
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
+	run := p.Run
+	if run == "" {
+		run = job.RunID(p.Job, job.Millis(p.Slot))
+	}
+	w, forget := h.watch(run)
+	defer forget()
 	begun, asked, err := h.begin(ctx, p)
 	if err != nil {
 		return &giveBack{delay: time.Second, why: err}
@@ -142,7 +174,7 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 		return settle(begun.Verdict, begun.Delay)
 	}
 	fault.Point("after_claim")
-	h.attempt(begun, asked)
+	h.attempt(w, begun, asked)
 	return nil
 }
 
@@ -196,7 +228,7 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 }
 
 // attempt makes one attempt and writes down how it ended.
-func (h *runHandler) attempt(b job.Begun, asked time.Time) {
+func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) {
 	log := h.logger.With("job_id", b.Run.JobID, "run_id", b.Run.ID, "attempt", b.Attempt)
 	about := []any{"trigger", string(b.Run.Trigger)}
 	if b.Run.Slot != 0 {
@@ -207,7 +239,10 @@ func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	ctx, fence := context.WithCancelCause(h.base)
 	defer fence(nil)
 	lease := holdLease(asked, func(ctx context.Context) error { return h.store.Renew(ctx, b.Run.ID, b.Epoch) }, fence)
-	defer h.hold(b.Run.ID, lease)()
+	defer lease.release()
+	if h.leased(w, lease) {
+		_ = lease.confirm(ctx, freshFor) // fences ctx; an error is the next renewal's to deal with
+	}
 
 	started := time.Now()
 	reply, err := h.chat(ctx, b, lease)
