@@ -38,7 +38,11 @@ if j.overlap == 'cancel_previous' then
   -- Manual runs were asked for by somebody: they are not in the way, and stay.
   for _, previous in ipairs(redis.call('SMEMBERS', active_key(id, uid))) do
     local r = hash(run_key(previous))
-    if r.trigger == 'schedule' and r.state ~= 'done' and not newer(r) then cancel_run(previous, r, 'overlap') end
+    if not r.state or r.state == 'done' then
+      redis.call('SREM', active_key(id, uid), previous) -- as in_progress does
+    elseif r.trigger == 'schedule' and not newer(r) then
+      cancel_run(previous, r, 'overlap')
+    end
   end
 elseif in_progress(id, uid) and not (j.overlap == 'allow' and redis.call('SCARD', active_key(id, uid)) < MAX_UNFINISHED) then
   record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
