@@ -258,7 +258,7 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) {
 	case isFenced(err) || isFenced(context.Cause(ctx)):
 		log.Warn("attempt fenced, its result is dropped")
 	default:
-		h.fail(write, log, b, classify(err, context.Cause(ctx), b.Attempt, b.Retries))
+		h.fail(write, log, b, classify(err, context.Cause(ctx), b))
 	}
 }
 
@@ -381,10 +381,10 @@ func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f 
 
 // classify says what a failed attempt was and what may follow. cause is why its
 // context ended, nil if it did not.
-func classify(err, cause error, attempt, retries int) job.Failure {
+func classify(err, cause error, b job.Begun) job.Failure {
 	f := job.Failure{
 		Result: job.ResultFailed, Cause: job.CauseAIError, Message: err.Error(), Outcome: job.Failed,
-		Retry: job.RetryCounted, Delay: job.RetryDelay(retries + 1),
+		Retry: job.RetryCounted, Delay: b.Job.RetryDelay(b.Retries + 1),
 	}
 	stopped := errors.Is(cause, errShutdown)
 	var e *aiserver.Error
@@ -411,7 +411,7 @@ func classify(err, cause error, attempt, retries int) job.Failure {
 	case e.Kind == aiserver.KindRateLimited:
 		f.Cause, f.Retry, f.Delay = job.CauseRateLimited, job.RetryFree, e.RetryAfter
 		if f.Delay <= 0 { // asked to wait, but not how long: longer each time
-			f.Delay = job.RetryDelay(attempt)
+			f.Delay = b.Job.RetryDelay(b.Attempt)
 		}
 	case e.Kind == aiserver.KindPermanent:
 		f.Retry = job.RetryNever
