@@ -38,6 +38,7 @@ var jobShape = shape[job.Spec]{
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
 		optionalCount("maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
+		counts("retryDelaysSeconds", job.MaxRetryDelays, job.MaxRetryDelaySeconds, "[30,60,300]", func(s *job.Spec) *[]int { return &s.RetryDelaysSeconds }),
 		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
 		boolean("allowScheduling", func(s *job.Spec) *bool { return &s.AllowScheduling }),
 	),
@@ -115,6 +116,29 @@ func optionalCount[T any](name string, most int, example string, at func(*T) **i
 	return stored(name, example, at, func(raw json.RawMessage) (*int, string) {
 		n, problem := readWhole(raw, 0, most)
 		return &n, problem
+	})
+}
+
+// counts is an array of at most length whole numbers from 1 to most.
+func counts[T any](name string, length, most int, example string, at func(*T) *[]int) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) ([]int, string) {
+		want := fmt.Sprintf("must be an array of at most %d whole numbers from 1 to %d", length, most)
+		var items []json.RawMessage
+		if json.Unmarshal(raw, &items) != nil {
+			return nil, want + ", not " + kindOf(raw)
+		}
+		if len(items) > length {
+			return nil, fmt.Sprintf("%s, not %d", want, len(items))
+		}
+		numbers := make([]int, len(items))
+		for i, item := range items {
+			n, problem := readWhole(item, 1, most)
+			if problem != "" {
+				return nil, fmt.Sprintf("entry %d %s", i+1, problem)
+			}
+			numbers[i] = n
+		}
+		return numbers, ""
 	})
 }
 

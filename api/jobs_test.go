@@ -23,7 +23,7 @@ func TestAJobOnTheWire(t *testing.T) {
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context": "session", "maxRetries": 3.0, "overlap": "skip",
+		"context": "session", "maxRetries": 3.0, "retryDelaysSeconds": []any{30.0, 60.0, 300.0}, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out",
 		"nextRunAt": float64(slotMillis),
@@ -56,7 +56,7 @@ func TestASparseJobOnTheWire(t *testing.T) {
 	want := map[string]any{
 		"id": "bare", "schedule": "0 9 * * 1-5", "timezone": "UTC", "enabled": false, "task": "Morning summary",
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
-		"context": "session", "maxRetries": 3.0, "overlap": "skip",
+		"context": "session", "maxRetries": 3.0, "retryDelaysSeconds": []any{30.0, 60.0, 300.0}, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"description": "At 09:00 on weekdays",
 	}
@@ -119,6 +119,8 @@ func TestPatch(t *testing.T) {
 		{"null clears policies", `{"misfire":null,"on_ambiguous":null}`, func(s *job.Spec) { s.Misfire, s.OnAmbiguous = "", "" }},
 		{"no retries", `{"max_retries":0}`, func(s *job.Spec) { s.MaxRetries = new(0) }},
 		{"null clears the retries", `{"maxRetries":null}`, func(s *job.Spec) { s.MaxRetries = nil }},
+		{"delays of its own", `{"retry_delays_seconds":[5,86400]}`, func(s *job.Spec) { s.RetryDelaysSeconds = []int{5, 86400} }},
+		{"null clears the delays", `{"retryDelaysSeconds":null}`, func(s *job.Spec) { s.RetryDelaysSeconds = nil }},
 		{"null clears choices", `{"context":null,"allow_scheduling":null}`, func(s *job.Spec) { s.Context, s.AllowScheduling = "", false }},
 		{"every takes the place of the schedule", `{"every":60}`, func(s *job.Spec) { s.Schedule, s.EverySeconds = "", 60 }},
 		{"at takes the place of what it excludes", `{"at":1806231600000}`, func(s *job.Spec) {
@@ -134,6 +136,7 @@ func TestPatch(t *testing.T) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
 				j.Context, j.AllowScheduling, j.MaxRetries = job.ContextSession, true, new(7)
 				j.StartAt, j.EndAt, j.JitterSeconds = 1700000000000, 1900000000000, 60
+				j.RetryDelaysSeconds = []int{9}
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 			}).Spec
 			tt.change(&want)

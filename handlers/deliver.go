@@ -165,6 +165,10 @@ func (d *delivery) deliver(granted time.Time) {
 		return
 	}
 	wait, ok := d.h.enter(ctx, target.Channel)
+	if !ok && d.cut() {
+		d.end(next, d.handBack())
+		return
+	}
 	if !ok {
 		// Spread out: those that wait must not come back all at once.
 		wait += 5*time.Second + mathrand.N(10*time.Second)
@@ -191,6 +195,10 @@ func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts
 		return err
 	})
 	switch {
+	case err != nil && !isFenced(err) && d.cut():
+		// Surely not sent, even if it was begun and the answer came too late.
+		d.end(part, d.handBack())
+		return false
 	case err != nil:
 		// Not begun, or not known to be: the lease runs out and the next attempt
 		// finds out.
@@ -224,6 +232,15 @@ func (d *delivery) retry(message string) job.SendEnd {
 		Delay: deliveryDelays[min(d.b.Retries, len(deliveryDelays)-1)]}
 }
 
+// cut reports whether the worker cuts what still runs.
+func (d *delivery) cut() bool { return d.h.base.Err() != nil }
+
+// handBack is the end of a part that was not sent because the worker stops: another
+// one goes on with it at once, and no retry is used up.
+func (d *delivery) handBack() job.SendEnd {
+	return job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree, Message: errShutdown.Error()}
+}
+
 // failure says what a failed send means.
 func (d *delivery) failure(err error) job.SendEnd {
 	e := d.retry(err.Error())
@@ -233,7 +250,10 @@ func (d *delivery) failure(err error) job.SendEnd {
 		return e
 	}
 	switch ce.Kind {
-	case channel.KindRetryable: // as it is
+	case channel.KindRetryable:
+		if d.cut() { // not sent, or refused in that very moment
+			e.Retry, e.Delay = job.RetryFree, 0
+		}
 	case channel.KindPermanent:
 		e.Result = job.PartFailed
 	case channel.KindAmbiguous:

@@ -158,6 +158,30 @@ func TestRetriesRunOut(t *testing.T) {
 	}
 }
 
+func TestRetryDelaysOfItsOwn(t *testing.T) {
+	f := setup(t, setupOptions{reply: func(c standin.ChatCall) standin.Answer {
+		return standin.Answer{Status: map[bool]int{true: 429, false: 500}[c.N == 1]}
+	}})
+	spec := rarely()
+	spec.RetryDelaysSeconds, spec.MaxRetries = []int{7, 90}, new(3)
+	slot, run := f.due("a", spec)
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultFailed, job.CauseRateLimited, 7*time.Second)
+	for _, delay := range []time.Duration{7 * time.Second, 90 * time.Second, 90 * time.Second, 0} {
+		must(t, f.again(run))
+		f.wantFailed(run, job.ResultFailed, job.CauseAIError, delay)
+	}
+	if n := f.ai.Count(); n != 5 {
+		t.Errorf("%d calls", n)
+	}
+
+	// Whatever the delay, not past the next slot.
+	spec.Schedule, spec.RetryDelaysSeconds = "* * * * *", []int{3600}
+	slot, run = f.due("b", spec)
+	must(t, f.turn(slot))
+	f.wantFailed(run, job.ResultFailed, job.CauseAIError, 0)
+}
+
 // Being asked to wait is no failure: a success may follow any number of it.
 func TestRateLimitsUseUpNoRetry(t *testing.T) {
 	const limited = 6
@@ -170,7 +194,7 @@ func TestRateLimitsUseUpNoRetry(t *testing.T) {
 	slot, run := f.due("a", rarely())
 	must(t, f.turn(slot))
 	for i := range limited {
-		f.wantFailed(run, job.ResultFailed, job.CauseRateLimited, job.RetryDelay(i+1)) // longer each time
+		f.wantFailed(run, job.ResultFailed, job.CauseRateLimited, job.Spec{}.RetryDelay(i+1)) // longer each time
 		must(t, f.again(run))
 	}
 	if r := f.record(run); r.Outcome != job.Succeeded || len(r.Attempts) != limited+1 || f.ai.Count() != limited+1 {
@@ -245,7 +269,7 @@ func TestPanic(t *testing.T) {
 func TestClassify(t *testing.T) {
 	ai := func(k aiserver.Kind) error { return fmt.Errorf("call: %w", &aiserver.Error{Kind: k, Message: "m"}) }
 	wait := fmt.Errorf("call: %w", &aiserver.Error{Kind: aiserver.KindRateLimited, RetryAfter: 7 * time.Second, Message: "m"})
-	const second = time.Minute // the delay before the second retry
+	const second, third = time.Minute, 5 * time.Minute // the delays before the retries
 	failed := func(c job.Cause, r job.Retry, d time.Duration) job.Failure {
 		return job.Failure{Result: job.ResultFailed, Cause: c, Retry: r, Delay: d, Outcome: job.Failed}
 	}
@@ -262,7 +286,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{"retryable", ai(aiserver.KindRetryable), failed(job.CauseAIError, job.RetryCounted, second), cut},
 		{"permanent", ai(aiserver.KindPermanent), failed(job.CauseAIError, job.RetryNever, 0), failed(job.CauseAIError, job.RetryNever, 0)},
-		{"rate limited", ai(aiserver.KindRateLimited), failed(job.CauseRateLimited, job.RetryFree, job.RetryDelay(3)), failed(job.CauseRateLimited, job.RetryFree, job.RetryDelay(3))},
+		{"rate limited", ai(aiserver.KindRateLimited), failed(job.CauseRateLimited, job.RetryFree, third), failed(job.CauseRateLimited, job.RetryFree, third)},
 		{"rate limited with a time", wait, failed(job.CauseRateLimited, job.RetryFree, 7*time.Second), failed(job.CauseRateLimited, job.RetryFree, 7*time.Second)},
 		{"deadline", ai(aiserver.KindDeadline), timedOut, timedOut},
 		{"ambiguous", ai(aiserver.KindAmbiguous), ambiguous(job.CauseBroken, second), ambiguous(job.CauseShutdown, 0)},
@@ -276,7 +300,7 @@ func TestClassify(t *testing.T) {
 			if errors.Is(cause, errShutdown) {
 				want = tc.stopped
 			}
-			got := classify(tc.err, cause, 3, 1)
+			got := classify(tc.err, cause, job.Begun{Attempt: 3, Retries: 1})
 			if got.Message != tc.err.Error() {
 				t.Errorf("%s: message %q", tc.name, got.Message)
 			}
@@ -295,7 +319,7 @@ func TestClassify(t *testing.T) {
 func TestClassifyDelays(t *testing.T) {
 	for used, want := range []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute, 5 * time.Minute} {
 		for _, kind := range []aiserver.Kind{aiserver.KindRetryable, aiserver.KindAmbiguous} {
-			if f := classify(&aiserver.Error{Kind: kind}, nil, used+1, used); f.Delay != want || f.Retry != job.RetryCounted {
+			if f := classify(&aiserver.Error{Kind: kind}, nil, job.Begun{Attempt: used + 1, Retries: used}); f.Delay != want || f.Retry != job.RetryCounted {
 				t.Errorf("%s after %d retries: %s after %s, want %s", kind, used, f.Retry, f.Delay, want)
 			}
 		}

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
@@ -243,7 +240,7 @@ func TestLeaseIsFreshBeforeTheCall(t *testing.T) {
 			turn := newHold(t)
 			f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} }})
 			b := f.begun("a")
-			done := side(func() error { f.worker.runs.attempt(b, tc.granted()); return nil })
+			done := side(func() error { f.worker.runs.attempt(&watched{}, b, tc.granted()); return nil })
 			receive(f, "the call", turn.arrived)
 			if n := f.store.renews.Load(); n != tc.renewed {
 				t.Errorf("%d renewals before the call, want %d", n, tc.renewed)
@@ -262,7 +259,7 @@ func TestNoCallOfAFencedAttempt(t *testing.T) {
 	f := setup(t, setupOptions{})
 	b := f.begun("a")
 	f.steal(key("run", b.Run.ID))
-	f.worker.runs.attempt(b, old())
+	f.worker.runs.attempt(&watched{}, b, old())
 	if r := f.record(b.Run.ID); r.State != job.StateRunning || r.Attempts[0].Result != "" || f.ai.Count() != 0 {
 		t.Errorf("%s, attempt %+v, %d calls", r.State, r.Attempts[0], f.ai.Count())
 	}
@@ -274,7 +271,7 @@ func TestNoCallWithoutAConfirmedLease(t *testing.T) {
 	f := setup(t, setupOptions{redis: server})
 	b := f.begun("a")
 	server.Freeze()
-	done := side(func() error { f.worker.runs.attempt(b, old()); return nil })
+	done := side(func() error { f.worker.runs.attempt(&watched{}, b, old()); return nil })
 	f.await("the attempt gives up", func() bool { return f.store.fails.Load() > 0 })
 	server.Thaw()
 	receive(f, "the end of the attempt", done)
@@ -442,79 +439,5 @@ func TestResultsSurviveAnOutage(t *testing.T) {
 				t.Errorf("%d calls, %d messages", f.ai.Count()-calls, f.chat.Count()-messages)
 			}
 		})
-	}
-}
-
-// tellingStore tells of runs that were cancelled.
-type tellingStore struct {
-	RunStore
-	runs []string
-}
-
-func (s tellingStore) Cancelled(ctx context.Context, tell func(string)) {
-	for _, run := range s.runs {
-		tell(run)
-	}
-	<-ctx.Done()
-}
-
-// TestCancelIsLookedIntoAtOnce: not with the next renewal, which may be seconds away.
-func TestCancelIsLookedIntoAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		asked := map[string]int{}
-		ask := func(run string) {
-			mu.Lock()
-			defer mu.Unlock()
-			asked[run]++
-		}
-		h := &runHandler{store: tellingStore{runs: []string{"a:1", "a:2", "a:4"}}, leases: map[string]*lease{}}
-		ctx, fence := context.WithCancelCause(t.Context())
-		for _, run := range []string{"a:1", "a:2", "a:3"} {
-			defer h.hold(run, holdLease(time.Now(), func(context.Context) error {
-				ask(run)
-				return job.ErrFenced
-			}, fence))()
-		}
-		h.hold("a:4", holdLease(time.Now(), func(context.Context) error { ask("a:4"); return nil }, fence))() // over
-		watch, stop := context.WithCancel(t.Context())
-		began := time.Now()
-		go h.watchCancels(watch)
-		<-ctx.Done()
-		stop()
-		synctest.Wait()
-		if took := time.Since(began); took != 0 || !isFenced(context.Cause(ctx)) {
-			t.Errorf("%v after %v", context.Cause(ctx), took)
-		}
-		if d := cmp.Diff(map[string]int{"a:1": 1, "a:2": 1}, asked); d != "" {
-			t.Error(d)
-		}
-	})
-}
-
-// TestCancelledCallIsAborted: from the API's step to the ai-server, which sees its
-// caller hang up.
-func TestCancelledCallIsAborted(t *testing.T) {
-	turn := newHold(t)
-	aborted := make(chan struct{}, 1)
-	f := setup(t, setupOptions{
-		reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} },
-		front: telling(aborted),
-	})
-	watch, stop := context.WithCancel(f.ctx)
-	defer stop()
-	go f.worker.runs.watchCancels(watch)
-	slot, run := f.due("a", toChat())
-	done := side(func() error { return f.turn(slot) })
-	receive(f, "the call", turn.arrived)
-	_, err := f.store.CancelRun(f.ctx, run)
-	must(t, err)
-	receive(f, "the caller hangs up", aborted)
-	must(t, receive(f, "the turn", done))
-	if r := f.record(run); r.Outcome != job.Cancelled || r.Reply != "" || len(r.Deliveries) != 0 {
-		t.Errorf("run %+v", r)
-	}
-	if f.store.fails.Load()+f.store.commits.Load() != 0 {
-		t.Error("a cancelled attempt tried to write its result")
 	}
 }

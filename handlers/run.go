@@ -27,7 +27,8 @@ type RunStore interface {
 	Renew(ctx context.Context, run string, epoch int64) error
 	Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error)
-	// Cancelled tells the ids of runs as they are cancelled, until ctx ends.
+	// Cancelled tells the ids of runs as they are cancelled, until ctx ends; "" says
+	// that some may have gone untold before.
 	Cancelled(ctx context.Context, tell func(run string))
 }
 
@@ -62,8 +63,8 @@ type runHandler struct {
 	workspaceID string
 	logger      *slog.Logger
 
-	mu     sync.Mutex
-	leases map[string]*lease // of the attempts under way, by run id
+	mu      sync.Mutex
+	watched map[*watched]struct{} // what begins here, or has begun
 }
 
 func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
@@ -72,36 +73,7 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHa
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
 		kick:       kicker(o.Queues, client, o.Logger),
-		leases:     map[string]*lease{},
-	}
-}
-
-// watchCancels aborts attempts whose run was cancelled, until ctx ends. What is told
-// is only a reason to ask: the renewal knows.
-func (h *runHandler) watchCancels(ctx context.Context) {
-	h.store.Cancelled(ctx, func(run string) {
-		h.mu.Lock()
-		l := h.leases[run]
-		h.mu.Unlock()
-		if l != nil {
-			// An error is the next renewal's to deal with.
-			go func() { _ = l.confirm(ctx, freshFor) }()
-		}
-	})
-}
-
-// hold keeps the lease of a run's attempt until it is given up.
-func (h *runHandler) hold(run string, l *lease) (giveUp func()) {
-	h.mu.Lock()
-	h.leases[run] = l
-	h.mu.Unlock()
-	return func() {
-		h.mu.Lock()
-		if h.leases[run] == l { // not of a later attempt
-			delete(h.leases, run)
-		}
-		h.mu.Unlock()
-		l.release()
+		watched:    map[*watched]struct{}{},
 	}
 }
 
@@ -133,6 +105,12 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 	if p.V > tasks.Version {
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
+	run := p.Run
+	if run == "" {
+		run = job.RunID(p.Job, job.Millis(p.Slot))
+	}
+	w, forget := h.watch(run)
+	defer forget()
 	begun, asked, err := h.begin(ctx, p)
 	if err != nil {
 		return &giveBack{delay: time.Second, why: err}
@@ -142,7 +120,7 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 		return settle(begun.Verdict, begun.Delay)
 	}
 	fault.Point("after_claim")
-	h.attempt(begun, asked)
+	h.attempt(w, begun, asked)
 	return nil
 }
 
@@ -196,7 +174,7 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 }
 
 // attempt makes one attempt and writes down how it ended.
-func (h *runHandler) attempt(b job.Begun, asked time.Time) {
+func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) {
 	log := h.logger.With("job_id", b.Run.JobID, "run_id", b.Run.ID, "attempt", b.Attempt)
 	about := []any{"trigger", string(b.Run.Trigger)}
 	if b.Run.Slot != 0 {
@@ -207,7 +185,10 @@ func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	ctx, fence := context.WithCancelCause(h.base)
 	defer fence(nil)
 	lease := holdLease(asked, func(ctx context.Context) error { return h.store.Renew(ctx, b.Run.ID, b.Epoch) }, fence)
-	defer h.hold(b.Run.ID, lease)()
+	defer lease.release()
+	if h.leased(w, lease) {
+		_ = lease.confirm(ctx, freshFor) // fences ctx; an error is the next renewal's to deal with
+	}
 
 	started := time.Now()
 	reply, err := h.chat(ctx, b, lease)
@@ -223,7 +204,7 @@ func (h *runHandler) attempt(b job.Begun, asked time.Time) {
 	case isFenced(err) || isFenced(context.Cause(ctx)):
 		log.Warn("attempt fenced, its result is dropped")
 	default:
-		h.fail(write, log, b, classify(err, context.Cause(ctx), b.Attempt, b.Retries))
+		h.fail(write, log, b, classify(err, context.Cause(ctx), b))
 	}
 }
 
@@ -346,10 +327,10 @@ func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f 
 
 // classify says what a failed attempt was and what may follow. cause is why its
 // context ended, nil if it did not.
-func classify(err, cause error, attempt, retries int) job.Failure {
+func classify(err, cause error, b job.Begun) job.Failure {
 	f := job.Failure{
 		Result: job.ResultFailed, Cause: job.CauseAIError, Message: err.Error(), Outcome: job.Failed,
-		Retry: job.RetryCounted, Delay: job.RetryDelay(retries + 1),
+		Retry: job.RetryCounted, Delay: b.Job.RetryDelay(b.Retries + 1),
 	}
 	stopped := errors.Is(cause, errShutdown)
 	var e *aiserver.Error
@@ -376,7 +357,7 @@ func classify(err, cause error, attempt, retries int) job.Failure {
 	case e.Kind == aiserver.KindRateLimited:
 		f.Cause, f.Retry, f.Delay = job.CauseRateLimited, job.RetryFree, e.RetryAfter
 		if f.Delay <= 0 { // asked to wait, but not how long: longer each time
-			f.Delay = job.RetryDelay(attempt)
+			f.Delay = b.Job.RetryDelay(b.Attempt)
 		}
 	case e.Kind == aiserver.KindPermanent:
 		f.Retry = job.RetryNever

@@ -63,7 +63,8 @@ const (
 	cutWithin = 5 * time.Second
 )
 
-// errShutdown is the cause of an attempt that is cut because its worker stops.
+// errShutdown is why a carrier goes back untouched, and the cause of an attempt that
+// is cut, because the worker stops.
 var errShutdown = errors.New("the worker was stopped")
 
 // Worker serves both queues, each with an asynq server of its own, so that
@@ -120,16 +121,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	watching.Go(func() { w.runs.watchCancels(watch) })
 	defer watching.Wait()
 	defer unwatch()
-	if err := w.run.Start(w.atRun.handler(w.runs.handle)); err != nil {
+	if err := w.run.Start(w.atRun.handler(ctx, w.runs.handle)); err != nil {
 		return fmt.Errorf("serve runs: %w", err)
 	}
-	if err := w.deliver.Start(w.atDeliver.handler(w.deliveries.handle)); err != nil {
+	if err := w.deliver.Start(w.atDeliver.handler(ctx, w.deliveries.handle)); err != nil {
 		w.run.Shutdown()
 		return fmt.Errorf("serve deliveries: %w", err)
 	}
-	<-ctx.Done()
-	w.run.Stop()
-	w.deliver.Stop()
+	<-ctx.Done() // from here on the crews begin nothing, whatever asynq still fetches
 	w.logger.Info("nothing new is taken, what runs may finish", "grace", w.grace.String())
 	timer := time.AfterFunc(w.grace, func() {
 		w.logger.Warn("grace is over, cutting what still runs", "grace", w.grace.String())
@@ -137,8 +136,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	defer timer.Stop()
 	var wg sync.WaitGroup
-	wg.Go(w.run.Shutdown)
-	wg.Go(w.deliver.Shutdown)
+	for _, server := range []*asynq.Server{w.run, w.deliver} {
+		wg.Go(func() {
+			server.Stop() // waits for a fetch under way, which a Redis that hangs can hold up
+			server.Shutdown()
+		})
+	}
 	wg.Wait()
 	// asynq forgets a handler whose task lease ran out while Redis was away; its
 	// attempt goes on, and is waited for here. The cut bounds it.
@@ -158,14 +161,22 @@ func newCrew(size int) *crew { return &crew{places: make(chan struct{}, size)} }
 
 func (c *crew) wait() { c.busy.Wait() }
 
-func (c *crew) handler(handle asynq.HandlerFunc) asynq.Handler {
+// handler hands tasks to a member of the crew until stop ends. What asynq fetches in
+// that moment, or has fetched before and nobody has begun, goes back untouched, and
+// another worker finds it in its next check of what is delayed.
+func (c *crew) handler(stop context.Context, handle asynq.HandlerFunc) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		select {
 		case c.places <- struct{}{}:
+		case <-stop.Done():
+			return &giveBack{why: errShutdown}
 		case <-ctx.Done():
 			return &giveBack{delay: time.Second, why: ctx.Err()}
 		}
 		defer func() { <-c.places }()
+		if stop.Err() != nil {
+			return &giveBack{why: errShutdown}
+		}
 		c.busy.Add(1)
 		defer c.busy.Done()
 		return handle(ctx, task)

@@ -224,6 +224,50 @@ func TestWorkerKilledInMidCall(t *testing.T) {
 	t.Logf("%d of %d calls were cut and made again", again, jobs)
 }
 
+// Workers that are replaced one after the other while there is more to do than they
+// can do at once: what runs is finished, what waits goes to the next one, and nothing
+// is lost, cut or made twice.
+func TestWorkersAreReplaced(t *testing.T) {
+	t.Parallel()
+	const runs, replaced = 120, 4
+	w := newWorld(t, slowly(200*time.Millisecond))
+	api := w.start("api")
+	w.start("scheduler")
+	var ids []string
+	for n := range runs {
+		id := fmt.Sprint("by-hand-", n)
+		if _, err := w.store.CreateJob(t.Context(), id, job.Spec{Schedule: "0 0 29 2 *", Task: "hello"}); err != nil {
+			t.Fatal(err)
+		}
+		if status := api.call("POST", "/api/cron/jobs/"+id+"/run", "", nil); status/100 != 2 {
+			t.Fatalf("run %s: %d", id, status)
+		}
+		ids = append(ids, id)
+	}
+	env := "GATEWAY_CRON_CONCURRENCY=8"
+	for n := range replaced {
+		worker := w.start("worker", env)
+		w.until("it works", time.Minute, func() bool { return w.ai.Count() >= (n+1)*runs/(replaced+2) })
+		worker.stop()
+	}
+	if left := runs - w.ai.Count(); left <= 0 {
+		t.Error("nothing was left to hand back: the test proves nothing")
+	}
+	w.start("worker", env)
+	w.quiet(2 * time.Minute)
+	l := w.ledger()
+	for _, id := range ids {
+		for _, r := range w.history(id) {
+			if r.Outcome != job.Succeeded || len(r.Attempts) != 1 || l.calls[r.ID] != 1 {
+				t.Errorf("%s: %s after %d attempts and %d calls", r.ID, r.Outcome, len(r.Attempts), l.calls[r.ID])
+			}
+		}
+	}
+	if n := w.ai.Count(); n != runs {
+		t.Errorf("%d calls for %d runs", n, runs)
+	}
+}
+
 // Redis killed over the minute at which everything is due.
 func TestRedisDownAtFireTime(t *testing.T) {
 	t.Parallel()

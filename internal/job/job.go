@@ -10,6 +10,7 @@ package job
 import (
 	"errors"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
@@ -139,15 +140,9 @@ const MaxCatchUp = 10
 // job's misfire policy decides about it.
 const LateAfter = time.Minute
 
-// retryDelays are the delays before the first, second and third retry of a failed
-// attempt; the last one repeats.
-var retryDelays = []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute}
-
-// RetryDelay is the delay before retry number n, counted from 1; numbers
-// outside the list get its nearest end.
-func RetryDelay(n int) time.Duration {
-	return retryDelays[min(max(n, 1), len(retryDelays))-1]
-}
+// defaultRetryDelays are the delays before the first, second and third retry of a
+// failed attempt, in seconds; the last one repeats.
+var defaultRetryDelays = []int{30, 60, 300}
 
 // Spec is what a client defines of a job: everything but identity, cursor and
 // history. Validate says whether it may be stored.
@@ -185,6 +180,9 @@ type Spec struct {
 	TimeoutSeconds      int // deadline of one attempt
 	OnAmbiguous         OnAmbiguous
 	MaxRetries          *int // nil means DefaultMaxRetries; see RetryDelay for when
+	// RetryDelaysSeconds are the delays before the first retry, the second and so on; the
+	// last one repeats. Empty means 30 s, 1 min, 5 min.
+	RetryDelaysSeconds []int
 
 	Context Context
 	// AllowScheduling leaves the agent the tools that make, change and run jobs. Without
@@ -216,10 +214,23 @@ func (s Spec) WithDefaults() Spec {
 	if s.MaxRetries == nil {
 		s.MaxRetries = new(DefaultMaxRetries)
 	}
+	if len(s.RetryDelaysSeconds) == 0 {
+		s.RetryDelaysSeconds = slices.Clone(defaultRetryDelays)
+	}
 	if s.Context == "" {
 		s.Context = ContextSession
 	}
 	return s
+}
+
+// RetryDelay is the delay before retry number n of a failed attempt, counted from 1;
+// numbers outside the list get its nearest end.
+func (s Spec) RetryDelay(n int) time.Duration {
+	delays := s.RetryDelaysSeconds
+	if len(delays) == 0 {
+		delays = defaultRetryDelays
+	}
+	return time.Duration(delays[min(max(n, 1), len(delays))-1]) * time.Second
 }
 
 // Paused returns s disabled, for a reason that may be empty.

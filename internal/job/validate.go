@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -27,6 +28,8 @@ const (
 	MaxMaxRuns             = 1_000_000
 	MaxTimeoutSeconds      = 6 * 3600
 	MaxMaxRetries          = 10
+	MaxRetryDelays         = 10
+	MaxRetryDelaySeconds   = 24 * 3600
 	MaxMisfireGraceSeconds = 7 * 24 * 3600
 	MinEverySeconds        = 10
 	MaxEverySeconds        = 366 * 24 * 3600
@@ -123,6 +126,10 @@ func (s Spec) Validate() error {
 	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
 	if s.MaxRetries != nil {
 		v.between("maxRetries", *s.MaxRetries, 0, MaxMaxRetries, "3")
+	}
+	if len(s.RetryDelaysSeconds) > MaxRetryDelays || slices.ContainsFunc(s.RetryDelaysSeconds,
+		func(n int) bool { return n < 1 || n > MaxRetryDelaySeconds }) {
+		v.add("retryDelaysSeconds", fmt.Sprintf("must be at most %d whole numbers from 1 to %d", MaxRetryDelays, MaxRetryDelaySeconds), "[30,60,300]")
 	}
 	if s.MisfireGraceSeconds != 0 { // a slot counts as late only after a minute
 		v.between("misfireGraceSeconds", s.MisfireGraceSeconds, int(LateAfter.Seconds()), MaxMisfireGraceSeconds, "3600")

@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,10 @@ func TestValidate(t *testing.T) {
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
 		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
 		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},
+		{"delays", func(s *Spec) { s.RetryDelaysSeconds = []int{1, MaxRetryDelaySeconds, 1} }, nil},
+		{"as many delays as may be", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays) }, nil},
+		{"too many delays", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays+1) }, []string{"retryDelaysSeconds"}},
+		{"no delay, and too long a one", func(s *Spec) { s.RetryDelaysSeconds = []int{0, MaxRetryDelaySeconds + 1} }, []string{"retryDelaysSeconds"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
 		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},
@@ -192,9 +197,20 @@ func TestAnchorAt(t *testing.T) {
 }
 
 func TestRetryDelay(t *testing.T) {
-	for n, want := range map[int]string{0: "30s", 1: "30s", 2: "1m0s", 3: "5m0s", 9: "5m0s"} {
-		if got := RetryDelay(n).String(); got != want {
-			t.Errorf("retry %d after %s, want %s", n, got, want)
+	for _, tc := range []struct {
+		own  []int
+		want map[int]string
+	}{
+		{nil, map[int]string{0: "30s", 1: "30s", 2: "1m0s", 3: "5m0s", 9: "5m0s"}},
+		{[]int{}, map[int]string{1: "30s", 4: "5m0s"}},
+		{[]int{7}, map[int]string{0: "7s", 1: "7s", 2: "7s", 9: "7s"}},
+		{[]int{90, 5}, map[int]string{1: "1m30s", 2: "5s", 3: "5s"}},
+	} {
+		s := Spec{RetryDelaysSeconds: tc.own}
+		for n, want := range tc.want {
+			if got := s.RetryDelay(n).String(); got != want || s.WithDefaults().RetryDelay(n).String() != want {
+				t.Errorf("%v: retry %d after %s, want %s", tc.own, n, got, want)
+			}
 		}
 	}
 }

@@ -113,17 +113,27 @@ func TestCancelRefusals(t *testing.T) {
 	}
 }
 
-func TestCancelIsToldAndResent(t *testing.T) {
-	f := setup(t, Options{})
-	b := f.begun("a", everyMinute())
+// listen hears of cancels until the test ends, from the first word on.
+func (f *fixture) listen() <-chan string {
+	f.t.Helper()
 	told := make(chan string, 10)
-	ctx, stop := context.WithCancel(f.ctx)
+	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f.Cancelled(ctx, func(run string) { told <- run })
 	}()
-	eventually(t, "somebody listens", func() bool { return f.rdb.PubSubNumSub(f.ctx, f.keys.cancels()).Val()[f.keys.cancels()] == 1 })
+	f.t.Cleanup(func() { stop(); <-done })
+	if first := <-told; first != "" {
+		f.t.Errorf("the first word is %q: what was cancelled before is not known", first)
+	}
+	return told
+}
+
+func TestCancelIsToldAndResent(t *testing.T) {
+	f := setup(t, Options{})
+	b, last := f.begun("a", everyMinute()), f.begun("b", everyMinute())
+	told := f.listen()
 	for range 2 {
 		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t")
 		f.must(err)
@@ -131,13 +141,24 @@ func TestCancelIsToldAndResent(t *testing.T) {
 			t.Errorf("answered %s", word)
 		}
 	}
-	if got := <-told; got != b.Run.ID {
+	f.cancel(last.Run.ID)
+	if got := []string{<-told, <-told}; got[0] != b.Run.ID || got[1] != last.Run.ID {
 		t.Errorf("told %q", got)
 	}
-	stop()
-	<-done
-	if len(told) != 0 {
-		t.Error("told twice")
+}
+
+// TestLostCancelsAreToldOf: whoever listens must know that some of it may be missing.
+func TestLostCancelsAreToldOf(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	told := f.listen()
+	f.must(f.rdb.Do(f.ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err())
+	if got := <-told; got != "" {
+		t.Errorf("told %q after a break", got)
+	}
+	f.cancel(b.Run.ID)
+	if got := <-told; got != b.Run.ID {
+		t.Errorf("told %q", got)
 	}
 }
 

@@ -54,6 +54,7 @@ func number(v any) int64 {
 // specFields are the fields of the definition; empty ones are not stored. A
 // policy is stored even where it is the default, because the scripts read it.
 func specFields(id string, s job.Spec) map[string]string {
+	retryDelays := list(s.RetryDelaysSeconds) // without the default: no script reads it
 	s = s.WithDefaults()
 	enabled := "0"
 	if s.Enabled {
@@ -76,8 +77,8 @@ func specFields(id string, s job.Spec) map[string]string {
 		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
 		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
 		"overlap":    string(s.Overlap),
-		"maxRetries": strconv.Itoa(*s.MaxRetries),
-		"session":    s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
+		"maxRetries": strconv.Itoa(*s.MaxRetries), "retryDelays": retryDelays,
+		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
 		"pauseReason": s.PauseReason,
 	}
 }
@@ -88,6 +89,15 @@ func positive(n int64) string {
 		return ""
 	}
 	return strconv.FormatInt(n, 10)
+}
+
+// list renders numbers; no numbers are not stored.
+func list(numbers []int) string {
+	if len(numbers) == 0 {
+		return ""
+	}
+	text, _ := json.Marshal(numbers) // integers: cannot fail
+	return string(text)
 }
 
 // flag renders what is stored only where it is true.
@@ -128,6 +138,9 @@ func decodeJob(id string, f fields) (job.Job, error) {
 	}
 	if n, err := strconv.Atoi(f["maxRetries"]); err == nil {
 		j.MaxRetries = &n
+	}
+	if delays := []int(nil); json.Unmarshal([]byte(f["retryDelays"]), &delays) == nil {
+		j.RetryDelaysSeconds = delays
 	}
 	if b, err := strconv.ParseBool(f["isGroup"]); err == nil {
 		j.IsGroup = &b

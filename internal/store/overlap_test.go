@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -66,6 +67,7 @@ func TestOverlapCancelPrevious(t *testing.T) {
 	previous, next := f.overlapping("a", job.OverlapCancelPrevious)
 	_, manual, err := f.RunJob(f.ctx, "a")
 	f.must(err)
+	f.must(f.rdb.SAdd(f.ctx, f.keys.active("a", previous.Job.UID), "a:lost").Err())
 	second := f.claim(f.job("a"), next, newToken())
 	if second.Verdict != job.BeginOK {
 		t.Fatalf("the next slot: %s", second.Verdict)
@@ -73,6 +75,11 @@ func TestOverlapCancelPrevious(t *testing.T) {
 	r := f.record(previous.Run.ID)
 	if r.Outcome != job.Cancelled || r.Reason != job.ReasonOverlap || r.Attempts[0].Result != job.ResultCancelled || r.Attempts[0].Cause != job.CauseOverlap {
 		t.Errorf("the previous run: %+v", r)
+	}
+	active := f.rdb.SMembers(f.ctx, f.keys.active("a", previous.Job.UID)).Val()
+	slices.Sort(active)
+	if want := []string{second.Run.ID, manual}; !slices.Equal(active, want) { // a lost one must not keep the job for ever
+		t.Errorf("unfinished are %q, want %q", active, want)
 	}
 	if _, err := f.Commit(f.ctx, commitOf(previous, "too late")); !errors.Is(err, job.ErrFenced) {
 		t.Errorf("its commit: %v", err)

@@ -144,12 +144,12 @@ func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error)
 	return kicks(rest), nil
 }
 
-// Cancelled tells the ids of runs as they are cancelled, until ctx ends. One that is
-// cancelled while Redis is away may not be told: the renewal of its lease says it too.
+// Cancelled tells the ids of runs as they are cancelled, until ctx ends, and "" whenever
+// some may have gone untold: at first, and after the connection was lost.
 func (s *Store) Cancelled(ctx context.Context, tell func(run string)) {
 	sub := s.rdb.Subscribe(ctx, s.keys.cancels())
 	defer sub.Close()
-	messages := sub.Channel()
+	messages := sub.ChannelWithSubscriptions()
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,7 +158,12 @@ func (s *Store) Cancelled(ctx context.Context, tell func(run string)) {
 			if !open {
 				return
 			}
-			tell(m.Payload)
+			switch m := m.(type) {
+			case *redis.Message:
+				tell(m.Payload)
+			case *redis.Subscription:
+				tell("")
+			}
 		}
 	}
 }
