@@ -84,8 +84,8 @@ type at struct {
 	reads int // of cursors
 }
 
-func (a *at) DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error) {
-	w, err := a.Store.DueWindow(ctx, horizon, limit)
+func (a *at) DueWindow(ctx context.Context, behind, horizon time.Duration, limit int) (job.DueWindow, error) {
+	w, err := a.Store.DueWindow(ctx, behind, horizon, limit)
 	if a.now != 0 {
 		w.Now = a.now
 	}
@@ -112,7 +112,7 @@ type failingScripts struct {
 }
 
 func (s *failingScripts) Collapse(context.Context, job.Collapse) (bool, error) { return false, s.err }
-func (s *failingScripts) Postpone(context.Context, string) error               { return s.err }
+func (s *failingScripts) Postpone(context.Context, []job.Later) error          { return s.err }
 
 func (f *fixture) must(err error) {
 	f.t.Helper()

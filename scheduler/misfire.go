@@ -19,9 +19,9 @@ const maxWalk = 10_000
 // whose queue waits longer than its period would never run.
 func decide(c job.Cursor, sched *schedule.Schedule, now time.Time) *job.Collapse {
 	slot := c.NextSlot.Time()
-	grace, reason := c.Grace, job.ReasonStale
+	grace, reason := graceOf(c), job.ReasonStale
 	if c.Misfire == job.MisfireSkip {
-		grace, reason = job.LateAfter, job.ReasonLate
+		reason = job.ReasonLate
 	}
 	if c.Emitted && now.Sub(slot) <= grace {
 		return nil
@@ -57,4 +57,12 @@ func decide(c job.Cursor, sched *schedule.Schedule, now time.Time) *job.Collapse
 		collapse.Last, collapse.Count = job.ToMillis(before), 1+passed
 	}
 	return collapse
+}
+
+// graceOf is how long after its slot a job's run may still begin.
+func graceOf(c job.Cursor) time.Duration {
+	if c.Misfire == job.MisfireSkip {
+		return job.LateAfter
+	}
+	return c.Grace
 }
