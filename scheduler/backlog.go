@@ -30,13 +30,14 @@ func inBacklog(c job.Cursor, now job.Millis) bool {
 	return !c.Emitted && now.Time().Sub(c.NextSlot.Time()) > backlogAfter
 }
 
-// onTimeFirst puts the entries that have only just come due before the others; both
-// stay in their order, which is by their look.
-func onTimeFirst(due []job.Due, now job.Millis) []job.Due {
+// onTimeFirst cuts due entries into batches, each in its order, which is by the look:
+// first those that have only just come due, so that they do not wait for what is decided
+// about the others.
+func onTimeFirst(due []job.Due, now job.Millis) [][]job.Due {
 	first, _ := slices.BinarySearchFunc(due, now.Time().Add(-backlogAfter), func(d job.Due, t time.Time) int {
 		return d.Look.Time().Compare(t)
 	})
-	return slices.Concat(due[first:], due[:first])
+	return slices.AppendSeq(slices.Collect(slices.Chunk(due[first:], batch)), slices.Chunk(due[:first], batch))
 }
 
 // pace picks what of a backlog goes in this tick, those first that must soon, and says

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,6 +67,42 @@ func TestBacklogKeepsToItsPace(t *testing.T) {
 	}
 }
 
+// beforeCollapse is a store at which something else happens before a cursor is moved.
+type beforeCollapse struct {
+	*at
+	then func()
+}
+
+func (s *beforeCollapse) Collapse(ctx context.Context, c job.Collapse) (bool, error) {
+	s.then()
+	return s.at.Collapse(ctx, c)
+}
+
+// TestOnTimeWaitsForNoDecision: what is on time is in the queue before the first cursor
+// that is an hour behind is moved.
+func TestOnTimeWaitsForNoDecision(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	f.create("minutely")
+	f.create("x", func(s *job.Spec) { s.Schedule = yearly })
+	behind := f.clone("minutely", "behind", 30, all(f.minute(-60)))
+	f.put("x", f.now())
+	var once sync.Once
+	w.store = &beforeCollapse{at: clock, then: func() {
+		once.Do(func() {
+			if queued := f.queue(); len(queued) != 1 || queued[0] != "x" {
+				t.Errorf("in the queue: %q", queued)
+			}
+		})
+	}}
+	f.refresh(w)
+	for _, id := range behind {
+		if c := f.cursor(id); c.NextSlot < f.minute(-1) {
+			t.Errorf("the cursor of %s is at %v", id, c.NextSlot.Time())
+		}
+	}
+}
+
 // TestEmittedSlotsAreNoBacklog: what stands in the queue already is only looked after.
 func TestEmittedSlotsAreNoBacklog(t *testing.T) {
 	f := setup(t)
@@ -118,6 +155,36 @@ func TestSchedulersShareThePace(t *testing.T) {
 	}
 	if d := cmp.Diff(sorted(late), sorted(f.queue())); d != "" {
 		t.Errorf("emitted: %s", d)
+	}
+}
+
+// afterMark is a store at which something else happens right after slots were marked.
+type afterMark struct {
+	*at
+	then func()
+}
+
+func (s *afterMark) MarkEmitted(ctx context.Context, slots []job.Slot) error {
+	err := s.at.MarkEmitted(ctx, slots)
+	if len(slots) > 0 {
+		s.then()
+	}
+	return err
+}
+
+// TestNobodyElseFindsTheRestDue: the moment a scheduler has let its share go, another
+// one looks.
+func TestNobodyElseFindsTheRestDue(t *testing.T) {
+	f := setup(t)
+	_, now := f.outage("late", 250)
+	first, clock := f.emitter()
+	other, theirs := f.emitter()
+	clock.now, theirs.now = now, now
+	looked := false
+	first.store = &afterMark{at: clock, then: func() { looked = true; f.refresh(other) }}
+	f.refresh(first)
+	if n := len(f.queue()); !looked || n != backlogRate {
+		t.Errorf("%d slots were emitted", n)
 	}
 }
 

@@ -195,7 +195,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 		looks[d.JobID] = d.Look
 	}
 	var late []job.Cursor
-	for chunk := range slices.Chunk(onTimeFirst(due, now), batch) {
+	for _, chunk := range onTimeFirst(due, now) {
 		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
 		if err != nil {
 			return err
