@@ -84,15 +84,15 @@ type at struct {
 	reads int // of cursors
 }
 
-func (a *at) DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error) {
+func (a *at) DueWindow(ctx context.Context, behind, horizon time.Duration, limit int) (job.DueWindow, error) {
 	if a.now == 0 {
-		return a.Store.DueWindow(ctx, horizon, limit)
+		return a.Store.DueWindow(ctx, behind, horizon, limit)
 	}
 	now, err := a.Now(ctx)
 	if err != nil {
 		return job.DueWindow{}, err
 	}
-	w, err := a.Store.DueWindow(ctx, horizon+a.now.Time().Sub(now), limit)
+	w, err := a.Store.DueWindow(ctx, behind, horizon+a.now.Time().Sub(now), limit)
 	w.Now = a.now
 	return w, err
 }
@@ -117,7 +117,7 @@ type failingScripts struct {
 }
 
 func (s *failingScripts) Collapse(context.Context, job.Collapse) (bool, error) { return false, s.err }
-func (s *failingScripts) Postpone(context.Context, string) error               { return s.err }
+func (s *failingScripts) Postpone(context.Context, []job.Later) error          { return s.err }
 
 func (f *fixture) must(err error) {
 	f.t.Helper()

@@ -19,9 +19,9 @@ const maxWalk = 10_000
 // queue waits longer than its period would never run.
 func decide(c job.Cursor, timetable *schedule.Timetable, now time.Time) *job.Collapse {
 	slot := c.NextSlot.Time()
-	grace, reason := c.Grace, job.ReasonStale
+	grace, reason := graceOf(c), job.ReasonStale
 	if c.Misfire == job.MisfireSkip {
-		grace, reason = job.LateAfter, job.ReasonLate
+		reason = job.ReasonLate
 	}
 	if c.Emitted && now.Sub(c.NextDue.Time()) <= grace {
 		return nil
@@ -73,4 +73,12 @@ func oldest(timetable *schedule.Timetable, slot, now time.Time, count int, grace
 		slot, _ = timetable.Next(slot)
 	}
 	return slot
+}
+
+// graceOf is how long after it was due a job's run may still begin.
+func graceOf(c job.Cursor) time.Duration {
+	if c.Misfire == job.MisfireSkip {
+		return job.LateAfter
+	}
+	return c.Grace
 }

@@ -18,11 +18,11 @@ import (
 
 type windowStore interface {
 	markStore
-	DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error)
+	DueWindow(ctx context.Context, behind, horizon time.Duration, limit int) (job.DueWindow, error)
 	Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	Collapse(ctx context.Context, c job.Collapse) (bool, error)
 	Redue(ctx context.Context, id string, seen job.Millis) error
-	Postpone(ctx context.Context, id string) error
+	Postpone(ctx context.Context, entries []job.Later) error
 }
 
 const (
@@ -47,6 +47,8 @@ const (
 	// ringGrace is how long an armed slot, or any slot where another scheduler is
 	// the emitter, may be overdue before it is emitted here.
 	ringGrace = time.Second
+	// recheck is when an entry that cannot be settled is looked at again.
+	recheck = time.Minute
 	// batch is how many cursors are read, or carriers enqueued, at a time.
 	batch = 500
 )
@@ -91,14 +93,22 @@ func (w *window) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) {
 // refresh reads the head of the due index, arms what lies ahead, and emits what is due.
 func (w *window) refresh(ctx context.Context) error {
 	emitter := w.emitter()
-	head, err := w.store.DueWindow(ctx, previewHorizon, preview)
+	head, err := w.store.DueWindow(ctx, 0, previewHorizon, preview)
 	if err != nil {
 		return err
 	}
 	if n := len(head.Entries); n == preview && head.Entries[n-1].Look.Time().Before(head.Now.Time().Add(horizon)) {
-		if head, err = w.store.DueWindow(ctx, horizon, maxWindow); err != nil {
+		if head, err = w.store.DueWindow(ctx, 0, horizon, maxWindow); err != nil {
 			return err
 		}
+	}
+	if n := len(head.Entries); n == maxWindow && head.Now.Time().Sub(head.Entries[n-1].Look.Time()) > backlogAfter {
+		// A backlog fills the window: what is on time must not wait until it is worked off.
+		near, err := w.store.DueWindow(ctx, backlogAfter, horizon, maxWindow)
+		if err != nil {
+			return err
+		}
+		head.Entries = append(head.Entries, near.Entries...)
 	}
 	var due, ahead []job.Due
 	for _, entry := range head.Entries {
@@ -176,7 +186,8 @@ func (w *window) config(c job.Cursor) *asynq.PeriodicTaskConfig {
 	}
 }
 
-// emit enqueues what is due, after the misfire decision.
+// emit enqueues what is due, after the misfire decision: what is on time first, and
+// of a backlog as much as its pace allows.
 func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitter bool) error {
 	w.mu.Lock()
 	ringing := maps.Clone(w.armed)
@@ -185,7 +196,8 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	for _, d := range due {
 		looks[d.JobID] = d.Look
 	}
-	for chunk := range slices.Chunk(due, batch) {
+	var late []job.Cursor
+	for _, chunk := range onTimeFirst(due, now) {
 		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
 		if err != nil {
 			return err
@@ -196,52 +208,81 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 			return overdue <= ringGrace && (!emitter || ringing[c.JobID].slot == c.NextSlot) ||
 				overdue <= job.LateAfter && c.Newer
 		})
-		carriers, err := w.settleAll(ctx, cursors, now)
+		ready, err := w.settleAll(ctx, cursors, looks, now)
 		if err != nil {
 			return err
 		}
-		placed, err := w.enqueue.all(ctx, carriers)
-		slots := make([]job.Slot, len(placed))
-		for i, p := range placed {
-			slots[i] = p.slot
+		var onTime []job.Cursor
+		for _, c := range ready {
+			if inBacklog(c, now) {
+				late = append(late, c)
+			} else {
+				onTime = append(onTime, c)
+			}
 		}
-		if markErr := w.store.MarkEmitted(ctx, slots); markErr != nil {
-			return markErr
-		}
-		if err != nil {
+		if err := w.place(ctx, onTime); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(late) == 0 {
+		return nil
+	}
+	ready, later, err := w.pace(late, looks, now)
+	if err != nil {
+		return err
+	}
+	// Before anything is enqueued: another scheduler must not find the rest due.
+	if err := w.store.Postpone(ctx, later); err != nil {
+		return err
+	}
+	return w.place(ctx, ready)
 }
 
-// settleAll decides about due cursors and answers the carriers to enqueue. A job
-// that cannot be settled is looked at again later, so that it stops nobody else.
-func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, now job.Millis) ([]carrier, error) {
-	var carriers []carrier
+// place enqueues the carriers of slots, and notes those that stand in the queue.
+func (w *window) place(ctx context.Context, cursors []job.Cursor) error {
+	carriers := make([]carrier, len(cursors))
+	for i, c := range cursors {
+		carriers[i] = carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
+			slot: job.Slot{JobID: c.JobID, At: c.NextSlot}}
+	}
+	placed, err := w.enqueue.all(ctx, carriers)
+	slots := make([]job.Slot, len(placed))
+	for i, p := range placed {
+		slots[i] = p.slot
+	}
+	if markErr := w.store.MarkEmitted(ctx, slots); markErr != nil {
+		return markErr
+	}
+	return err
+}
+
+// settleAll decides about due cursors and answers those whose slot is to be emitted.
+// A job that cannot be settled is looked at again later, so that it stops nobody else.
+func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, looks map[string]job.Millis, now job.Millis) ([]job.Cursor, error) {
+	var ready []job.Cursor
 	_, err := sideBySide(cursors, func(c job.Cursor) (func(), error) {
+		later := []job.Later{{JobID: c.JobID, Seen: looks[c.JobID], Look: job.ToMillis(now.Time().Add(recheck))}}
+		if c.Newer { // nobody has done it: not in the way of the others
+			return func() {}, w.store.Postpone(ctx, later)
+		}
 		run, err := w.settle(ctx, c, now)
-		if err != nil && w.store.Postpone(ctx, c.JobID) == nil {
+		if err != nil && w.store.Postpone(ctx, later) == nil {
 			// Redis takes writes, so it is about this record alone.
 			w.logger.Error("job cannot be scheduled", "job_id", c.JobID, "err", err)
 			err = nil
 		}
 		return func() {
 			if run {
-				carriers = append(carriers, carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
-					slot: job.Slot{JobID: c.JobID, At: c.NextSlot}})
+				ready = append(ready, c)
 			}
 		}, err
 	})
-	return carriers, err
+	return ready, err
 }
 
 // settle puts a wrong index entry right and moves a cursor that is behind; it
 // reports whether the cursor's slot is to be emitted now.
 func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool, error) {
-	if c.Newer {
-		return false, w.store.Postpone(ctx, c.JobID) // nobody has done it: not in the way of the others
-	}
 	if c.UID == "" || c.NextSlot == 0 || c.NextDue > now {
 		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
 	}

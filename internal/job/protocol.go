@@ -16,6 +16,13 @@ type Due struct {
 	Look  Millis // when to look at it: the slot itself until it was enqueued
 }
 
+// Later moves an entry of the due index that still stands where it was seen.
+type Later struct {
+	JobID string
+	Seen  Millis // where the entry stood
+	Look  Millis // when to look at it instead
+}
+
 // DueWindow is the head of the due index at one instant.
 type DueWindow struct {
 	Now     Millis // by the clock of Redis

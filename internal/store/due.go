@@ -13,14 +13,19 @@ import (
 )
 
 // DueWindow reads the head of the due index: everything to be looked at within
-// the horizon, at most limit entries.
-func (s *Store) DueWindow(ctx context.Context, horizon time.Duration, limit int) (job.DueWindow, error) {
+// the horizon, at most limit entries. With behind, those that are overdue by more are
+// left out.
+func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, limit int) (job.DueWindow, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
 	}
+	from := "-inf"
+	if behind > 0 {
+		from = strconv.FormatInt(now.Add(-behind).UnixMilli(), 10)
+	}
 	entries, err := s.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), ByScore: true,
-		Start: "-inf", Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)}).Result()
+		Start: from, Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)}).Result()
 	if err != nil {
 		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
 	}
@@ -109,11 +114,18 @@ func (s *Store) Redue(ctx context.Context, id string, seen job.Millis) error {
 	return nil
 }
 
-// Postpone looks at a job's due entry again in a minute, because it cannot be
-// settled now.
-func (s *Store) Postpone(ctx context.Context, id string) error {
-	if err := s.run(ctx, s.scripts.postpone, id).Err(); err != nil {
-		return fmt.Errorf("postpone %s: %w", id, err)
+// Postpone looks at entries of the due index later, all in one step: those that still
+// stand where they were seen.
+func (s *Store) Postpone(ctx context.Context, entries []job.Later) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	args := make([]any, 0, 3*len(entries))
+	for _, e := range entries {
+		args = append(args, e.JobID, int64(e.Seen), int64(e.Look))
+	}
+	if err := s.run(ctx, s.scripts.postpone, args...).Err(); err != nil {
+		return fmt.Errorf("postpone %d due entries, the first of %s: %w", len(entries), entries[0].JobID, err)
 	}
 	return nil
 }

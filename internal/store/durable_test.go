@@ -192,7 +192,7 @@ func TestCluster(t *testing.T) {
 	if _, _, err := s.Runs(ctx, "a", "", 10); err != nil {
 		t.Error(err)
 	}
-	if w, err := s.DueWindow(ctx, time.Hour, 10); err != nil || len(w.Entries) != 1 {
+	if w, err := s.DueWindow(ctx, 0, time.Hour, 10); err != nil || len(w.Entries) != 1 {
 		t.Errorf("%v, error %v", w, err)
 	}
 	if _, _, err := s.Look(ctx, 10); err != nil {
@@ -269,7 +269,8 @@ func TestUnansweredHook(t *testing.T) {
 	write := rdb.Set(f.ctx, "k", 1, 0)
 	_, piped := rdb.Pipelined(f.ctx, func(p redis.Pipeliner) error { return p.Set(f.ctx, "k", 1, 0).Err() })
 	_, created := s.CreateJob(f.ctx, "b", everyMinute())
-	for name, err := range map[string]error{"command": write.Err(), "pipeline": piped, "script": s.Postpone(f.ctx, "a"),
+	_, held := s.HoldEmitter(f.ctx, "s1", time.Second)
+	for name, err := range map[string]error{"command": write.Err(), "pipeline": piped, "script": held,
 		"durable script": created, "deleted": s.DeleteJob(f.ctx, "a")} {
 		if _, ok := errors.AsType[*unansweredError](err); !ok {
 			t.Errorf("%s on a replica: %v", name, err)

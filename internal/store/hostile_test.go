@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -39,16 +40,42 @@ func TestDamagedEntriesOfWakeStopNobody(t *testing.T) {
 
 func TestPostponeLeavesTheJobAlone(t *testing.T) {
 	f := setup(t, Options{})
-	f.create("a", everyMinute())
-	slot := f.minute(0)
-	f.rewind("a", slot)
-	f.must(f.Postpone(f.ctx, "a"))
-	f.must(f.Postpone(f.ctx, "none"))
-	if at, _ := f.score(f.keys.due(), "a"); at < f.now()+50_000 {
-		t.Errorf("due at %d", at)
+	slot, later := f.minute(0), f.now()+90_000
+	for _, id := range []string{"a", "b", "moved"} {
+		f.create(id, everyMinute())
+		f.rewind(id, slot)
+	}
+	f.must(f.Postpone(f.ctx, nil))
+	f.must(f.Postpone(f.ctx, []job.Later{{JobID: "a", Seen: slot, Look: later}, {JobID: "none", Seen: 0, Look: later},
+		{JobID: "moved", Seen: slot - 1, Look: later}, {JobID: "b", Seen: slot, Look: later + 1}}))
+	for id, want := range map[string]job.Millis{"a": later, "b": later + 1, "moved": slot} {
+		if at, _ := f.score(f.keys.due(), id); at != want {
+			t.Errorf("%s is looked at at %d, want %d", id, at, want)
+		}
 	}
 	if _, ok := f.score(f.keys.due(), "none"); ok || f.job("a").NextSlot != slot {
-		t.Error("more than the entry was changed")
+		t.Error("more than the entries was changed")
+	}
+}
+
+// What is overdue by more can be left out, so that a backlog hides nothing.
+func TestDueWindowBeyondABacklog(t *testing.T) {
+	f := setup(t, Options{})
+	for id, late := range map[string]job.Millis{"hour": 3600_000, "minute": 60_000, "now": 0, "next": -60_000, "far": -7200_000} {
+		f.create(id, everyMinute())
+		f.rewind(id, f.now()-late)
+	}
+	for behind, want := range map[time.Duration][]string{0: {"hour", "minute", "now", "next"},
+		30 * time.Second: {"now", "next"}, 30 * time.Minute: {"minute", "now", "next"}} {
+		w, err := f.DueWindow(f.ctx, behind, time.Hour, 10)
+		f.must(err)
+		var got []string
+		for _, e := range w.Entries {
+			got = append(got, e.JobID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v behind: %v, want %v", behind, got, want)
+		}
 	}
 }
 

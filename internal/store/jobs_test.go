@@ -293,7 +293,7 @@ func TestReadsWriteNothing(t *testing.T) {
 	f.record(b.Run.ID)
 	_, err = f.Session(f.ctx, b.Run.SessionKey, 10)
 	f.must(err)
-	_, err = f.DueWindow(f.ctx, time.Hour, 10)
+	_, err = f.DueWindow(f.ctx, 0, time.Hour, 10)
 	f.must(err)
 	_, err = f.Cursors(f.ctx, []string{"a"})
 	f.must(err)
