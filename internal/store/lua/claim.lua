@@ -37,7 +37,7 @@ end
 if j.overlap == 'cancel_previous' then
   -- Manual runs were asked for by somebody: they are not in the way, and stay.
   for _, previous in ipairs(redis.call('SMEMBERS', active_key(id, uid))) do
-    local r = hash(run_key(previous))
+    local r = unfinished(previous) and hash(run_key(previous)) or {}
     if r.trigger == 'schedule' and r.state ~= 'done' and not newer(r) then cancel_run(previous, r, 'overlap') end
   end
 elseif in_progress(id, uid) and not (j.overlap == 'allow' and redis.call('SCARD', active_key(id, uid)) < MAX_UNFINISHED) then
