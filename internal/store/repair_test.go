@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -224,7 +225,26 @@ func TestScanCoversManyPages(t *testing.T) {
 	}
 }
 
-// lease and index damage leads to an end, not into the quarantine.
+// A delivery whose record is gone is not pending for ever.
+func TestLostDeliveryIsUnknown(t *testing.T) {
+	f := setup(t, Options{})
+	run, other := f.delivery("a"), f.delivery("b")
+	f.must(f.rdb.Del(f.ctx, f.keys.delivery(run+":1")).Err())
+	f.zadd(f.keys.wake(), 1, "d:"+run+":1")
+	f.look()
+	repaired, _ := f.scan(10)
+	if d := cmp.Diff([]string{"open_orphan d:" + run + ":1"}, repaired); d != "" {
+		t.Error(d)
+	}
+	if a, b := f.record(run).DeliveryState, f.record(other).DeliveryState; a != job.DeliveryUnknown || b != job.DeliveryPending {
+		t.Errorf("the lost one is %s, the other %s", a, b)
+	}
+	if _, err := f.Redeliver(f.ctx, run); !errors.Is(err, job.ErrNoTarget) {
+		t.Errorf("redeliver: %v", err) // its job names no chat
+	}
+}
+
+// Damage to a lease leads to an end, not into the quarantine.
 func TestRunWithoutALeaseIsTakenOver(t *testing.T) {
 	f := setup(t, Options{})
 	run := f.begun("a", everyMinute()).Run.ID

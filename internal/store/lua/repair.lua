@@ -96,6 +96,12 @@ function check.wake(members)
   end)
 end
 
+-- give_up tells a run whose delivery is gone that nobody knows what became of it.
+local function give_up(run, n)
+  local r = redis.call('HMGET', run_key(run), 'delivery', 'deliveries')
+  if r[1] == 'pending' and r[2] == n then redis.call('HSET', run_key(run), 'delivery', 'unknown') end
+end
+
 -- An entry of open is unfinished, and what is unfinished will be looked at: no look is
 -- ever put off for longer than that at a parked run, or until it may begin.
 function check.open(members)
@@ -108,6 +114,8 @@ function check.open(members)
     if not state then
       redis.call('SREM', OPEN, member)
       note('open_orphan', member)
+      local run, n = string.match(member, '^d:(.*):(%d+)$')
+      if run then give_up(run, n) end
     elseif version <= VERSION and not (look and look <= begins + 2 * LOOK_PARKED) then
       redis.call('ZADD', WAKE, int(now), member)
       note(string.sub(member, 1, 1) == 'r' and 'run_stuck' or 'delivery_stuck', member)
