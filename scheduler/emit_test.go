@@ -211,7 +211,7 @@ func TestOneBadRecordStopsNobodyElse(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"a-unreadable", "a-nowhere", "a-history"} {
-		if n := f.logs.count("level=ERROR", "job_id="+id); n != 1 || f.look(id) <= f.now() {
+		if n := f.logs.count("level=ERROR", "record cannot be read", "entry=job:"+id+" "); n != 1 || f.look(id) <= f.now() {
 			t.Errorf("%s was reported %d times in three looks, and is looked at again in %d ms", id, n, f.look(id)-f.now())
 		}
 		for task := range queued {

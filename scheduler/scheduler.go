@@ -1,6 +1,7 @@
 // Package scheduler turns the due index into tasks. It owns the windowed
 // asynq.PeriodicTaskConfigProvider, the emission of what is already due, the
-// misfire decision, the emitter lease and the sweeper of what is unfinished.
+// misfire decision, the emitter lease, the sweeper of what is unfinished, and the
+// repair of what is damaged.
 //
 // Any number of schedulers may run on one Redis, and none is needed for
 // correctness: a slot becomes a run only by the claim of a worker. The emitter
@@ -21,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/fault"
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -30,6 +32,7 @@ type Store interface {
 	windowStore
 	sweepStore
 	leaseStore
+	repairStore
 }
 
 // Options are the dependencies of a Scheduler.
@@ -48,6 +51,8 @@ type Options struct {
 
 const (
 	tick = time.Second
+	// scanEvery is how often the emitter looks for damage.
+	scanEvery = time.Minute
 	// syncEvery is how often asynq's manager asks for the armed entries. Slots
 	// that come nearer than that unarmed are emitted directly when due.
 	syncEvery = time.Second
@@ -61,6 +66,7 @@ type Scheduler struct {
 	lease  *lease
 	window *window
 	sweep  *sweeper
+	repair *repairer
 	marks  *marker
 	mgr    *asynq.PeriodicTaskManager
 }
@@ -74,6 +80,7 @@ func New(o Options) (*Scheduler, error) {
 		marks:  newMarker(o.Store, o.Logger),
 		sweep:  &sweeper{store: o.Store, queues: o.Queues, enqueue: enqueue, logger: o.Logger},
 	}
+	s.repair = &repairer{store: o.Store, emitter: s.lease.held, logger: o.Logger, cursors: map[job.Index]string{}}
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
@@ -115,8 +122,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.lease.keep(ctx) })
 	wg.Go(func() { s.marks.run(ctx) })
-	wg.Go(func() { s.every(ctx, "emit", s.window.refresh) })
-	wg.Go(func() { s.every(ctx, "sweep", s.sweep.run) })
+	wg.Go(func() { s.every(ctx, "emit", tick, s.window.refresh) })
+	wg.Go(func() { s.every(ctx, "sweep", tick, s.sweep.run) })
+	wg.Go(func() { s.every(ctx, "repair", scanEvery, s.repair.run) })
 	<-ctx.Done()
 	wg.Wait()
 
@@ -135,10 +143,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return nil
 }
 
-// every calls step once a tick, never twice at once. A failing step is logged
+// every calls step once a period, never twice at once. A failing step is logged
 // when it begins to fail and when it works again, not at each try.
-func (s *Scheduler) every(ctx context.Context, name string, step func(context.Context) error) {
-	ticker := time.NewTicker(tick)
+func (s *Scheduler) every(ctx context.Context, name string, period time.Duration, step func(context.Context) error) {
+	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	failing := false
 	for {

@@ -9,6 +9,7 @@ import (
 )
 
 type sweepStore interface {
+	quarantineStore
 	Look(ctx context.Context, limit int) ([]job.Carrier, []job.Unreadable, error)
 }
 
@@ -29,15 +30,12 @@ func (s *sweeper) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, b := range bad {
-			s.logger.Error("unfinished entry cannot be read", "entry", b.Entry, "err", b.Reason)
-		}
+		looked := len(found) + len(bad)
 		carriers := make([]carrier, 0, len(found))
 		for _, f := range found {
 			task, err := s.queues.Carry(string(f.Kind), f.ID, f.N)
 			if err != nil {
-				// One bad entry stops nobody else. The look has moved it on already.
-				s.logger.Error("unfinished entry cannot be carried", "kind", string(f.Kind), "id", f.ID, "err", err)
+				bad = append(bad, job.Unreadable{Entry: string(f.Kind) + ":" + f.ID, Reason: err.Error()})
 				continue
 			}
 			carriers = append(carriers, carrier{Carrier: task, again: true})
@@ -45,7 +43,11 @@ func (s *sweeper) run(ctx context.Context) error {
 		if _, err := s.enqueue.all(ctx, carriers); err != nil {
 			return err
 		}
-		if len(found)+len(bad) < batch {
+		// One bad entry stops nobody else. The look has moved it on already.
+		if err := quarantine(ctx, s.store, s.logger, bad); err != nil {
+			return err
+		}
+		if looked < batch {
 			return nil
 		}
 	}

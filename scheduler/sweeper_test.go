@@ -104,7 +104,7 @@ func TestOneBadEntryStopsNoSweep(t *testing.T) {
 	run, delivered := f.unfinish()
 	// Entries that come first: they lead to no run and no delivery, to a record that
 	// cannot be read, to what a newer release will know, or nowhere.
-	waiting := map[string]any{"v": 1, "state": "waiting", "notBefore": 1, "n": 0}
+	waiting := map[string]any{"v": 1, "state": "waiting", "notBefore": 1, "n": 0, "epoch": 0, "attempt": 0, "retries": 0, "createdAt": 1}
 	f.must(f.rdb.HSet(f.ctx, f.key("delivery", "no-number"), waiting).Err())
 	f.must(f.rdb.HSet(f.ctx, f.key("delivery", "run:0"), waiting).Err())
 	f.must(f.rdb.HSet(f.ctx, f.key("run", "damaged"), "state", "waiting").Err())
@@ -117,15 +117,17 @@ func TestOneBadEntryStopsNoSweep(t *testing.T) {
 	if a, b := f.state(f.queues.Run(), run+":0"), f.state(f.queues.Deliver(), delivered+":deliver:1:0"); a != "pending" || b != "pending" {
 		t.Errorf("beside bad entries the good ones are %s and %s", a, b)
 	}
-	for _, bad := range []string{"id=no-number", "id=run:0", "entry=r:damaged", "entry=r:string"} {
-		if n := f.logs.count("level=ERROR", "unfinished entry cannot be", bad); n != 1 {
+	for _, bad := range []string{"entry=d:no-number", "entry=d:run:0", "entry=r:damaged", "entry=r:string"} {
+		if n := f.logs.count("level=ERROR", "record cannot be read", bad); n != 1 {
 			t.Errorf("%s was reported %d times", bad, n)
 		}
 	}
 	if a, b := len(f.tasks(f.queues.Run())), len(f.tasks(f.queues.Deliver())); a != 1 || b != 1 {
 		t.Errorf("%d and %d tasks, want one each", a, b)
 	}
-	// Reported once, and out of the way until their next look.
+	// Out of the way until their next look, and reported once.
+	f.must(s.run(f.ctx))
+	f.wakeAll()
 	f.must(s.run(f.ctx))
 	if n := f.logs.count("level=ERROR"); n != 4 {
 		t.Errorf("%d reports after the next sweep, want 4", n)

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -18,6 +19,7 @@ import (
 
 type windowStore interface {
 	markStore
+	quarantineStore
 	DueWindow(ctx context.Context, behind, horizon time.Duration, limit int) (job.DueWindow, error)
 	Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	Collapse(ctx context.Context, c job.Collapse) (bool, error)
@@ -268,8 +270,7 @@ func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, looks map[
 		run, err := w.settle(ctx, c, now)
 		if err != nil && w.store.Postpone(ctx, later) == nil {
 			// Redis takes writes, so it is about this record alone.
-			w.logger.Error("job cannot be scheduled", "job_id", c.JobID, "err", err)
-			err = nil
+			err = quarantine(ctx, w.store, w.logger, []job.Unreadable{job.UnreadableJob(c.JobID, err.Error())})
 		}
 		return func() {
 			if run {
@@ -283,6 +284,9 @@ func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, looks map[
 // settle puts a wrong index entry right and moves a cursor that is behind; it
 // reports whether the cursor's slot is to be emitted now.
 func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool, error) {
+	if c.UID == "" && c.NextSlot != 0 {
+		return false, errors.New("uid is missing")
+	}
 	if c.UID == "" || c.NextSlot == 0 || c.NextDue > now {
 		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
 	}

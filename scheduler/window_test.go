@@ -355,7 +355,7 @@ func TestRedisThatFailsHalfwayChangesNothing(t *testing.T) {
 	if err := w.refresh(f.ctx); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	if n := f.logs.count("job cannot be scheduled"); n != 0 {
+	if n := f.logs.count("record cannot be read"); n != 0 {
 		t.Errorf("an outage was reported as %d bad records", n)
 	}
 }

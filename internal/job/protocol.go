@@ -83,10 +83,67 @@ type Carrier struct {
 	N    int64
 }
 
-// Unreadable is an unfinished entry whose record is damaged.
+// Unreadable is a record that is damaged: job:<id>, r:<run> or d:<run>:<n>.
 type Unreadable struct {
 	Entry  string
 	Reason string
+}
+
+// UnreadableJob names a job's record in the quarantine.
+func UnreadableJob(id, reason string) Unreadable {
+	return Unreadable{Entry: "job:" + id, Reason: reason}
+}
+
+// Quarantined is a record that cannot be read. It is left alone, tried again every
+// minute, and stops nobody else.
+type Quarantined struct {
+	Unreadable
+	Since Millis
+	Last  Millis // when it was tried last
+}
+
+// Index is one of the indexes that the repair goes over.
+type Index string
+
+const (
+	IndexJobs Index = "jobs"
+	IndexDue  Index = "due"
+	IndexWake Index = "wake"
+	IndexOpen Index = "open"
+)
+
+// Damage is a kind of damage that the repair mends by itself.
+type Damage string
+
+const (
+	DueMissing    Damage = "due_missing"    // a job with a slot was not in the due index
+	DueWrong      Damage = "due_wrong"      // its entry would have come far too late
+	DueOrphan     Damage = "due_orphan"     // an entry of the due index was no job
+	JobOrphan     Damage = "job_orphan"     // an entry of the list of jobs was no job
+	JobUnlisted   Damage = "job_unlisted"   // a job was not in the list of jobs
+	RunStuck      Damage = "run_stuck"      // nothing was going to look at an unfinished run
+	DeliveryStuck Damage = "delivery_stuck" // nor at an unfinished delivery
+	OpenMissing   Damage = "open_missing"   // something unfinished was in one list of two
+	OpenOrphan    Damage = "open_orphan"    // what was listed as unfinished had ended or was gone
+)
+
+// Repaired is one thing that was put right. ID is a job's, or r:<run>, or d:<run>:<n>.
+type Repaired struct {
+	Damage Damage
+	ID     string
+}
+
+// RepairPage is what came of going over one page of an index.
+type RepairPage struct {
+	Next       string // cursor of the next page; "" after the last
+	Repaired   []Repaired
+	Unreadable []Unreadable
+}
+
+// Repairs is what was ever repaired, and what cannot be.
+type Repairs struct {
+	Counts      map[Damage]int64
+	Quarantined []Quarantined // the oldest first
 }
 
 // Verdict is the answer to a carrier that asks to begin.

@@ -43,8 +43,7 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	names := []string{"v", "uid", "rev", "name", "schedule", "timezone", "every", "at", "startAt", "endAt", "jitter", "anchor",
-		"nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}
+	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}, timingFields...)
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
@@ -71,6 +70,9 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	}
 	return out, nil
 }
+
+// timingFields are the fields of a job that say when its runs are due.
+var timingFields = []string{"schedule", "timezone", "every", "anchor", "at", "startAt", "endAt", "jitter"}
 
 // timing is when a job's runs are due, by the fields of its hash.
 func timing(id string, f fields) schedule.Timing {

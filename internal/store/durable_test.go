@@ -198,6 +198,14 @@ func TestCluster(t *testing.T) {
 	if _, _, err := s.Look(ctx, 10); err != nil {
 		t.Error(err)
 	}
+	f := &fixture{Store: s, t: t, ctx: ctx}
+	if repaired, bad := f.scan(10); len(repaired)+len(bad) != 0 {
+		t.Errorf("repaired %v, unreadable %v", repaired, bad)
+	}
+	f.quarantine(job.UnreadableJob("gone", "x"), job.Unreadable{Entry: "r:gone"})
+	if n := len(f.release()); n != 2 {
+		t.Errorf("%d were released", n)
+	}
 	for _, node := range cluster.Nodes {
 		if n := node.Client().DBSize(ctx).Val(); node != to && n != 0 {
 			t.Errorf("%d keys on a node that has not our slot", n)

@@ -21,6 +21,9 @@ func (k keys) due() string { return k.prefix + "due" }
 // wake: ZSET of what is unfinished, r:<run> and d:<run>:<n>, by the next look (ms).
 func (k keys) wake() string { return k.prefix + "wake" }
 
+// open: SET of what is unfinished, as in wake; each of the two is mended from the other.
+func (k keys) open() string { return k.prefix + "open" }
+
 // run: HASH of one run, or of a range of slots that did not run.
 func (k keys) run(id string) string { return k.prefix + "run:" + id }
 
@@ -57,6 +60,13 @@ func (k keys) emitter() string { return k.prefix + "emitter" }
 
 // mark: STRING with a short time to live, written to have something to wait for.
 func (k keys) mark() string { return k.prefix + "mark" }
+
+// quarantine: HASH of what cannot be read, job:<id>, r:<run> or d:<run>:<n>, with since
+// when, when it was last tried (ms) and why (JSON); capped.
+func (k keys) quarantine() string { return k.prefix + "quarantine" }
+
+// repairs: HASH of how often each kind of damage was repaired.
+func (k keys) repairs() string { return k.prefix + "repairs" }
 
 // beat: STRING with a short time to live, the sign of life of a role on a host.
 func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }

@@ -139,6 +139,7 @@ type scripts struct {
 	cancel, redeliver                                *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
+	repair, quarantine                               *redis.Script
 	now                                              *redis.Script
 }
 
@@ -162,6 +163,7 @@ func newScripts(header string) scripts {
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
+		repair: load("repair"), quarantine: load("quarantine"),
 		now: load("now"),
 	}
 }

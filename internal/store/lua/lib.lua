@@ -5,7 +5,8 @@
 --
 -- The rules that hold everything together:
 --   job.nextSlot is the only truth about slots; every script compares with it.
---   wake lists everything unfinished; only the script that ends it removes it.
+--   wake lists everything unfinished; only the script that ends it removes it. open
+--   lists the same, so that each of the two can be mended from the other.
 --   TIME of Redis is the only clock.
 -- Times are milliseconds. Durations of the lease protocol are here and nowhere else.
 
@@ -32,6 +33,7 @@ local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
 local LOOKS, EMITTER, CANCELS = P .. 'looks', P .. 'emitter', P .. 'cancels'
+local OPEN, QUARANTINE = P .. 'open', P .. 'quarantine'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
 -- Losing them costs only the time until the next look.
@@ -47,9 +49,17 @@ end
 
 local function newer(h) return tonumber(h.v or '0') > VERSION end
 
+-- state_of answers the state of a run; one that is no hash has none.
+local function state_of(run)
+  local state = redis.pcall('HGET', run_key(run), 'state')
+  return type(state) == 'string' and state
+end
+
+-- unfinished reports whether others must wait for a run. For one that cannot be read
+-- they would wait for ever.
 local function unfinished(run)
-  local state = redis.call('HGET', run_key(run), 'state')
-  return state and state ~= 'done'
+  local state = state_of(run)
+  return state and state ~= 'done' and redis.pcall('HEXISTS', QUARANTINE, 'r:' .. run) ~= 1
 end
 
 -- trim keeps a job's history within its cap and retention and spares what is
@@ -61,9 +71,9 @@ local function trim(job)
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
       if over == 0 then break end
-      local r = redis.call('HMGET', run_key(id), 'state', 'delivery', 'deliveries')
+      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries')
       if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending') then
-        for n = 1, tonumber(r[3] or '0') do redis.call('DEL', delivery_key(id, n)) end
+        for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
         over = over - 1
@@ -152,9 +162,8 @@ local function hand_on(session)
       redis.call('DEL', lock_key(session))
       return
     end
-    if redis.call('HGET', run_key(first), 'state') == 'parked' then
+    if state_of(first) == 'parked' and pcall(make_waiting, first, now) then
       redis.call('SET', lock_key(session), first)
-      make_waiting(first, now)
       return
     end
   end
@@ -188,8 +197,8 @@ end
 -- book writes how an attempt ended, into its own field.
 local function book(run, r, result, cause, message)
   local field = 'a' .. r.attempt
-  local text = redis.call('HGET', run_key(run), field)
-  local a = text and cjson.decode(text) or { n = tonumber(r.attempt) }
+  local readable, a = pcall(cjson.decode, redis.call('HGET', run_key(run), field) or '')
+  if not readable or type(a) ~= 'table' then a = { n = tonumber(r.attempt) } end
   a.endedAt, a.result = now, result
   if cause ~= '' then a.cause = cause end
   if message ~= '' then a.error = message end
@@ -209,10 +218,10 @@ end
 local function active_runs(job, uid)
   local runs = {}
   for _, id in ipairs(redis.call('SMEMBERS', active_key(job, uid))) do
-    local r = redis.call('HMGET', run_key(id), 'state', 'trigger', 'catchup')
-    if not r[1] or r[1] == 'done' then
+    if not unfinished(id) then
       redis.call('SREM', active_key(job, uid), id)
     else
+      local r = redis.call('HMGET', run_key(id), 'state', 'trigger', 'catchup')
       runs[#runs + 1] = { id = id, state = r[1], trigger = r[2], catchup = r[3] }
     end
   end
@@ -229,7 +238,7 @@ local function release(job, uid)
   if queued then make_waiting(queued, now) end
 end
 
--- end_run is the only way a run ends: it leaves wake, the job's active set and
+-- end_run is the only way a run ends: it leaves wake, open, the job's active set and
 -- its session, lets go what waits behind it, tells the job, and deletes a job whose
 -- last run this was.
 local function end_run(id, r, outcome, reason, message)
@@ -241,11 +250,12 @@ local function end_run(id, r, outcome, reason, message)
   redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
+  redis.call('SREM', OPEN, 'r:' .. id)
   redis.call('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id)
   release(r.job, r.uid)
   local jk = job_key(r.job)
-  local j = redis.call('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v', 'misfire', 'nextSlot', 'nextDue')
+  local j = redis.pcall('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v', 'misfire', 'nextSlot', 'nextDue')
   if j[1] == r.uid and tonumber(j[4] or '0') <= VERSION then
     if reason == 'disabled' then j[3] = redis.call('HINCRBY', jk, 'claims', -1) end -- a pause uses up no run
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
@@ -339,6 +349,7 @@ local function new_run(id, job, j, trigger, slot)
     'state', 'waiting', 'slot', slot, 'lastSlot', slot, 'count', 1, 'createdAt', int(now), 'notBefore', int(now),
     'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
+  redis.call('SADD', OPEN, 'r:' .. id)
   redis.call('SADD', active_key(job, j.uid), id)
   index(job, id)
 end
@@ -350,6 +361,7 @@ local function new_delivery(run, n, target)
     'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
   -- The caller enqueues the carrier itself; the sweeper need not race it.
   redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
+  redis.call('SADD', OPEN, 'd:' .. run .. ':' .. n)
   kicks[#kicks + 1] = { 'd', run .. ':' .. n, '0' }
 end
 
@@ -361,6 +373,7 @@ local function end_delivery(run, n, outcome, message)
   redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
+  redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
   if redis.call('HGET', run_key(run), 'deliveries') == n then
     redis.call('HSET', run_key(run), 'delivery', outcome)
   end

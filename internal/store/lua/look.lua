@@ -6,8 +6,9 @@
 -- Holds: whatever is unfinished is looked at until it is ended. A lease is dead
 --       only if it was seen expired, with the same epoch, in two looks DEAD_AFTER
 --       apart, with no gap between looks: a Redis that stood still must not
---       declare every running call dead. One bad entry stops nobody else; a kind of
---       a newer release is left to it.
+--       declare every running call dead. One bad entry stops nobody else: what its
+--       carrier would stumble over is not carried. A kind of a newer release is left
+--       to it.
 local last, since = unpack(redis.call('HMGET', LOOKS, 'last', 'since'))
 if not last or now - tonumber(last) > LOOK_GAP or now < tonumber(last) then since = int(now) end
 redis.call('HSET', LOOKS, 'last', int(now), 'since', since)
@@ -15,14 +16,33 @@ since = tonumber(since)
 
 local carriers = {}
 
-local function carry(member, key, kind, id, n)
+local function numbers(h, ...)
+  for _, field in ipairs({ ... }) do
+    if not tonumber(h[field]) then error(field .. ' is not a number: ' .. tostring(h[field]), 0) end
+  end
+end
+
+-- must_begin raises an error if begin would.
+local function must_begin(kind, h)
+  numbers(h, 'n', 'epoch', 'attempt', 'retries')
+  if kind == 'd' then return numbers(h, 'createdAt') end
+  if not (h.job and h.uid) then error('its job is not named', 0) end
+  local j = redis.pcall('HMGET', job_key(h.job), 'uid', 'session')
+  if j.err then error('its job cannot be read', 0) end
+  if j[1] and not j[2] then error('its job has no session', 0) end
+end
+
+local function carry(member, kind, id, h, n)
+  must_begin(kind, h)
   carriers[#carriers + 1] = kind
   carriers[#carriers + 1] = id
   carriers[#carriers + 1] = n
   redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
 end
 
-local function look_parked(member, id, session)
+local function look_parked(member, id, h)
+  must_begin('r', h)
+  local session = h.session
   -- Being parked means being in the queue: put back what is not.
   redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
@@ -38,26 +58,33 @@ local function look_at(member)
   end
   local key = kind == 'r' and run_key(id) or P .. 'delivery:' .. id
   local h = hash(key)
-  if not h.state or h.state == 'done' then
+  local lease = tonumber(h.leaseUntil) or 0
+  if h.state == 'done' or not next(h) then
     redis.call('ZREM', WAKE, member)
+  elseif not h.state then
+    error('it has no state', 0)
   elseif newer(h) then
     redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
   elseif h.state == 'parked' then
-    look_parked(member, id, h.session)
+    look_parked(member, id, h)
   elseif h.state == 'queued' then
+    must_begin('r', h)
     redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
     release(h.job, h.uid)
   elseif h.state == 'waiting' then
+    numbers(h, 'notBefore')
     if tonumber(h.notBefore) > now then
       redis.call('ZADD', WAKE, h.notBefore, member)
     else
-      carry(member, key, kind, id, h.n)
+      carry(member, kind, id, h, h.n)
     end
-  elseif tonumber(h.leaseUntil) > now and tonumber(h.leaseUntil) <= now + LEASE then
+  elseif h.state ~= 'running' then
+    error('its state is ' .. h.state, 0)
+  elseif lease > now and lease <= now + LEASE then
     redis.call('HDEL', key, 'seenEpoch', 'seenAt')
     redis.call('ZADD', WAKE, h.leaseUntil, member)
   elseif h.deadEpoch == h.epoch then
-    carry(member, key, kind, id, h.n)
+    carry(member, kind, id, h, h.n)
   else
     local seen = h.seenEpoch == h.epoch and tonumber(h.seenAt) >= since and tonumber(h.seenAt) or nil
     if not seen then
@@ -67,7 +94,7 @@ local function look_at(member)
       redis.call('ZADD', WAKE, int(seen + DEAD_AFTER), member)
     else
       redis.call('HSET', key, 'deadEpoch', h.epoch)
-      carry(member, key, kind, id, int(redis.call('HINCRBY', key, 'n', 1)))
+      carry(member, kind, id, h, int(redis.call('HINCRBY', key, 'n', 1)))
     end
   end
 end

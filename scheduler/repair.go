@@ -1,0 +1,114 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+type repairStore interface {
+	quarantineStore
+	Repair(ctx context.Context, index job.Index, cursor string, size int) (job.RepairPage, error)
+	CheckJobs(ctx context.Context, cursor string, size int) (job.RepairPage, error)
+	Release(ctx context.Context) (released []job.Quarantined, left int, err error)
+}
+
+type quarantineStore interface {
+	Quarantine(ctx context.Context, bad []job.Unreadable) ([]job.Unreadable, error)
+}
+
+// Comparing the indexes is one call of a millisecond a page and reads hardly a record,
+// so that 100,000 jobs are gone over in 20 minutes. To read a job is a command each, so
+// that takes half a day with so many; what is due is read in any case. With all of it a
+// scan is some 250 commands.
+const (
+	repairPage  = 500
+	repairPages = 10 // of each index in one scan
+	checkPage   = 150
+	// logged is how many repairs of a kind a scan logs one by one.
+	logged = 20
+)
+
+// repairer looks for damage: what the indexes and the records disagree about, which no
+// step leaves behind. It puts right what it can and registers what it cannot. It goes on
+// in each scan where the one before stopped.
+type repairer struct {
+	store   repairStore
+	emitter func() bool
+	logger  *slog.Logger
+
+	cursors map[job.Index]string
+	checked string
+}
+
+// run is one scan, of a bounded number of pages. One index that cannot be read keeps
+// nobody from the others.
+func (r *repairer) run(ctx context.Context) error {
+	if !r.emitter() {
+		return nil
+	}
+	var repaired []job.Repaired
+	var failed []error
+	for _, index := range []job.Index{job.IndexDue, job.IndexJobs, job.IndexWake, job.IndexOpen} {
+		for range repairPages {
+			page, err := r.store.Repair(ctx, index, r.cursors[index], repairPage)
+			if err != nil {
+				failed = append(failed, err)
+				page.Next = "" // a cursor may be what is wrong
+			}
+			repaired = append(repaired, page.Repaired...)
+			r.cursors[index] = page.Next
+			if page.Next == "" {
+				break
+			}
+		}
+	}
+	page, err := r.store.CheckJobs(ctx, r.checked, checkPage)
+	r.checked = page.Next
+	r.report(append(repaired, page.Repaired...))
+	failed = append(failed, err, quarantine(ctx, r.store, r.logger, page.Unreadable), r.release(ctx))
+	return errors.Join(failed...)
+}
+
+// report logs what was put right; a kind of which there is much, as a number.
+func (r *repairer) report(repaired []job.Repaired) {
+	counts := map[job.Damage]int{}
+	for _, one := range repaired {
+		if counts[one.Damage]++; counts[one.Damage] <= logged {
+			r.logger.Warn("damage repaired", "kind", string(one.Damage), "id", one.ID)
+		}
+	}
+	for kind, n := range counts {
+		if n > logged {
+			r.logger.Warn("more damage repaired", "kind", string(kind), "count", n-logged)
+		}
+	}
+}
+
+func (r *repairer) release(ctx context.Context) error {
+	released, left, err := r.store.Release(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range released {
+		r.logger.Info("record left the quarantine", "entry", q.Entry, "since", q.Since.Time())
+	}
+	if left > 0 {
+		r.logger.Debug("records are in quarantine", "count", left)
+	}
+	return nil
+}
+
+// quarantine registers what cannot be read and reports it, once.
+func quarantine(ctx context.Context, store quarantineStore, logger *slog.Logger, bad []job.Unreadable) error {
+	entered, err := store.Quarantine(ctx, bad)
+	if err != nil {
+		return err
+	}
+	for _, b := range entered {
+		logger.Error("record cannot be read", "entry", b.Entry, "err", b.Reason)
+	}
+	return nil
+}
