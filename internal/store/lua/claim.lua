@@ -1,6 +1,7 @@
 -- claim turns a due slot into a run and begins its first attempt.
 -- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
--- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere) |
+-- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
+--       or will be: a pause held the slot) |
 --       {early, delay} | {stale, job} (compute the next slot again) |
 --       {dropped} (policy kept the slot from running; recorded)
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
@@ -19,7 +20,12 @@ if j.uid ~= uid then
 end
 if newer(j) then return { 'newer' } end
 if j.nextSlot ~= slot then return { 'moved' } end
-if due_of(j) > now + 1000 then return { 'early', due_of(j) - now } end
+local wait = due_of(j) - now
+if wait > 1000 or (wait > 0 and paused()) then return { 'early', wait } end
+if held(due_of(j)) then
+  redis.call('ZADD', DUE, int(now), id) -- for its record
+  return { 'moved' }
+end
 if j.rev ~= ARGV[4] then return { 'stale', redis.call('HGETALL', job_key(id)) } end
 
 local next, late = ARGV[5], now - due_of(j)
@@ -47,8 +53,9 @@ elseif in_progress(id, uid) and not (j.overlap == 'allow' and redis.call('SCARD'
 end
 
 local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
-if j.maxRuns and claims >= tonumber(j.maxRuns) then next = '' end
+local last = j.maxRuns and claims >= tonumber(j.maxRuns)
 redis.call('HDEL', job_key(id), 'range')
 new_run(run, id, j, 'schedule', slot)
-move_cursor(id, slot, next, ARGV[6])
+move_cursor(id, slot, last and '' or next, ARGV[6])
+if last and next ~= '' then redis.call('HSET', job_key(id), 'after', next, 'afterDue', ARGV[6]) end
 return begin_run(run, token, worker)
