@@ -35,7 +35,8 @@ type JobStore interface {
 	// It returns a *job.InvalidError for a cursor it did not make.
 	Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error)
 	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
-	// and job.ErrTooMany when too many runs of the job are unfinished.
+	// job.ErrTooMany when too many runs of the job are unfinished, and job.ErrPaused
+	// while everything is paused.
 	RunJob(ctx context.Context, id string) (job.Job, string, error)
 }
 
@@ -61,11 +62,24 @@ type SessionStore interface {
 	Session(ctx context.Context, key string, limit int) (job.Session, error)
 }
 
+// Switch stops everything and lets it go on.
+type Switch interface {
+	// Pause returns when nothing begins any more. An empty reason keeps the one there is.
+	Pause(ctx context.Context, reason string) error
+	// CancelPaused cancels every unfinished run, while everything is paused, and returns
+	// how many.
+	CancelPaused(ctx context.Context) (int, error)
+	// Resume returns since when everything was paused, 0 when it was not.
+	Resume(ctx context.Context) (job.Millis, error)
+	Status(ctx context.Context) (job.Status, error)
+}
+
 // Options are what the API needs.
 type Options struct {
 	Jobs     JobStore
 	History  HistoryStore
 	Sessions SessionStore
+	Switch   Switch
 
 	// CheckTarget says what is wrong with a job's chat target, such as a channel
 	// that is not connected. It is asked when a job with a channel is created or

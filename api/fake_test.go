@@ -17,6 +17,7 @@ type fakeStore struct {
 	jobs     map[string]job.Job
 	runs     map[string][]job.Run // by job id, newest first
 	sessions map[string]job.Session
+	status   job.Status
 
 	calls   []string // the operations asked for, in order
 	limits  []int    // the limits asked for, in order
@@ -188,6 +189,36 @@ func (f *fakeStore) Session(_ context.Context, key string, limit int) (job.Sessi
 		return job.Session{}, job.ErrNotFound
 	}
 	return s, nil
+}
+
+func (f *fakeStore) Pause(_ context.Context, reason string) error {
+	if err := f.called("pause", reason); err != nil {
+		return err
+	}
+	f.status.PausedSince, f.status.PauseReason = nowMillis, reason
+	return nil
+}
+
+func (f *fakeStore) CancelPaused(context.Context) (int, error) {
+	if err := f.called("cancel", "all"); err != nil {
+		return 0, err
+	}
+	n := f.status.Unfinished
+	f.status.Unfinished = 0
+	return n, nil
+}
+
+func (f *fakeStore) Resume(context.Context) (job.Millis, error) {
+	if err := f.called("resume", "all"); err != nil {
+		return 0, err
+	}
+	since := f.status.PausedSince
+	f.status.PausedSince, f.status.PauseReason = 0, ""
+	return since, nil
+}
+
+func (f *fakeStore) Status(context.Context) (job.Status, error) {
+	return f.status, f.called("status", "")
 }
 
 // fakePage uses the offset as its cursor.

@@ -30,6 +30,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{"exists", job.ErrExists, http.StatusConflict, ""},
 		{"conflict", job.ErrConflict, http.StatusConflict, ""},
 		{"too many", job.ErrTooMany, http.StatusTooManyRequests, ""},
+		{"paused", job.ErrPaused, http.StatusConflict, ""},
 		{"ended", job.ErrEnded, http.StatusConflict, ""},
 		{"unfinished", job.ErrUnfinished, http.StatusConflict, ""},
 		{"no reply", job.ErrNoReply, http.StatusConflict, ""},
@@ -46,6 +47,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 			"POST /api/cron/jobs", "GET /api/cron/jobs", "GET /api/cron/jobs/a", "PATCH /api/cron/jobs/a", "DELETE /api/cron/jobs/a",
 			"POST /api/cron/jobs/a/run", "POST /api/cron/jobs/a/pause", "POST /api/cron/jobs/a/resume", "GET /api/cron/jobs/a/runs", "GET /api/cron/runs/a:1",
 			"POST /api/cron/runs/a:1/cancel", "POST /api/cron/runs/a:1/redeliver", "GET /api/sessions/a",
+			"GET /api/cron/status", "POST /api/cron/pause", "POST /api/cron/resume",
 		} {
 			t.Run(tt.name+" "+request, func(t *testing.T) {
 				b := setup(t)

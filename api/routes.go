@@ -36,6 +36,10 @@ func (s *server) routes() http.Handler {
 		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
+
+		r.Get("/api/cron/status", s.handle(s.status))
+		r.Post("/api/cron/pause", s.handle(s.pauseAll))
+		r.Post("/api/cron/resume", s.handle(s.resumeAll))
 	})
 	return r
 }

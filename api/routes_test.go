@@ -77,6 +77,9 @@ func TestMethods(t *testing.T) {
 		{"/api/sessions/a:b", []string{"GET"}},
 		{"/api/sessions/a%2Fb", []string{"GET"}},
 		{"/api/cron/preview", []string{"POST"}},
+		{"/api/cron/status", []string{"GET"}},
+		{"/api/cron/pause", []string{"POST"}},
+		{"/api/cron/resume", []string{"POST"}},
 		{"/health", []string{"GET"}},
 		{"/readyz", []string{"GET"}},
 	} {

@@ -27,7 +27,7 @@ func decide(c job.Cursor, timetable *schedule.Timetable, now time.Time) *job.Col
 		return nil
 	}
 	collapse := &job.Collapse{JobID: c.JobID, UID: c.UID, Revision: c.Revision, Seen: c.NextSlot,
-		First: c.NextSlot, Last: c.NextSlot, Count: 1, Reason: reason, EmittedGrace: grace}
+		First: c.NextSlot, Last: c.NextSlot, Count: 1, Outcome: job.Missed, Reason: reason, EmittedGrace: grace}
 
 	_, newest, count, more := timetable.Passed(slot, now, maxWalk)
 	if count == 0 {
@@ -81,4 +81,23 @@ func graceOf(c job.Cursor) time.Duration {
 		return job.LateAfter
 	}
 	return c.Grace
+}
+
+// hold says which slots of a cursor do not run because everything was paused until then
+// (Redis time); nil if its slot was not due yet. Unlike decide it leaves no slot to a
+// claim, which would be refused, and none to the misfire policy: a pause is not made up
+// for.
+func hold(c job.Cursor, timetable *schedule.Timetable, until time.Time) *job.Collapse {
+	if c.NextDue.Time().After(until) {
+		return nil
+	}
+	held := &job.Collapse{JobID: c.JobID, UID: c.UID, Revision: c.Revision, Seen: c.NextSlot,
+		First: c.NextSlot, Last: c.NextSlot, Count: 1, Outcome: job.Skipped, Reason: job.ReasonPaused, EmittedGrace: -1}
+	if _, last, count, _ := timetable.Passed(c.NextSlot.Time(), until, maxWalk); count > 0 {
+		held.Last, held.Count = job.ToMillis(last), 1+count
+	}
+	if next, ok := timetable.Next(held.Last.Time()); ok {
+		held.Next, held.NextDue = job.ToMillis(next), job.ToMillis(timetable.Due(next))
+	}
+	return held
 }

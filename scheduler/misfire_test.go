@@ -109,7 +109,7 @@ func TestDecide(t *testing.T) {
 					grace = time.Minute
 				}
 				want = &job.Collapse{JobID: "a", UID: "u", Revision: 7, Seen: c.NextSlot, First: c.NextSlot,
-					Last: job.ToMillis(noon.Add(tc.want.last)), Count: tc.want.count, Reason: tc.want.reason,
+					Last: job.ToMillis(noon.Add(tc.want.last)), Count: tc.want.count, Outcome: job.Missed, Reason: tc.want.reason,
 					Next: job.ToMillis(noon.Add(tc.want.next)), NextDue: job.ToMillis(noon.Add(tc.want.next)), EmittedGrace: grace}
 			}
 			if d := cmp.Diff(want, got); d != "" {

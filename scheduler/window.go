@@ -77,6 +77,8 @@ type window struct {
 	// emittedLooks are re-checks that lie ahead, by job id; they need no reading.
 	// Only refresh uses it.
 	emittedLooks map[string]job.Millis
+	// heldUntil is until when everything was paused, as refresh has read it last.
+	heldUntil job.Millis
 }
 
 // GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
@@ -112,6 +114,7 @@ func (w *window) refresh(ctx context.Context) error {
 		}
 		head.Entries = append(head.Entries, near.Entries...)
 	}
+	w.heldUntil = head.HeldUntil
 	var due, ahead []job.Due
 	for _, entry := range head.Entries {
 		if entry.Look <= head.Now {
@@ -294,7 +297,10 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	if err != nil {
 		return false, fmt.Errorf("read the stored schedule: %w", err)
 	}
-	collapse := decide(c, timetable, now.Time())
+	collapse := hold(c, timetable, w.heldUntil.Time())
+	if collapse == nil {
+		collapse = decide(c, timetable, now.Time())
+	}
 	if collapse == nil {
 		return true, nil
 	}
@@ -303,8 +309,13 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 		return false, err
 	}
 	if moved {
-		w.logger.Warn("slots missed", "job_id", c.JobID, "first", collapse.First.Time(), "last", collapse.Last.Time(),
-			"count", collapse.Count, "reason", collapse.Reason)
+		about := []any{"job_id", c.JobID, "first", collapse.First.Time(), "last", collapse.Last.Time(),
+			"count", collapse.Count, "reason", collapse.Reason}
+		if collapse.Outcome == job.Missed {
+			w.logger.Warn("slots missed", about...)
+		} else {
+			w.logger.Debug("slots skipped", about...) // as somebody wanted it
+		}
 		if c.Emitted {
 			return false, w.enqueue.drop(w.queues.Slot(slotPayload(c)))
 		}

@@ -42,6 +42,9 @@ var (
 	// ErrNewerVersion says that a record was written by a newer release, which
 	// this one must not touch.
 	ErrNewerVersion = errors.New("written by a newer version")
+	// ErrPaused says that the operator has stopped everything, so that nothing may be
+	// started.
+	ErrPaused = errors.New("everything is paused")
 	// ErrFenced says that an attempt or a send is no longer the current one: its
 	// lease was lost, or the run was ended by somebody else. Its result must be
 	// dropped.
@@ -368,6 +371,7 @@ const (
 	ReasonRequested  = "requested"  // somebody cancelled it
 	ReasonSuperseded = "superseded" // a newer slot of the job was due as well
 	ReasonLate       = "late"       // policy "skip" and late by over a minute
+	ReasonPaused     = "paused"     // the operator had stopped everything
 )
 
 // State is where an unfinished run is; StateDone marks an ended one.
@@ -431,6 +435,7 @@ const (
 	CauseRateLimited  Cause = "rate_limited"  // asked to come back later; not counted as a retry
 	CauseRequested    Cause = "requested"     // somebody cancelled the run
 	CauseOverlap      Cause = "overlap"       // a newer slot of the job took its place
+	CausePaused       Cause = "paused"        // the operator stopped everything, this too
 	CauseInternal     Cause = "internal"      // our own defect
 )
 
@@ -514,4 +519,14 @@ type Session struct {
 	Key       string
 	UpdatedAt Millis
 	Messages  []Message
+}
+
+// Status is how the deployment as a whole stands.
+type Status struct {
+	PausedSince Millis // since when everything is paused; 0 if it is not
+	PauseReason string // as whoever paused it has put it; may be empty
+
+	Jobs       int // jobs, paused ones included
+	Due        int // jobs whose next look is due: what a scheduler has not come to yet
+	Unfinished int // runs and deliveries that are not ended
 }

@@ -27,6 +27,9 @@ type Later struct {
 type DueWindow struct {
 	Now     Millis // by the clock of Redis
 	Entries []Due  // by Look, ascending
+	// HeldUntil is until when everything was paused: Now, while it is. Slots due by then
+	// and not claimed do not run. 0 if nothing was ever paused.
+	HeldUntil Millis
 }
 
 // Cursor is what the scheduler needs to know of a job.
@@ -58,10 +61,11 @@ type Collapse struct {
 	Seen        Millis // the cursor this was decided on
 	First, Last Millis
 	Count       int
+	Outcome     Outcome // Missed or Skipped
 	Reason      string
 	Next        Millis // 0 when no slot is left
 	NextDue     Millis
-	// EmittedGrace is how long an enqueued slot is left to be claimed.
+	// EmittedGrace is how long an enqueued slot is left to be claimed; below 0 not at all.
 	EmittedGrace time.Duration
 }
 

@@ -24,13 +24,25 @@ func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, li
 	if behind > 0 {
 		from = strconv.FormatInt(now.Add(-behind).UnixMilli(), 10)
 	}
-	entries, err := s.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), ByScore: true,
-		Start: from, Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)}).Result()
+	var (
+		entries *redis.ZSliceCmd
+		pause   *redis.MapStringStringCmd
+	)
+	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		entries = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), ByScore: true,
+			Start: from, Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)})
+		// After the clock: what is due by then is due in the pause that is found.
+		pause = p.HGetAll(ctx, s.keys.paused())
+		return nil
+	})
 	if err != nil {
 		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
 	}
-	w := job.DueWindow{Now: job.ToMillis(now), Entries: make([]job.Due, len(entries))}
-	for i, e := range entries {
+	w := job.DueWindow{Now: job.ToMillis(now), Entries: make([]job.Due, len(entries.Val())), HeldUntil: fields(pause.Val()).millis("until")}
+	if pause.Val()["since"] != "" {
+		w.HeldUntil = w.Now
+	}
+	for i, e := range entries.Val() {
 		id, _ := e.Member.(string)
 		w.Entries[i] = job.Due{JobID: id, Look: job.Millis(e.Score)}
 	}
@@ -100,7 +112,7 @@ func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 // reports false if the cursor was moved meanwhile, or waits for a claim.
 func (s *Store) Collapse(ctx context.Context, c job.Collapse) (bool, error) {
 	moved, err := s.run(ctx, s.scripts.collapse, c.JobID, c.UID, c.Revision, optional(c.Seen),
-		int64(c.First), int64(c.Last), c.Count, c.Reason, optional(c.Next), optional(c.NextDue), c.EmittedGrace.Milliseconds()).Int()
+		int64(c.First), int64(c.Last), c.Count, string(c.Outcome), c.Reason, optional(c.Next), optional(c.NextDue), c.EmittedGrace.Milliseconds()).Int()
 	if err != nil {
 		return false, fmt.Errorf("collapse %s: %w", c.JobID, err)
 	}

@@ -22,7 +22,7 @@ func TestEmittedAndCollapse(t *testing.T) {
 		t.Errorf("cursor %+v", cursors[0])
 	}
 	c := job.Collapse{JobID: "a", UID: j.UID, Revision: 1, Seen: slot, First: slot, Last: slot + 60_000, Count: 2,
-		Reason: job.ReasonSuperseded, Next: slot + 120_000, NextDue: slot + 120_000, EmittedGrace: time.Hour}
+		Outcome: job.Missed, Reason: job.ReasonSuperseded, Next: slot + 120_000, NextDue: slot + 120_000, EmittedGrace: time.Hour}
 	moved, err := f.Collapse(f.ctx, c)
 	f.must(err)
 	if moved {

@@ -160,7 +160,7 @@ func (s *Store) DeleteJob(ctx context.Context, id string) error {
 }
 
 // RunJob starts a manual run, which ignores enabled, overlap and maxRuns, and
-// answers its id. Errors: job.ErrNotFound, job.ErrTooMany.
+// answers its id. Errors: job.ErrNotFound, job.ErrTooMany, job.ErrPaused.
 func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
 	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
@@ -171,6 +171,8 @@ func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) 
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNotFound)
 	case word == "newer":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNewerVersion)
+	case word == "paused":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrPaused)
 	case word == "many":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
 	}

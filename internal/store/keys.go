@@ -52,6 +52,10 @@ func (k keys) wait(session string) string { return k.prefix + "wait:" + session 
 // looks: HASH, when the deployment last looked and since when without a gap (ms).
 func (k keys) looks() string { return k.prefix + "looks" }
 
+// paused: HASH, since when and why everything is paused (since, reason); until when it
+// was, after the last resume (until); and the call that paused it (token).
+func (k keys) paused() string { return k.prefix + "paused" }
+
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.
 func (k keys) cancels() string { return k.prefix + "cancels" }
 

@@ -137,6 +137,7 @@ type scripts struct {
 	emitted, collapse, redue, postpone, look         *redis.Script
 	claim, begin, renew, commit, fail                *redis.Script
 	cancel, redeliver                                *redis.Script
+	pause, resume, cancelPaused                      *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
 	repair, quarantine                               *redis.Script
@@ -160,6 +161,7 @@ func newScripts(header string) scripts {
 		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
 		claim: load("claim"), begin: load("begin"), renew: load("renew"), commit: load("commit"), fail: load("fail"),
 		cancel: load("cancel"), redeliver: load("redeliver"),
+		pause: load("pause"), resume: load("resume"), cancelPaused: load("cancel_paused"),
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),

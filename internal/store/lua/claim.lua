@@ -1,6 +1,7 @@
 -- claim turns a due slot into a run and begins its first attempt.
 -- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
--- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere) |
+-- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
+--       or will be: a pause held the slot) |
 --       {early, delay} | {stale, job} (compute the next slot again) |
 --       {dropped} (policy kept the slot from running; recorded) | {behind} (it is caught
 --       up with when the run in progress has ended, which makes it due)
@@ -20,7 +21,12 @@ if j.uid ~= uid then
 end
 if newer(j) then return { 'newer' } end
 if j.nextSlot ~= slot then return { 'moved' } end
-if due_of(j) > now + 1000 then return { 'early', due_of(j) - now } end
+local wait = due_of(j) - now
+if wait > 1000 or (wait > 0 and paused()) then return { 'early', wait } end
+if held(due_of(j)) then
+  redis.call('ZADD', DUE, int(now), id) -- for its record
+  return { 'moved' }
+end
 if j.rev ~= ARGV[4] then return { 'stale', redis.call('HGETALL', job_key(id)) } end
 
 local next, late = ARGV[5], now - due_of(j)
@@ -63,14 +69,15 @@ elseif #runs > 0 then
 end
 
 local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
-if j.maxRuns and claims >= tonumber(j.maxRuns) then next = '' end
+local last = j.maxRuns and claims >= tonumber(j.maxRuns)
 redis.call('HDEL', job_key(id), 'range')
 new_run(run, id, j, 'schedule', slot)
 if behind then redis.call('HSET', run_key(run), 'catchup', 1) end
-move_cursor(id, slot, next, ARGV[6])
 if queue then
   redis.call('HSET', run_key(run), 'state', 'queued')
   redis.call('HDEL', run_key(run), 'notBefore')
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. run)
 end
+move_cursor(id, slot, last and '' or next, ARGV[6])
+if last and next ~= '' then redis.call('HSET', job_key(id), 'after', next, 'afterDue', ARGV[6]) end
 return begin_run(run, token, worker)

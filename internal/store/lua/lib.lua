@@ -32,8 +32,8 @@ local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local LOOKS, EMITTER, CANCELS = P .. 'looks', P .. 'emitter', P .. 'cancels'
 local OPEN, QUARANTINE = P .. 'open', P .. 'quarantine'
+local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
 -- Losing them costs only the time until the next look.
@@ -53,6 +53,17 @@ local function newer(h) return tonumber(h.v or '0') > VERSION end
 local function state_of(run)
   local state = redis.pcall('HGET', run_key(run), 'state')
   return type(state) == 'string' and state
+end
+
+-- paused reports whether the operator has stopped everything.
+local function paused() return redis.call('HEXISTS', PAUSED, 'since') == 1 end
+
+-- held reports whether an unclaimed slot of that due time is past running because of
+-- it. A resume makes up for nothing, so what was due by then stays held: this one time
+-- says it of every pause before.
+local function held(due)
+  local p = redis.call('HMGET', PAUSED, 'since', 'until')
+  return p[1] or (p[2] and due <= tonumber(p[2]))
 end
 
 -- unfinished reports whether others must wait for a run. For one that cannot be read
@@ -129,7 +140,7 @@ local function move_cursor(id, last, next, due)
   if last ~= '' and ((not old) or tonumber(last) > tonumber(old)) then
     redis.call('HSET', key, 'lastSlot', last)
   end
-  redis.call('HDEL', key, 'emitted', 'nextDue')
+  redis.call('HDEL', key, 'emitted', 'nextDue', 'after', 'afterDue')
   if next == '' then
     redis.call('HDEL', key, 'nextSlot')
     redis.call('ZREM', DUE, id)
@@ -238,6 +249,16 @@ local function release(job, uid)
   if queued then make_waiting(queued, now) end
 end
 
+-- give_back undoes the claim of a run that a pause ended; answers the claims left. If it
+-- was the last claim, it ended the schedule too, which goes on where it stopped (after).
+local function give_back(job)
+  local key = job_key(job)
+  local claims = redis.call('HINCRBY', key, 'claims', -1)
+  local j = redis.call('HMGET', key, 'nextSlot', 'after', 'afterDue')
+  if not j[1] and j[2] then move_cursor(job, '', j[2], j[3]) end
+  return claims
+end
+
 -- end_run is the only way a run ends: it leaves wake, open, the job's active set and
 -- its session, lets go what waits behind it, tells the job, and deletes a job whose
 -- last run this was.
@@ -257,7 +278,7 @@ local function end_run(id, r, outcome, reason, message)
   local jk = job_key(r.job)
   local j = redis.pcall('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v', 'misfire', 'nextSlot', 'nextDue')
   if j[1] == r.uid and tonumber(j[4] or '0') <= VERSION then
-    if reason == 'disabled' then j[3] = redis.call('HINCRBY', jk, 'claims', -1) end -- a pause uses up no run
+    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then j[3] = give_back(r.job) end
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
     if outcome == 'succeeded' then
       redis.call('HDEL', jk, 'failures')
@@ -317,6 +338,10 @@ local function begin_run(id, token, worker)
   end
   if j.enabled ~= '1' and r.trigger ~= 'manual' then
     end_run(id, r, 'cancelled', 'disabled', '')
+    return { 'ended' }
+  end
+  if paused() then
+    end_run(id, r, 'cancelled', 'paused', '')
     return { 'ended' }
   end
   if dead then

@@ -1,0 +1,16 @@
+-- cancel_paused ends unfinished runs because everything is paused, wherever they are.
+-- Whom they hand their session to needs no carrier: it is unfinished too.
+-- ARGV: run, run, ...
+-- Answer: {ok, how many this call ended}
+-- Holds: only while everything is paused; a committed run is never cancelled.
+local ended = 0
+if paused() then
+  for _, id in ipairs(ARGV) do
+    local r = hash(run_key(id))
+    if r.state and r.state ~= 'done' and not newer(r) then
+      cancel_run(id, r, 'paused')
+      ended = ended + 1
+    end
+  end
+end
+return { 'ok', ended }
