@@ -37,13 +37,14 @@ var jobShape = shape[job.Spec]{
 		text("overlap", `"skip"`, func(s *job.Spec) *job.Overlap { return &s.Overlap }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
+		text("deliver", `"always"`, func(s *job.Spec) *job.Deliver { return &s.Deliver }),
 		optionalCount("maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
 		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
 		boolean("allowScheduling", func(s *job.Spec) *bool { return &s.AllowScheduling }),
 	),
 	readOnly: []string{
 		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
-		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason",
+		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason", "failures",
 	},
 	synonyms: map[string]string{
 		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",

@@ -49,6 +49,7 @@ type jobView struct {
 	Overlap             job.Overlap     `json:"overlap"`
 	TimeoutSeconds      int             `json:"timeoutSeconds"`
 	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
+	Deliver             job.Deliver     `json:"deliver"`
 	MaxRetries          int             `json:"maxRetries"`
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
@@ -59,6 +60,7 @@ type jobView struct {
 	LastRunAt   job.Millis  `json:"lastRunAt,omitempty"`
 	LastRunID   string      `json:"lastRunId,omitempty"`
 	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
+	Failures    int         `json:"failures,omitempty"` // in a row
 	NextRunAt   job.Millis  `json:"nextRunAt,omitempty"`
 	// NextDueAt is when the slot of nextRunAt is due, where jitter puts it off.
 	NextDueAt job.Millis `json:"nextDueAt,omitempty"`
@@ -95,10 +97,10 @@ func wholeJob(j job.Job) jobView {
 		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
-		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
+		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
 		MaxRetries: *spec.MaxRetries, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
-		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,
+		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, Failures: j.Failures, NextRunAt: j.NextSlot,
 	}
 	if v.Timezone == "" {
 		v.Timezone = "UTC"

@@ -51,6 +51,8 @@ func TestValidate(t *testing.T) {
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
 		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
 		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},
+		{"failures only", func(s *Spec) { s.Deliver = DeliverOnFailure }, nil},
+		{"no such delivery", func(s *Spec) { s.Deliver = "failures" }, []string{"deliver"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
 		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},
