@@ -26,7 +26,8 @@ type jobView struct {
 	EndAt         job.Millis `json:"endAt,omitempty"`
 	JitterSeconds int        `json:"jitterSeconds,omitempty"`
 	Enabled       bool       `json:"enabled"`
-	// PauseReason is given when somebody said why the job is not enabled.
+	// PauseReason is given when somebody said why the job is not enabled, or when it was
+	// disabled because it failed too often.
 	PauseReason string `json:"pauseReason,omitempty"`
 
 	AgentID    string `json:"agentId,omitempty"`

@@ -34,7 +34,10 @@ func alertText(a job.Alert) string {
 		}
 		lines = append(lines, why)
 	}
-	if a.Next != 0 {
+	switch {
+	case a.Disabled:
+		lines = append(lines, "The job is disabled now, until somebody resumes it.")
+	case a.Next != 0:
 		lines = append(lines, "Next run: "+wallClock(a.Next, zone)+".")
 	}
 	return strings.Join(lines, "\n")

@@ -37,6 +37,8 @@ func TestAlertText(t *testing.T) {
 			"⚠️ a timed out (2026-11-23 08:00:30 UTC).\ntoo long..."},
 		{"timed out in a row", job.Alert{Job: "a", Slot: slot, Outcome: job.TimedOut, Attempts: 1, Error: "too long", Failures: 3},
 			"⚠️ a failed 3 times in a row (last: 2026-11-23 08:00 UTC).\ntoo long."},
+		{"disabled", job.Alert{Job: "a", Slot: slot, Outcome: job.Failed, Attempts: 1, Error: "no", Failures: 10, Disabled: true},
+			"⚠️ a failed 10 times in a row (last: 2026-11-23 08:00 UTC).\nno.\nThe job is disabled now, until somebody resumes it."},
 		{"a zone that is no more", job.Alert{Job: "a", Timezone: "Mars/Olympus", Slot: slot, Outcome: job.Failed, Failures: 1, Next: next},
 			"⚠️ a failed (2026-11-23 08:00 UTC).\nNext run: 2026-11-24 08:00 UTC."},
 		{"damaged", job.Alert{}, ""},
@@ -139,4 +141,44 @@ func TestServedAlert(t *testing.T) {
 		r, err := f.store.Run(f.ctx, run)
 		return err == nil && len(r.Deliveries) == 1 && r.Deliveries[0].State == job.DeliveryDelivered
 	})
+}
+
+// TestCarriersOfADisabledJob: the slots that were due when its job was disabled are
+// recorded by the carriers that are under way, and none of them runs.
+func TestCarriersOfADisabledJob(t *testing.T) {
+	f := setup(t, setupOptions{reply: refusing})
+	spec := toChat()
+	spec.Schedule = "* * * * *"
+	j := f.create("a", spec)
+	must(t, f.rdb.HSet(f.ctx, key("job", "a"), "failures", 9).Err())
+	slot := f.minute(-3)
+	f.moveTo("a", slot)
+	must(t, f.turn(f.slotOf(j, slot)))
+	must(t, f.deliver(job.RunID("a", slot)))
+	if texts := f.texts(); len(texts) != 1 || !strings.HasSuffix(texts[0], "The job is disabled now, until somebody resumes it.") {
+		t.Errorf("told %q", texts)
+	}
+	passed := 0
+	for {
+		now, err := f.store.Job(f.ctx, "a")
+		must(t, err)
+		if now.Enabled || !strings.Contains(now.PauseReason, "no such agent") {
+			t.Fatalf("job %+v", now)
+		}
+		if now.NextSlot == 0 {
+			break
+		}
+		if passed++; passed > 10 {
+			t.Fatalf("the cursor is at %s", now.NextSlot.Time())
+		}
+		must(t, f.turn(f.slotOf(j, now.NextSlot)))
+	}
+	runs, _, err := f.store.Runs(f.ctx, "a", "", 10)
+	must(t, err)
+	if len(runs) != 2 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonDisabled || runs[0].Count != passed || passed < 3 {
+		t.Errorf("%d slots passed, history %+v", passed, runs)
+	}
+	if n := f.ai.Count(); n != 1 {
+		t.Errorf("%d calls", n)
+	}
 }

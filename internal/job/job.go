@@ -195,8 +195,8 @@ type Spec struct {
 	// it a job's run cannot make jobs.
 	AllowScheduling bool
 
-	// PauseReason is why the job is not enabled, as whoever paused it has put it; ""
-	// of an enabled job.
+	// PauseReason is why the job is not enabled, as whoever paused it has put it, or what
+	// disabled it; "" of an enabled job.
 	PauseReason string
 }
 
@@ -497,6 +497,7 @@ type Alert struct {
 	Attempts int     `json:"attempts"`
 	Failures int     `json:"failures"` // in a row, this run's included
 	Next     Millis  `json:"next"`     // the job's next slot; 0 for none
+	Disabled bool    `json:"disabled"` // the job was, because of this failure
 }
 
 // Delivery is one attempt series at bringing a run's reply, or an alert, to its chat.

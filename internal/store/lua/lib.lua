@@ -18,7 +18,8 @@ local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so lon
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
 local ALERT_AFTER = 2      -- so many failed runs in a row are told (with on_failure every one)
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
-local ALERT_ERROR = 300    -- most bytes of an alert's error
+local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
+local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
 
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -146,6 +147,18 @@ local function move_cursor(id, last, next, due)
   end
 end
 
+-- pass_slots records slots that will not run and moves the cursor behind them. A job
+-- that was disabled while slots of it were due keeps its cursor only until those have
+-- their records.
+local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
+  if j.enabled ~= '1' then
+    outcome, reason = 'skipped', 'disabled'
+    if next ~= '' and tonumber(next) > now then next = '' end
+  end
+  record_slots(id, j, outcome, reason, first, last, count)
+  move_cursor(id, last, next, due)
+end
+
 local function drop_job(id)
   redis.call('DEL', job_key(id))
   redis.call('ZREM', DUE, id)
@@ -241,19 +254,34 @@ local function new_delivery(run, kind, target, facts)
   kicks[#kicks + 1] = { 'd', run .. ':' .. n, '0' }
 end
 
--- count_failure counts a failed run of the schedule and tells the job's chat of it.
-local function count_failure(id, r, j, outcome, message)
+-- disable pauses a job for a reason. A slot that is due already keeps its cursor: see
+-- pass_slots.
+local function disable(id, j, reason)
+  redis.call('HSET', job_key(id), 'enabled', 0, 'pauseReason', clip(reason, REASON), 'updatedAt', int(now))
+  redis.call('HINCRBY', job_key(id), 'rev', 1)
+  if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
+end
+
+-- count_failure counts a failed run of the schedule, disables a job that fails too often
+-- in a row, and tells its chat of it. over: it was the job's last run.
+local function count_failure(id, r, j, outcome, message, over)
   local key = job_key(r.job)
   local failures = redis.call('HINCRBY', key, 'failures', 1)
+  local disabled = failures >= DISABLE_AFTER and j.enabled == '1' and not over
+  if disabled then
+    disable(r.job, j, 'auto-disabled after ' .. int(failures) .. ' failures in a row; the last: ' .. message)
+  end
   local target = target_of(j)
   if j.deliver == 'never' or not target then return end
   local enough = failures >= (j.deliver == 'on_failure' and 1 or ALERT_AFTER)
   local lately = now - (tonumber(j.alertedAt) or 0) < ALERT_AGAIN
-  if lately or not enough then return end
+  if not disabled and (lately or not enough) then return end
   redis.call('HSET', key, 'alertedAt', int(now))
+  local next = nil
+  if not disabled then next = tonumber(j.nextSlot) end
   new_delivery(id, 'alert', target, cjson.encode({ job = j.name or r.job, timezone = j.timezone, slot = tonumber(r.slot),
     outcome = outcome, error = clip(message, ALERT_ERROR), attempts = tonumber(r.attempt), failures = failures,
-    next = tonumber(j.nextSlot) }))
+    next = next, disabled = disabled }))
 end
 
 -- end_run is the only way a run ends: it leaves wake, the job's active set and
@@ -270,7 +298,7 @@ local function end_run(id, r, outcome, reason, message)
   redis.call('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id)
   local jk = job_key(r.job)
-  local j = pick(jk, { 'v', 'uid', 'maxRuns', 'claims', 'name', 'timezone', 'nextSlot', 'deliver', 'alertedAt',
+  local j = pick(jk, { 'v', 'uid', 'maxRuns', 'claims', 'name', 'enabled', 'timezone', 'nextSlot', 'deliver', 'alertedAt',
     'channel', 'chatId', 'peerId', 'threadId', 'isGroup' })
   if j.uid == r.uid and not newer(j) then
     local claims = tonumber(j.claims or '0')
@@ -280,7 +308,7 @@ local function end_run(id, r, outcome, reason, message)
     if outcome == 'succeeded' then
       redis.call('HDEL', jk, 'failures')
     elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
-      count_failure(id, r, j, outcome, message)
+      count_failure(id, r, j, outcome, message, over)
     end
     if over then drop_job(r.job) end
   end
