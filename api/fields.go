@@ -37,6 +37,7 @@ var jobShape = shape[job.Spec]{
 		text("overlap", `"skip"`, func(s *job.Spec) *job.Overlap { return &s.Overlap }),
 		count("timeoutSeconds", job.MaxTimeoutSeconds, "900", func(s *job.Spec) *int { return &s.TimeoutSeconds }),
 		text("onAmbiguous", `"retry"`, func(s *job.Spec) *job.OnAmbiguous { return &s.OnAmbiguous }),
+		text("deliver", `"always"`, func(s *job.Spec) *job.Deliver { return &s.Deliver }),
 		optionalCount("maxRetries", job.MaxMaxRetries, "3", func(s *job.Spec) **int { return &s.MaxRetries }),
 		counts("retryDelaysSeconds", job.MaxRetryDelays, job.MaxRetryDelaySeconds, "[30,60,300]", func(s *job.Spec) *[]int { return &s.RetryDelaysSeconds }),
 		text("context", `"session"`, func(s *job.Spec) *job.Context { return &s.Context }),
@@ -44,7 +45,7 @@ var jobShape = shape[job.Spec]{
 	),
 	readOnly: []string{
 		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
-		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason",
+		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason", "failures",
 	},
 	synonyms: map[string]string{
 		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",

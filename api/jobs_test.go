@@ -16,16 +16,16 @@ func TestAJobOnTheWire(t *testing.T) {
 	b.seed("morning", func(j *job.Job) {
 		j.Name, j.Channel, j.ChatID, j.IsGroup = "Morning", "telegram", "-100", new(false)
 		j.MaxRuns, j.Claims = 4, 1
-		j.LastRunAt, j.LastRunID, j.LastOutcome = nowMillis, "morning:1", job.TimedOut
+		j.LastRunAt, j.LastRunID, j.LastOutcome, j.Failures = nowMillis, "morning:1", job.TimedOut, 2
 	})
 	want := map[string]any{
 		"id": "morning", "name": "Morning", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "enabled": true,
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
-		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
+		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry", "deliver": "always",
 		"context": "session", "maxRetries": 3.0, "retryDelaysSeconds": []any{30.0, 60.0, 300.0}, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
-		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out",
+		"lastRunAt": float64(nowMillis), "lastRunId": "morning:1", "lastOutcome": "timed_out", "failures": 2.0,
 		"nextRunAt": float64(slotMillis),
 		// Three, since one of four runs is used up; the clocks have moved by then.
 		"next":        []any{"2026-03-30T07:00:00Z", "2026-03-31T07:00:00Z", "2026-04-01T07:00:00Z"},
@@ -55,7 +55,7 @@ func TestASparseJobOnTheWire(t *testing.T) {
 	b.seed("bare", func(j *job.Job) { j.Timezone, j.Enabled, j.NextSlot = "", false, 0 })
 	want := map[string]any{
 		"id": "bare", "schedule": "0 9 * * 1-5", "timezone": "UTC", "enabled": false, "task": "Morning summary",
-		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry",
+		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry", "deliver": "always",
 		"context": "session", "maxRetries": 3.0, "retryDelaysSeconds": []any{30.0, 60.0, 300.0}, "overlap": "skip",
 		"revision": 3.0, "createdAt": float64(nowMillis), "updatedAt": float64(nowMillis),
 		"description": "At 09:00 on weekdays",
@@ -116,7 +116,8 @@ func TestPatch(t *testing.T) {
 		{"null clears texts", `{"timezone":null,"channel":null,"chat_id":null,"peerId":null}`, func(s *job.Spec) { s.Timezone, s.Channel, s.ChatID, s.PeerID = "", "", "", "" }},
 		{"null clears numbers", `{"maxRuns":null,"timeoutSeconds":null}`, func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 0, 0 }},
 		{"null clears the unknown boolean", `{"isGroup":null}`, func(s *job.Spec) { s.IsGroup = nil }},
-		{"null clears policies", `{"misfire":null,"on_ambiguous":null}`, func(s *job.Spec) { s.Misfire, s.OnAmbiguous = "", "" }},
+		{"null clears policies", `{"misfire":null,"on_ambiguous":null,"deliver":null}`, func(s *job.Spec) { s.Misfire, s.OnAmbiguous, s.Deliver = "", "", "" }},
+		{"failures only", `{"deliver":"on_failure"}`, func(s *job.Spec) { s.Deliver = job.DeliverOnFailure }},
 		{"no retries", `{"max_retries":0}`, func(s *job.Spec) { s.MaxRetries = new(0) }},
 		{"null clears the retries", `{"maxRetries":null}`, func(s *job.Spec) { s.MaxRetries = nil }},
 		{"delays of its own", `{"retry_delays_seconds":[5,86400]}`, func(s *job.Spec) { s.RetryDelaysSeconds = []int{5, 86400} }},
@@ -138,6 +139,7 @@ func TestPatch(t *testing.T) {
 				j.StartAt, j.EndAt, j.JitterSeconds = 1700000000000, 1900000000000, 60
 				j.RetryDelaysSeconds = []int{9}
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
+				j.Deliver = job.DeliverNever
 			}).Spec
 			tt.change(&want)
 			b.store.replays = 1 // the edit has to be repeatable

@@ -26,7 +26,8 @@ type jobView struct {
 	EndAt         job.Millis `json:"endAt,omitempty"`
 	JitterSeconds int        `json:"jitterSeconds,omitempty"`
 	Enabled       bool       `json:"enabled"`
-	// PauseReason is given when somebody said why the job is not enabled.
+	// PauseReason is given when somebody said why the job is not enabled, or when it was
+	// disabled because it failed too often.
 	PauseReason string `json:"pauseReason,omitempty"`
 
 	AgentID    string `json:"agentId,omitempty"`
@@ -49,6 +50,7 @@ type jobView struct {
 	Overlap             job.Overlap     `json:"overlap"`
 	TimeoutSeconds      int             `json:"timeoutSeconds"`
 	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
+	Deliver             job.Deliver     `json:"deliver"`
 	MaxRetries          int             `json:"maxRetries"`
 	RetryDelaysSeconds  []int           `json:"retryDelaysSeconds"`
 	Context             job.Context     `json:"context"`
@@ -60,6 +62,7 @@ type jobView struct {
 	LastRunAt   job.Millis  `json:"lastRunAt,omitempty"`
 	LastRunID   string      `json:"lastRunId,omitempty"`
 	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
+	Failures    int         `json:"failures,omitempty"` // in a row
 	NextRunAt   job.Millis  `json:"nextRunAt,omitempty"`
 	// NextDueAt is when the slot of nextRunAt is due, where jitter puts it off.
 	NextDueAt job.Millis `json:"nextDueAt,omitempty"`
@@ -96,10 +99,10 @@ func wholeJob(j job.Job) jobView {
 		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
 		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
-		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous,
+		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
 		MaxRetries: *spec.MaxRetries, RetryDelaysSeconds: spec.RetryDelaysSeconds, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
-		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, NextRunAt: j.NextSlot,
+		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, Failures: j.Failures, NextRunAt: j.NextSlot,
 	}
 	if v.Timezone == "" {
 		v.Timezone = "UTC"

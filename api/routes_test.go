@@ -156,7 +156,7 @@ func TestARunOnTheWire(t *testing.T) {
 			Attempts: []job.Attempt{{N: 1, Worker: "w", StartedAt: 2, EndedAt: 3, Result: job.ResultSucceeded}},
 			Reply:    strings.Repeat("ü", 501), DeliveryState: job.DeliveryUnknown,
 			Deliveries: []job.Delivery{{
-				N: 1, State: job.DeliveryUnknown, Target: job.Target{Channel: "telegram", ChatID: "1", ThreadID: "2"},
+				N: 1, Kind: job.KindReply, State: job.DeliveryUnknown, Target: job.Target{Channel: "telegram", ChatID: "1", ThreadID: "2"},
 				Attempts: 3, Parts: 2, MessageIDs: []string{"7"}, Error: "no answer", CreatedAt: 3, FinishedAt: 4,
 			}},
 		},
@@ -169,7 +169,7 @@ func TestARunOnTheWire(t *testing.T) {
 		"attempts": []any{map[string]any{"n": 1.0, "worker": "w", "startedAt": 2.0, "endedAt": 3.0, "result": "succeeded"}},
 		"reply":    strings.Repeat("ü", 501), "delivery": "unknown",
 		"deliveries": []any{map[string]any{
-			"n": 1.0, "state": "unknown", "channel": "telegram", "chatId": "1", "threadId": "2", "attempts": 3.0, "parts": 2.0,
+			"n": 1.0, "kind": "reply", "state": "unknown", "channel": "telegram", "chatId": "1", "threadId": "2", "attempts": 3.0, "parts": 2.0,
 			"messageIds": []any{"7"}, "error": "no answer", "createdAt": 3.0, "finishedAt": 4.0,
 		}},
 	}

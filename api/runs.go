@@ -123,6 +123,7 @@ type runView struct {
 
 type deliveryView struct {
 	N          int               `json:"n"`
+	Kind       job.DeliveryKind  `json:"kind"`
 	State      job.DeliveryState `json:"state"`
 	Channel    string            `json:"channel,omitempty"`
 	ChatID     string            `json:"chatId,omitempty"`
@@ -155,7 +156,7 @@ func wholeRun(run job.Run) runView {
 	}
 	for _, d := range run.Deliveries {
 		v.Deliveries = append(v.Deliveries, deliveryView{
-			N: d.N, State: d.State, Channel: d.Target.Channel, ChatID: d.Target.ChatID, ThreadID: d.Target.ThreadID,
+			N: d.N, Kind: d.Kind, State: d.State, Channel: d.Target.Channel, ChatID: d.Target.ChatID, ThreadID: d.Target.ThreadID,
 			Attempts: d.Attempts, Parts: d.Parts, MessageIDs: d.MessageIDs, Error: d.Error,
 			CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt,
 		})

@@ -72,7 +72,8 @@ func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
 	if b.Verdict != job.BeginOK {
 		return settle(b.Verdict, b.Delay)
 	}
-	d := &delivery{h: h, run: p.Run, b: b, log: h.logger.With("run_id", p.Run, "delivery", p.N, "channel", b.Delivery.Target.Channel)}
+	d := &delivery{h: h, run: p.Run, b: b, log: h.logger.With("run_id", p.Run, "delivery", p.N,
+		"kind", string(b.Delivery.Kind), "channel", b.Delivery.Target.Channel)}
 	d.deliver(asked)
 	return nil
 }
@@ -157,11 +158,11 @@ func (d *delivery) deliver(granted time.Time) {
 		d.end(next, d.retry("channel "+target.Channel+" is not connected to this worker"))
 		return
 	}
-	parts := ch.Split(d.b.Reply)
+	parts := ch.Split(d.text())
 	if next >= len(parts) {
 		// Nothing to send (any more): cannot be for a committed reply, and must not
 		// be claimed as delivered.
-		d.end(next, job.SendEnd{Result: job.PartFailed, Message: "the reply has no text to send"})
+		d.end(next, job.SendEnd{Result: job.PartFailed, Message: "there is no text to send"})
 		return
 	}
 	wait, ok := d.h.enter(ctx, target.Channel)
@@ -181,6 +182,14 @@ func (d *delivery) deliver(granted time.Time) {
 			return
 		}
 	}
+}
+
+// text is what is delivered; the same at every attempt, so that its parts are.
+func (d *delivery) text() string {
+	if d.b.Delivery.Kind == job.KindAlert {
+		return alertText(d.b.Alert)
+	}
+	return d.b.Reply
 }
 
 // part sends one part and reports whether to go on with the next.

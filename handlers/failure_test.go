@@ -228,9 +228,13 @@ func TestNoReply(t *testing.T) {
 		{"NO_REPLY NO_REPLY", toChat(), job.DeliveryPending},
 		{"NO_REPLY", rarely(), job.DeliveryNotRequested},
 		{"hello", rarely(), job.DeliveryNotRequested},
+		{"hello", delivering(job.DeliverOnFailure), job.DeliveryNotRequested},
+		{"hello", delivering(job.DeliverNever), job.DeliveryNotRequested},
+		{"NO_REPLY", delivering(job.DeliverNever), job.DeliveryNotRequested},
+		{"hello", delivering(job.DeliverAlways), job.DeliveryPending},
 	}
 	for _, tc := range tests {
-		t.Run(fmt.Sprintf("%q to %q", tc.reply, tc.spec.Channel), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%q to %q %s", tc.reply, tc.spec.Channel, tc.spec.Deliver), func(t *testing.T) {
 			f := setup(t, setupOptions{reply: func(standin.ChatCall) standin.Answer { return standin.Answer{Text: tc.reply} }})
 			slot, run := f.due("a", tc.spec)
 			must(t, f.turn(slot))

@@ -269,7 +269,7 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 			ThreadID: b.Job.ThreadID, IsGroup: b.Job.IsGroup},
 	}
 	switch {
-	case b.Job.Channel == "":
+	case b.Job.Channel == "", b.Job.Deliver == job.DeliverOnFailure, b.Job.Deliver == job.DeliverNever:
 		c.Delivery = job.DeliveryNotRequested
 	case strings.TrimSpace(reply) == job.NoReply:
 		c.Delivery = job.DeliverySuppressed

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ var chatFaults = []weighted{
 }
 
 const (
+	alertMark     = "⚠️ " // begins what tells of a failure, and no reply
 	chatToken     = "chat-secret"
 	telegramToken = "123456:chaos-suite"
 )
@@ -83,6 +85,10 @@ func (c *chat) telegram(w http.ResponseWriter, r *http.Request) {
 
 func (c *chat) take(w http.ResponseWriter, r *http.Request, s sent) {
 	lines := replyLine.FindAllStringSubmatch(s.text, -1)
+	alert := strings.HasPrefix(s.text, alertMark)
+	if alert { // it may quote a reply
+		lines = [][]string{{s.text, s.text, "1", "1"}}
+	}
 	if len(lines) == 0 {
 		c.journal.t.Errorf("a message without a line of a reply: %.80q", s.text)
 		answer(w, http.StatusBadRequest, s.refuse(http.StatusBadRequest))
@@ -99,6 +105,7 @@ func (c *chat) take(w http.ResponseWriter, r *http.Request, s sent) {
 	id, confirmation := s.confirm(n)
 	c.journal.add(judge.Message{N: n, At: now(), Process: r.PathValue("process"), Channel: s.channel, ChatID: s.chat,
 		Key: s.key, MessageID: id, Nonce: first[1], First: number(first[2]), Last: number(last[2]), Lines: number(first[3]),
+		Alert:     alert,
 		Delivered: way != "500" && way != "429" && way != "reset before"})
 
 	if !c.pause(r, time.Duration(5+dice.IntN(100))*time.Millisecond) {

@@ -175,7 +175,7 @@ func (o *operator) asPlanned(p jobPlan, v jobView) *judge.Job {
 	text := func(field string) string { s, _ := p.Fields[field].(string); return s }
 	maxRuns, _ := p.Fields["maxRuns"].(int)
 	return &judge.Job{ID: v.ID, Name: v.Name, Misfire: v.Misfire, GraceMillis: v.MisfireGraceSeconds * 1000,
-		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRuns: maxRuns, Channel: text("channel"), ChatID: text("chatId"),
+		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRuns: maxRuns, Deliver: text("deliver"), Channel: text("channel"), ChatID: text("chatId"),
 		Definitions: []judge.Definition{{Sent: v.CreatedAt, Acked: v.CreatedAt, Schedule: text("schedule"),
 			Zone: text("timezone"), Enabled: true, Task: text("task")}}}
 }

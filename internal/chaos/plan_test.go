@@ -147,6 +147,7 @@ var policies = []struct {
 	{"misfire", []any{"run_once", "skip"}},
 	{"onAmbiguous", []any{"retry", "fail"}},
 	{"misfireGraceSeconds", []any{120, 3600}},
+	{"deliver", []any{"always", "on_failure"}},
 }
 
 func pickSchedule(rng *rand.Rand) string {

@@ -116,6 +116,18 @@ const (
 	OnAmbiguousFail OnAmbiguous = "fail"
 )
 
+// Deliver says which messages go to the job's chat.
+type Deliver string
+
+const (
+	// DeliverAlways sends every reply, and an alert when runs fail in a row. The default.
+	DeliverAlways Deliver = "always"
+	// DeliverOnFailure sends no reply, and an alert as soon as a run fails.
+	DeliverOnFailure Deliver = "on_failure"
+	// DeliverNever sends nothing.
+	DeliverNever Deliver = "never"
+)
+
 // Context says what an agent is told of what was said before.
 type Context string
 
@@ -182,6 +194,7 @@ type Spec struct {
 	Overlap             Overlap
 	TimeoutSeconds      int // deadline of one attempt
 	OnAmbiguous         OnAmbiguous
+	Deliver             Deliver
 	MaxRetries          *int // nil means DefaultMaxRetries; see RetryDelay for when
 	// RetryDelaysSeconds are the delays before the first retry, the second and so on; the
 	// last one repeats. Empty means 30 s, 1 min, 5 min.
@@ -192,8 +205,8 @@ type Spec struct {
 	// it a job's run cannot make jobs.
 	AllowScheduling bool
 
-	// PauseReason is why the job is not enabled, as whoever paused it has put it; ""
-	// of an enabled job.
+	// PauseReason is why the job is not enabled, as whoever paused it has put it, or what
+	// disabled it; "" of an enabled job.
 	PauseReason string
 }
 
@@ -213,6 +226,9 @@ func (s Spec) WithDefaults() Spec {
 	}
 	if s.OnAmbiguous == "" {
 		s.OnAmbiguous = OnAmbiguousRetry
+	}
+	if s.Deliver == "" {
+		s.Deliver = DeliverAlways
 	}
 	if s.MaxRetries == nil {
 		s.MaxRetries = new(DefaultMaxRetries)
@@ -346,7 +362,7 @@ type Job struct {
 	LastRunID   string
 	LastRunAt   Millis // when the last ended run started
 	LastOutcome Outcome
-	Failures    int // failed runs in a row
+	Failures    int // failed runs of the schedule in a row; any success ends the row
 }
 
 // Outcome is how a run ended. A run without one is unfinished.
@@ -419,7 +435,7 @@ type Run struct {
 	Attempts   []Attempt
 	Reply      string
 	Deliveries []Delivery
-	// DeliveryState is the newest delivery's state, or why there is none.
+	// DeliveryState is that of the newest delivery of the reply, or why there is none.
 	DeliveryState DeliveryState
 }
 
@@ -468,7 +484,7 @@ type Attempt struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// DeliveryState is the state of a reply on its way to the chat.
+// DeliveryState is the state of a message on its way to the chat.
 type DeliveryState string
 
 const (
@@ -477,10 +493,10 @@ const (
 	DeliveryFailed       DeliveryState = "failed"        // the channel refused, or retries ran out
 	DeliveryUnknown      DeliveryState = "unknown"       // a send got no answer: it may have arrived
 	DeliverySuppressed   DeliveryState = "suppressed"    // the reply was NO_REPLY
-	DeliveryNotRequested DeliveryState = "not_requested" // the job has no chat target, or there is no reply
+	DeliveryNotRequested DeliveryState = "not_requested" // the job has no chat target or wants no replies there, or there is no reply
 )
 
-// Target is where a reply goes. It is pinned when the reply is committed.
+// Target is where a message goes. It is pinned when the run ends.
 type Target struct {
 	Channel  string `json:"channel"`
 	ChatID   string `json:"chatId"`
@@ -489,9 +505,31 @@ type Target struct {
 	IsGroup  *bool  `json:"isGroup,omitempty"`
 }
 
-// Delivery is one attempt series at bringing a run's reply to its chat.
+// DeliveryKind tells what a delivery brings.
+type DeliveryKind string
+
+const (
+	KindReply DeliveryKind = "reply"
+	KindAlert DeliveryKind = "alert" // that the run failed; such a run has no reply
+)
+
+// Alert is what there is to tell of a run that failed, as it was when it ended.
+type Alert struct {
+	Job      string  `json:"job"` // its name; without one its id
+	Timezone string  `json:"timezone"`
+	Slot     Millis  `json:"slot"`
+	Outcome  Outcome `json:"outcome"`
+	Error    string  `json:"error"` // cut
+	Attempts int     `json:"attempts"`
+	Failures int     `json:"failures"` // in a row, this run's included
+	Next     Millis  `json:"next"`     // the job's next slot; 0 for none
+	Disabled bool    `json:"disabled"` // the job was, because of this failure
+}
+
+// Delivery is one attempt series at bringing a run's reply, or an alert, to its chat.
 type Delivery struct {
 	N          int // 1 for the first, +1 for each redelivery
+	Kind       DeliveryKind
 	State      DeliveryState
 	Target     Target
 	Attempts   int

@@ -239,6 +239,7 @@ type DeliveryBegun struct {
 	Delivery Delivery
 	Sent     map[int]bool // parts that are confirmed
 	Reply    string
+	Alert    Alert // of a delivery of that kind
 }
 
 // SendVerdict is the answer to the wish to send a part.

@@ -149,6 +149,11 @@ func (s Spec) Validate() error {
 	default:
 		v.add("onAmbiguous", "must be retry or fail", `"retry"`)
 	}
+	switch s.Deliver {
+	case "", DeliverAlways, DeliverOnFailure, DeliverNever:
+	default:
+		v.add("deliver", "must be always, on_failure or never", `"always"`)
+	}
 	return v.err()
 }
 

@@ -56,6 +56,8 @@ func TestValidate(t *testing.T) {
 		{"as many delays as may be", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays) }, nil},
 		{"too many delays", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays+1) }, []string{"retryDelaysSeconds"}},
 		{"no delay, and too long a one", func(s *Spec) { s.RetryDelaysSeconds = []int{0, MaxRetryDelaySeconds + 1} }, []string{"retryDelaysSeconds"}},
+		{"failures only", func(s *Spec) { s.Deliver = DeliverOnFailure }, nil},
+		{"no such delivery", func(s *Spec) { s.Deliver = "failures" }, []string{"deliver"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
 		{"a reason of two lines", func(s *Spec) { s.PauseReason = "a\nb" }, []string{"reason"}},
 		{"nothing", func(s *Spec) { *s = Spec{} }, []string{"schedule", "task"}},

@@ -76,7 +76,7 @@ func specFields(id string, s job.Spec) map[string]string {
 		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
 		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
 		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
-		"overlap":    string(s.Overlap),
+		"overlap": string(s.Overlap), "deliver": string(s.Deliver),
 		"maxRetries": strconv.Itoa(*s.MaxRetries), "retryDelays": retryDelays,
 		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
 		"pauseReason": s.PauseReason,
@@ -126,6 +126,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			ThreadID: f["threadId"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
 			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
 			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]), Overlap: job.Overlap(f["overlap"]), Context: job.Context(f["context"]),
+			Deliver:         job.Deliver(f["deliver"]),
 			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
 		},
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"),
@@ -183,8 +184,11 @@ func decodeRun(id string, f fields) (job.Run, error) {
 
 func decodeDelivery(n int, f fields) (job.Delivery, map[int]bool) {
 	d := job.Delivery{
-		N: n, State: job.DeliveryState(f["outcome"]), Attempts: int(f.int("attempt")), Parts: int(f.int("parts")),
+		N: n, Kind: job.DeliveryKind(f["kind"]), State: job.DeliveryState(f["outcome"]), Attempts: int(f.int("attempt")), Parts: int(f.int("parts")),
 		Error: f["error"], CreatedAt: f.millis("createdAt"), FinishedAt: f.millis("finishedAt"),
+	}
+	if d.Kind == "" {
+		d.Kind = job.KindReply // of before there were alerts
 	}
 	if d.State == "" {
 		d.State = job.DeliveryPending

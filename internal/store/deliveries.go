@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -46,6 +47,10 @@ func (s *Store) BeginDelivery(ctx context.Context, run string, n int, token stri
 		}
 		b.Epoch, b.Reply, b.Retries = number(rest[0]), text(rest[2]), int(f.int("retries"))
 		b.Delivery, b.Sent = decodeDelivery(n, f)
+		if b.Delivery.Kind == job.KindAlert {
+			// A damaged one has nothing to tell, and fails as such.
+			_ = json.Unmarshal([]byte(f["alert"]), &b.Alert)
+		}
 	}
 	return b, nil
 }

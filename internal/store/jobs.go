@@ -80,6 +80,9 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		}
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
 			cursor: cursorKeep, fields: changed(specFields(id, old.Spec), specFields(id, spec))}
+		if spec.Enabled && !old.Enabled { // the next failure is the first again
+			p.fields["failures"], p.fields["alertedAt"] = "", ""
+		}
 		used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
 		if spec.MaxRuns != old.MaxRuns {
 			if used {
@@ -95,7 +98,7 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 			}
 			p.reason = job.ReasonEdited
-			if !spec.Enabled {
+			if !spec.Enabled || !old.Enabled { // the failure that disabled it may have left a due slot
 				p.reason = job.ReasonDisabled
 			}
 			after := now

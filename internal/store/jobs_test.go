@@ -41,7 +41,7 @@ func TestCreateReadsBackWhole(t *testing.T) {
 		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
 		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
 		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
-		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow}
+		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow, Deliver: job.DeliverOnFailure}
 	j := f.create("", spec)
 	if d := cmp.Diff(spec, j.Spec); d != "" {
 		t.Error(d)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/redis/go-redis/v9"
 
@@ -120,7 +121,7 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 // Errors: job.ErrFenced.
 func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error) {
 	word, rest, err := s.answer(ctx, s.scripts.fail, f.RunID, f.Epoch, string(f.Result), string(f.Cause),
-		f.Message, string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome))
+		oneLine(f.Message), string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome))
 	if err != nil {
 		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, err)
 	}
@@ -128,6 +129,16 @@ func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers [
 		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, job.ErrFenced)
 	}
 	return word == "retry", kicks(rest), nil
+}
+
+// oneLine makes an error fit for what quotes it: a pause reason, a message to a chat.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r // what is no UTF-8 becomes U+FFFD
+	}, s)
 }
 
 // CancelRun ends an unfinished run and answers the carriers that may be enqueued at

@@ -25,6 +25,7 @@ type bench struct {
 	calls    map[string][]*Call    // by run, in the order of arrival
 	nonces   map[string]*Call      // by nonce
 	messages map[string][]*Message // by run, in the order of arrival
+	alerts   []*Message            // in the order of arrival
 	report   *Report
 }
 
@@ -51,6 +52,10 @@ func Check(l Log) *Report {
 	}
 	for i := range b.log.Messages {
 		m := &b.log.Messages[i]
+		if m.Alert {
+			b.alerts = append(b.alerts, m)
+			continue
+		}
 		run := b.runOf(m)
 		if run == "" {
 			b.fail("phantom message", "", fmt.Sprintf("message %s to %s %s has the reply of no call", m.MessageID, m.Channel, m.ChatID))
@@ -67,6 +72,7 @@ func Check(l Log) *Report {
 		b.checkRun(&b.log.Runs[i])
 		b.checkDeliveries(&b.log.Runs[i])
 	}
+	b.checkAlerts()
 	b.checkStrangers()
 	b.checkOverlaps()
 	b.checkSessions()
@@ -343,7 +349,7 @@ func (b *bench) checkDeliveries(r *Run) {
 	if j == nil {
 		return
 	}
-	if r.Outcome != "succeeded" || j.Channel == "" {
+	if r.Outcome != "succeeded" || j.Channel == "" || j.Deliver == "on_failure" {
 		if len(messages) > 0 {
 			b.fail("phantom message", r.ID, fmt.Sprintf("%d messages arrived for a run that is %s, into %q", len(messages), r.Outcome, j.Channel))
 		}

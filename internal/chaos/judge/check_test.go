@@ -125,6 +125,37 @@ func (l *Log) fails(job string, slot int) {
 	l.Runs, l.Calls = append(l.Runs, r), append(l.Calls, c)
 }
 
+// alerts makes runs of a job fail; of the last one there is an alert.
+func (l *Log) alerts(job string, slots ...int) *Message {
+	chat := *l.message(job, slots[0])
+	for _, slot := range slots {
+		l.fails(job, slot)
+	}
+	r := l.run(job, slots[len(slots)-1])
+	r.Deliveries = []Delivery{{N: 1, Kind: "alert", State: "delivered", Attempts: 1, Parts: 1, MessageIDs: []string{"alert"}}}
+	if chat.Key != "" {
+		chat.Key = r.ID + ":1:0"
+	}
+	chat.N, chat.At, chat.MessageID, chat.Nonce, chat.Alert = 9000, r.FinishedAt+10, "alert", "it failed", true
+	l.Messages = append(l.Messages, chat)
+	return &l.Messages[len(l.Messages)-1]
+}
+
+// tellsFailuresOnly makes a job one that keeps its replies to itself.
+func (l *Log) tellsFailuresOnly(job string) {
+	for i := range l.Jobs {
+		if l.Jobs[i].ID == job {
+			l.Jobs[i].Deliver = "on_failure"
+		}
+	}
+	for i := range l.Runs {
+		if r := &l.Runs[i]; r.JobID == job && r.Outcome == "succeeded" {
+			r.Delivery, r.Deliveries = "not_requested", nil
+		}
+	}
+	l.Messages = slices.DeleteFunc(l.Messages, func(m Message) bool { return m.ChatID == job && !m.Alert })
+}
+
 // cancels makes a run one that was cancelled at an instant.
 func (l *Log) cancels(job string, slot int, when int64) {
 	l.fails(job, slot)
@@ -183,6 +214,35 @@ func TestCheck(t *testing.T) {
 		{"a run of an unknown job", func(l *Log) {
 			l.Runs = append(l.Runs, Run{ID: "z:1", JobID: "z", Trigger: "schedule", State: "done", Outcome: "failed", Slot: at(1, 0)})
 		}, []string{"phantom run"}},
+
+		// Alerts.
+		{"two failures, and an alert", func(l *Log) { l.alerts("a", 1, 2) }, nil},
+		{"the same without a key", func(l *Log) { l.alerts("b", 1, 2) }, nil},
+		{"refused once", func(l *Log) {
+			again := *l.alerts("a", 1, 2)
+			again.N, again.MessageID, again.How = 9001, "x", HowRefused
+			l.Messages = append(l.Messages, again)
+		}, nil},
+		{"one failure, and an alert", func(l *Log) { l.alerts("a", 2) }, []string{"needless alert"}},
+		{"one failure of a job that tells of each", func(l *Log) { l.alerts("a", 2); l.tellsFailuresOnly("a") }, nil},
+		{"a reply of such a job", func(l *Log) { l.Jobs[0].Deliver = "on_failure" }, []string{"phantom message"}},
+		{"a success between two failures", func(l *Log) { l.alerts("a", 1, 3) }, []string{"needless alert"}},
+		{"an alert of a success", func(l *Log) { l.run("a", 3).Deliveries[0].Kind = "alert" }, []string{"false delivered", "needless alert"}},
+		{"an alert that is not on record", func(l *Log) { l.alerts("a", 1, 2); l.run("a", 2).Deliveries = nil }, []string{"phantom alert"}},
+		{"nor without a key", func(l *Log) { l.alerts("b", 1, 2); l.run("b", 2).Deliveries = nil }, []string{"phantom alert"}},
+		{"an alert comes twice", func(l *Log) {
+			again := *l.alerts("a", 1, 2)
+			again.N = 9001
+			l.Messages = append(l.Messages, again)
+		}, []string{"alert twice", "phantom alert"}},
+		{"two alerts of a run", func(l *Log) {
+			l.alerts("a", 1, 2)
+			r := l.run("a", 2)
+			r.Deliveries = append(r.Deliveries, r.Deliveries[0])
+		}, []string{"alert twice"}},
+		{"an alert that the channel did not confirm", func(l *Log) { l.alerts("a", 1, 2).How = HowReset }, []string{"false delivered"}},
+		{"an alert without an end", func(l *Log) { l.alerts("a", 1, 2); l.run("a", 2).Deliveries[0].State = "pending" },
+			[]string{"delivery without an outcome"}},
 
 		// Jobs.
 		{"a job is lost", func(l *Log) { l.Jobs[0].Listed = false }, []string{"job lost"}},

@@ -48,6 +48,7 @@ type Job struct {
 	GraceMillis int64        `json:"graceMillis"`
 	Overlap     string       `json:"overlap"`
 	OnAmbiguous string       `json:"onAmbiguous"`
+	Deliver     string       `json:"deliver,omitempty"`
 	MaxRuns     int          `json:"maxRuns,omitempty"`
 	Channel     string       `json:"channel,omitempty"`
 	ChatID      string       `json:"chatId,omitempty"`
@@ -100,9 +101,10 @@ type Attempt struct {
 	Error     string `json:"error"`
 }
 
-// Delivery is one way of a reply to its chat, as it is on record.
+// Delivery is one way of a message to its chat, as it is on record.
 type Delivery struct {
 	N          int      `json:"n"`
+	Kind       string   `json:"kind"` // reply, or alert: that the run failed
 	State      string   `json:"state"`
 	Attempts   int      `json:"attempts"`
 	Parts      int      `json:"parts"`
@@ -155,6 +157,8 @@ type Message struct {
 	Key       string `json:"key,omitempty"` // <run>:<n>:<part>, where the channel has such keys
 	MessageID string `json:"messageId"`
 	Nonce     string `json:"nonce"`
+	// Alert says that it brings no reply but tells of a failure; its nonce is its text.
+	Alert bool `json:"alert,omitempty"`
 	// The lines of the reply that are in it, counted from 1, and how many the reply has.
 	First int `json:"first"`
 	Last  int `json:"last"`

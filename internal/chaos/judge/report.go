@@ -18,6 +18,7 @@ type Report struct {
 	Calls      map[string]int // by how they were answered
 	Messages   map[string]int // by how they were answered
 	Deliveries map[string]int // by state
+	Alerts     map[string]int // by state
 	Attempts   map[string]int // by result and cause
 	Troubles   map[string]int // by kind and detail
 	Ambiguous  map[string]int // messages that are in the chat though not confirmed
@@ -30,7 +31,7 @@ type Report struct {
 
 func newReport(l Log) *Report {
 	r := &Report{Outcomes: map[string]int{}, PerRun: map[int]int{}, Calls: map[string]int{}, Messages: map[string]int{},
-		Deliveries: map[string]int{}, Attempts: map[string]int{}, Troubles: map[string]int{}, Ambiguous: map[string]int{}}
+		Deliveries: map[string]int{}, Alerts: map[string]int{}, Attempts: map[string]int{}, Troubles: map[string]int{}, Ambiguous: map[string]int{}}
 	for _, c := range l.Calls {
 		r.Calls[cmp.Or(c.How, "never answered")]++
 	}
@@ -84,6 +85,7 @@ func (r *Report) Table() string {
 	rows("attempts", r.Attempts)
 	rows("messages", r.Messages)
 	rows("deliveries", r.Deliveries)
+	rows("alerts", r.Alerts)
 	rows("ambiguous sends", r.Ambiguous)
 	row("  of these sent again", r.Repeats)
 	rows("troubles", r.Troubles)

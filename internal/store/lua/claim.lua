@@ -31,14 +31,15 @@ if j.rev ~= ARGV[4] then return { 'stale', redis.call('HGETALL', job_key(id)) } 
 
 local next, late = ARGV[5], now - due_of(j)
 local reason = nil
-if j.misfire == 'skip' then
+if j.enabled ~= '1' then -- since this slot was due
+  reason = 'disabled'
+elseif j.misfire == 'skip' then
   if late > LATE then reason = 'late' end
 elseif late > tonumber(j.misfireGrace) * 1000 then
   reason = 'stale'
 end
 if reason then
-  record_slots(id, j, 'missed', reason, slot, slot, 1)
-  move_cursor(id, slot, next, ARGV[6])
+  pass_slots(id, j, 'missed', reason, slot, slot, 1, next, ARGV[6])
   return { 'dropped' }
 end
 local runs = active_runs(id, uid)

@@ -8,6 +8,5 @@ local id, seen = ARGV[1], ARGV[4]
 local j = hash(job_key(id))
 if j.uid ~= ARGV[2] or newer(j) or j.rev ~= ARGV[3] or j.nextSlot ~= seen then return 0 end
 if j.emitted == seen and now - due_of(j) <= tonumber(ARGV[12]) then return 0 end
-record_slots(id, j, ARGV[8], ARGV[9], ARGV[5], ARGV[6], ARGV[7])
-move_cursor(id, ARGV[6], ARGV[10], ARGV[11])
+pass_slots(id, j, ARGV[8], ARGV[9], ARGV[5], ARGV[6], ARGV[7], ARGV[10], ARGV[11])
 return 1

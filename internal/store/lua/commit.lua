@@ -19,6 +19,6 @@ redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
 
 redis.call('HSET', key, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7])
 book(id, r, 'succeeded', '', '')
-if ARGV[7] == 'pending' then new_delivery(id, '1', ARGV[8]) end
+if ARGV[7] == 'pending' then new_delivery(id, 'reply', ARGV[8]) end
 end_run(id, r, 'succeeded', '', '')
 return { 'ok', kicks }

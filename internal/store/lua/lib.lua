@@ -17,6 +17,10 @@ local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far ap
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
+local ALERT_AFTER = 2      -- so many failed runs in a row are told (with on_failure every one)
+local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
+local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
+local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
 
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -45,6 +49,19 @@ local function hash(key)
   local flat, h = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
   return h
+end
+
+-- pick reads some fields of a hash.
+local function pick(key, names)
+  local values, h = redis.pcall('HMGET', key, unpack(names)), {}
+  for i, name in ipairs(names) do h[name] = values[i] or nil end -- nothing, if it is no hash
+  return h
+end
+
+-- clip cuts a text to so many bytes, between two characters.
+local function clip(text, most)
+  if #text <= most then return text end
+  return (string.gsub(string.sub(text, 1, most - 3), '[\192-\255][\128-\191]*$', '')) .. '...'
 end
 
 local function newer(h) return tonumber(h.v or '0') > VERSION end
@@ -82,8 +99,8 @@ local function trim(job)
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
       if over == 0 then break end
-      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries')
-      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending') then
+      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert')
+      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending' and r[4] ~= 'pending') then
         for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
@@ -149,6 +166,18 @@ local function move_cursor(id, last, next, due)
     if due ~= next then redis.call('HSET', key, 'nextDue', due) end
     redis.call('ZADD', DUE, due, id)
   end
+end
+
+-- pass_slots records slots that will not run and moves the cursor behind them. A job
+-- that was disabled while slots of it were due keeps its cursor only until those have
+-- their records.
+local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
+  if j.enabled ~= '1' then
+    outcome, reason = 'skipped', 'disabled'
+    if next ~= '' and tonumber(next) > now then next = '' end
+  end
+  record_slots(id, j, outcome, reason, first, last, count)
+  move_cursor(id, last, next, due)
 end
 
 local function drop_job(id)
@@ -259,6 +288,58 @@ local function give_back(job)
   return claims
 end
 
+-- target_of is where a job sends its messages, nil for nowhere.
+local function target_of(j)
+  if not j.channel then return nil end
+  local group = nil
+  if j.isGroup then group = j.isGroup == 'true' end
+  return cjson.encode({ channel = j.channel, chatId = j.chatId, peerId = j.peerId, threadId = j.threadId, isGroup = group })
+end
+
+-- new_delivery puts a run's next message into the outbox: its reply, or, of a run that
+-- failed and so has none, an alert with the facts to tell (JSON).
+local function new_delivery(run, kind, target, facts)
+  local n = int(redis.call('HINCRBY', run_key(run), 'deliveries', 1))
+  redis.call('HSET', run_key(run), kind == 'alert' and 'alert' or 'delivery', 'pending')
+  redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'kind', kind, 'state', 'waiting', 'target', target,
+    'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
+  if facts then redis.call('HSET', delivery_key(run, n), 'alert', facts) end
+  -- The caller enqueues the carrier itself; the sweeper need not race it.
+  redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
+  redis.call('SADD', OPEN, 'd:' .. run .. ':' .. n)
+  kicks[#kicks + 1] = { 'd', run .. ':' .. n, '0' }
+end
+
+-- disable pauses a job for a reason. A slot that is due already keeps its cursor: see
+-- pass_slots.
+local function disable(id, j, reason)
+  redis.call('HSET', job_key(id), 'enabled', 0, 'pauseReason', clip(reason, REASON), 'updatedAt', int(now))
+  redis.call('HINCRBY', job_key(id), 'rev', 1)
+  if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
+end
+
+-- count_failure counts a failed run of the schedule, disables a job that fails too often
+-- in a row, and tells its chat of it. over: it was the job's last run.
+local function count_failure(id, r, j, outcome, message, over)
+  local key = job_key(r.job)
+  local failures = redis.call('HINCRBY', key, 'failures', 1)
+  local disabled = failures >= DISABLE_AFTER and j.enabled == '1' and not over
+  if disabled then
+    disable(r.job, j, 'auto-disabled after ' .. int(failures) .. ' failures in a row; the last: ' .. message)
+  end
+  local target = target_of(j)
+  if j.deliver == 'never' or not target then return end
+  local enough = failures >= (j.deliver == 'on_failure' and 1 or ALERT_AFTER)
+  local lately = now - (tonumber(j.alertedAt) or 0) < ALERT_AGAIN
+  if not disabled and (lately or not enough) then return end
+  redis.call('HSET', key, 'alertedAt', int(now))
+  local next = nil
+  if not disabled then next = tonumber(j.nextSlot) end
+  new_delivery(id, 'alert', target, cjson.encode({ job = j.name or r.job, timezone = j.timezone, slot = tonumber(r.slot),
+    outcome = outcome, error = clip(message, ALERT_ERROR), attempts = tonumber(r.attempt), failures = failures,
+    next = next, disabled = disabled }))
+end
+
 -- end_run is the only way a run ends: it leaves wake, open, the job's active set and
 -- its session, lets go what waits behind it, tells the job, and deletes a job whose
 -- last run this was.
@@ -276,20 +357,21 @@ local function end_run(id, r, outcome, reason, message)
   leave(r.session, id)
   release(r.job, r.uid)
   local jk = job_key(r.job)
-  local j = redis.pcall('HMGET', jk, 'uid', 'maxRuns', 'claims', 'v', 'misfire', 'nextSlot', 'nextDue')
-  if j[1] == r.uid and tonumber(j[4] or '0') <= VERSION then
-    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then j[3] = give_back(r.job) end
+  local j = pick(jk, { 'v', 'uid', 'maxRuns', 'claims', 'name', 'enabled', 'timezone', 'misfire', 'nextSlot', 'nextDue',
+    'deliver', 'alertedAt', 'channel', 'chatId', 'peerId', 'threadId', 'isGroup' })
+  if j.uid == r.uid and not newer(j) then
+    local claims = tonumber(j.claims or '0')
+    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then claims = give_back(r.job) end
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
+    local over = j.maxRuns and claims >= tonumber(j.maxRuns) and redis.call('SCARD', active_key(r.job, r.uid)) == 0
     if outcome == 'succeeded' then
       redis.call('HDEL', jk, 'failures')
-    elseif outcome ~= 'cancelled' then
-      redis.call('HINCRBY', jk, 'failures', 1)
+    elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
+      count_failure(id, r, j, outcome, message, over)
     end
     -- The next slot to catch up with was refused while this run was in progress.
-    if j[5] == 'run_all' and j[6] and tonumber(j[7] or j[6]) <= now then redis.call('ZADD', DUE, int(now), r.job) end
-    if j[2] and tonumber(j[3] or '0') >= tonumber(j[2]) and redis.call('SCARD', active_key(r.job, r.uid)) == 0 then
-      drop_job(r.job)
-    end
+    if j.misfire == 'run_all' and j.nextSlot and due_of(j) <= now then redis.call('ZADD', DUE, int(now), r.job) end
+    if over then drop_job(r.job) end
   end
   trim(r.job)
 end
@@ -379,17 +461,6 @@ local function new_run(id, job, j, trigger, slot)
   index(job, id)
 end
 
--- new_delivery puts a run's n-th delivery into the outbox.
-local function new_delivery(run, n, target)
-  redis.call('HSET', run_key(run), 'deliveries', n, 'delivery', 'pending')
-  redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'state', 'waiting', 'target', target,
-    'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
-  -- The caller enqueues the carrier itself; the sweeper need not race it.
-  redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
-  redis.call('SADD', OPEN, 'd:' .. run .. ':' .. n)
-  kicks[#kicks + 1] = { 'd', run .. ':' .. n, '0' }
-end
-
 -- end_delivery is the only way a delivery ends.
 local function end_delivery(run, n, outcome, message)
   local key = delivery_key(run, n)
@@ -400,6 +471,6 @@ local function end_delivery(run, n, outcome, message)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
   redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
   if redis.call('HGET', run_key(run), 'deliveries') == n then
-    redis.call('HSET', run_key(run), 'delivery', outcome)
+    redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
   end
 end

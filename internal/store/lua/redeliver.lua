@@ -10,21 +10,18 @@ local r = hash(key)
 if not r.state then return { 'gone' } end
 if newer(r) then return { 'newer' } end
 if r.redelivery == ARGV[2] then return { 'ok', {} } end
+if r.state ~= 'done' then return { 'unfinished' } end
+if not r.reply then return { 'silent' } end -- it may have an alert: that is not sent again
 local last = r.deliveries or '0'
 local d = hash(delivery_key(id, last))
-if r.state ~= 'done' or (d.state and d.state ~= 'done') then return { 'unfinished' } end
-if not r.reply then return { 'silent' } end
+if d.state and d.state ~= 'done' then return { 'unfinished' } end
 if tonumber(last) >= tonumber(ARGV[3]) then return { 'many' } end
 
 local target = d.target
 local j = hash(job_key(r.job))
-if j.uid == r.uid and not newer(j) and j.channel then
-  local group = nil
-  if j.isGroup then group = j.isGroup == 'true' end
-  target = cjson.encode({ channel = j.channel, chatId = j.chatId, peerId = j.peerId, threadId = j.threadId, isGroup = group })
-end
+if j.uid == r.uid and not newer(j) then target = target_of(j) or target end
 if not target then return { 'nowhere' } end
 redis.call('HSET', key, 'redelivery', ARGV[2])
 redis.call('PEXPIRE', key, RETENTION)
-new_delivery(id, int(tonumber(last) + 1), target)
+new_delivery(id, 'reply', target)
 return { 'ok', kicks }

@@ -98,8 +98,11 @@ end
 
 -- give_up tells a run whose delivery is gone that nobody knows what became of it.
 local function give_up(run, n)
-  local r = redis.call('HMGET', run_key(run), 'delivery', 'deliveries')
-  if r[1] == 'pending' and r[2] == n then redis.call('HSET', run_key(run), 'delivery', 'unknown') end
+  local r = redis.call('HMGET', run_key(run), 'deliveries', 'delivery', 'alert')
+  if r[1] ~= n then return end
+  for i, field in ipairs({ 'delivery', 'alert' }) do
+    if r[i + 1] == 'pending' then redis.call('HSET', run_key(run), field, 'unknown') end
+  end
 end
 
 -- An entry of open is unfinished, and what is unfinished will be looked at: no look is

@@ -1,0 +1,292 @@
+package store
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// toChat is a job of every minute with a chat.
+func toChat(deliver job.Deliver) job.Spec {
+	s := everyMinute()
+	s.Channel, s.ChatID, s.Deliver = "telegram", "7", deliver
+	return s
+}
+
+// minutes is so many minutes.
+func minutes(n int) job.Millis { return job.Millis(n) * 60_000 }
+
+// scheduled begins the run of the slot n minutes ago; the next slot is two minutes ahead.
+func (f *fixture) scheduled(id string, n int) job.Begun {
+	f.t.Helper()
+	return f.scheduledBefore(id, n, n+2)
+}
+
+// scheduledBefore begins the run of the slot n minutes ago; the next slot comes that much
+// later.
+func (f *fixture) scheduledBefore(id string, n, later int) job.Begun {
+	f.t.Helper()
+	slot := f.minute(-n)
+	f.rewind(id, slot)
+	j, next := f.job(id), slot+minutes(later)
+	b, err := f.Claim(f.ctx, job.Claim{JobID: id, UID: j.UID, Slot: slot, Revision: j.Revision, Next: next, NextDue: next,
+		Token: newToken(), Worker: "w1"})
+	f.must(err)
+	if b.Verdict != job.BeginOK {
+		f.t.Fatalf("claim: %s", b.Verdict)
+	}
+	return b
+}
+
+func (f *fixture) manual(id string) job.Begun {
+	f.t.Helper()
+	_, run, err := f.RunJob(f.ctx, id)
+	f.must(err)
+	return f.begin(run)
+}
+
+// failed fails an attempt for good and reports whether its run is to be told of.
+func (f *fixture) failed(b job.Begun) (alert bool) {
+	f.t.Helper()
+	f.fail(b, job.RetryNever, 0)
+	r := f.record(b.Run.ID)
+	if r.Outcome != job.Failed || r.DeliveryState != job.DeliveryNotRequested {
+		f.t.Errorf("run %s: %s, delivery %s", r.ID, r.Outcome, r.DeliveryState)
+	}
+	for _, d := range r.Deliveries {
+		if d.Kind != job.KindAlert || d.Target.ChatID != "7" {
+			f.t.Errorf("run %s has %+v", r.ID, d)
+		}
+	}
+	_, looked := f.score(f.keys.wake(), "d:"+b.Run.ID+":1")
+	if looked != (len(r.Deliveries) == 1) || len(r.Deliveries) > 1 {
+		f.t.Errorf("run %s: %d alerts, in wake %v", r.ID, len(r.Deliveries), looked)
+	}
+	return looked
+}
+
+// forget makes the last alert of a job older.
+func (f *fixture) forgetAlert(id string, by time.Duration) {
+	f.t.Helper()
+	f.must(f.rdb.HIncrBy(f.ctx, f.keys.job(id), "alertedAt", -by.Milliseconds()).Err())
+}
+
+// TestFailureAlerts: each letter is a run: f fails, m is a manual run that fails, s and n
+// succeed by schedule and by hand, h lets an hour pass, c cancels. Capital: it is told.
+func TestFailureAlerts(t *testing.T) {
+	for _, tc := range []struct {
+		name, runs string
+		deliver    job.Deliver
+	}{
+		{"the second in a row", "fF", job.DeliverAlways},
+		{"no other within the hour", "fFffhF", job.DeliverAlways},
+		{"a success ends the row", "fsfF", job.DeliverAlways},
+		{"and leaves the hour alone", "fFsffhF", job.DeliverAlways},
+		{"a manual success ends the row, too", "fnfF", job.DeliverAlways},
+		{"a manual failure does not count", "mmmfmmF", job.DeliverAlways},
+		{"nor does a cancelled run", "fccF", job.DeliverAlways},
+		{"on failure, the first", "sF", job.DeliverOnFailure},
+		{"on failure, within the hour", "FffshF", job.DeliverOnFailure},
+		{"on failure, not a manual one", "mmF", job.DeliverOnFailure},
+		{"never", "fffhff", job.DeliverNever},
+		{"without a policy", "fF", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := setup(t, Options{})
+			f.create("a", toChat(tc.deliver))
+			told := ""
+			for n, run := range strings.ToLower(tc.runs) {
+				alert := false
+				switch run {
+				case 'f':
+					alert = f.failed(f.scheduled("a", 30-n))
+				case 'm':
+					alert = f.failed(f.manual("a"))
+				case 's':
+					f.commit(f.scheduled("a", 30-n), "fine")
+				case 'n':
+					f.commit(f.manual("a"), "fine")
+				case 'c':
+					_, err := f.CancelRun(f.ctx, f.scheduled("a", 30-n).Run.ID)
+					f.must(err)
+				case 'h':
+					f.forgetAlert("a", time.Hour)
+				}
+				if alert {
+					run += 'A' - 'a'
+				}
+				told += string(run)
+			}
+			if told != tc.runs {
+				t.Errorf("told %s, want %s", told, tc.runs)
+			}
+		})
+	}
+}
+
+func TestNoAlertWithoutAChat(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Deliver = job.DeliverOnFailure
+	f.create("a", spec)
+	for n := range 3 {
+		if f.failed(f.scheduled("a", 3-n)) {
+			t.Error("an alert for nobody")
+		}
+	}
+	if j := f.job("a"); j.Failures != 3 {
+		t.Errorf("%d failures", j.Failures)
+	}
+}
+
+func TestAlertHasTheFacts(t *testing.T) {
+	f := setup(t, Options{})
+	spec := toChat(job.DeliverOnFailure)
+	spec.Name, spec.Timezone, spec.ThreadID, spec.IsGroup = "Morning", "Europe/Berlin", "3", new(true)
+	f.create("a", spec)
+	b := f.scheduled("a", 1)
+	fail := job.Failure{RunID: b.Run.ID, Epoch: b.Epoch, Result: job.ResultTimedOut, Cause: job.CauseDeadline,
+		Message: "one\ntwo! \xff" + strings.Repeat("ü", 600), Retry: job.RetryNever, Outcome: job.TimedOut}
+	for n := range 2 { // resent by the client library
+		_, carriers, err := f.Fail(f.ctx, fail)
+		f.must(err)
+		if want := []job.Carrier{{Kind: job.CarryDelivery, ID: b.Run.ID + ":1"}}; n == 0 && !cmp.Equal(carriers, want) {
+			t.Errorf("carriers %v", carriers)
+		}
+	}
+	if r := f.record(b.Run.ID); len(r.Deliveries) != 1 || r.DeliveryState != job.DeliveryNotRequested {
+		t.Fatalf("run %+v", r)
+	}
+	// Later changes of the job are none of its.
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Name, s.ChatID = "Evening", "8"; return s, nil })
+	f.must(err)
+
+	d := f.beginDelivery(b.Run.ID)
+	if got := d.Delivery.Target; d.Delivery.Kind != job.KindAlert || got.ChatID != "7" || got.ThreadID != "3" || !*got.IsGroup || d.Reply != "" {
+		t.Errorf("delivery %+v", d)
+	}
+	if len(d.Alert.Error) > 300 || !strings.HasPrefix(d.Alert.Error, "one two! \uFFFDüü") || !strings.HasSuffix(d.Alert.Error, "ü...") {
+		t.Errorf("error %q", d.Alert.Error)
+	}
+	d.Alert.Error = ""
+	want := job.Alert{Job: "Morning", Timezone: "Europe/Berlin", Slot: b.Run.Slot, Outcome: job.TimedOut, Attempts: 1, Failures: 1, Next: b.Run.Slot + minutes(3)}
+	if diff := cmp.Diff(want, d.Alert); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestDeadWorkerCounts: a run that is ended for its dead worker is told of like any other.
+func TestDeadWorkerCounts(t *testing.T) {
+	f := setup(t, Options{})
+	spec := toChat(job.DeliverOnFailure)
+	spec.OnAmbiguous = job.OnAmbiguousFail
+	f.create("a", spec)
+	b := f.scheduled("a", 1)
+	f.declareDead(b.Run.ID)
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
+		t.Fatalf("begin: %s", got.Verdict)
+	}
+	if r := f.record(b.Run.ID); r.Outcome != job.Failed || len(r.Deliveries) != 1 {
+		t.Errorf("run %+v", r)
+	}
+}
+
+// TestAlertIsADelivery like any other, and none of the run's reply.
+func TestAlertIsADelivery(t *testing.T) {
+	f := setup(t, Options{HistoryPerJob: 2})
+	f.create("a", toChat(job.DeliverOnFailure))
+	b := f.scheduled("a", 30)
+	if !f.failed(b) {
+		t.Fatal("no alert")
+	}
+	for n := range 4 { // a run with an open alert is not trimmed
+		f.commit(f.scheduled("a", 29-n), "fine")
+	}
+	run := b.Run.ID
+	if _, err := f.Redeliver(f.ctx, run); err == nil || !strings.Contains(err.Error(), job.ErrNoReply.Error()) {
+		t.Errorf("redelivered: %v", err)
+	}
+	d := f.beginDelivery(run)
+	if d.Verdict != job.BeginOK {
+		t.Fatalf("begin: %s", d.Verdict)
+	}
+	f.sendBegin(run, d, 0)
+	f.declareSenderDead(run)
+	if got := f.beginDelivery(run); got.Verdict != job.BeginEnded {
+		t.Errorf("died in a send: %s", got.Verdict)
+	}
+	r := f.record(run)
+	if r.Deliveries[0].State != job.DeliveryUnknown || r.DeliveryState != job.DeliveryNotRequested || r.Outcome != job.Failed {
+		t.Errorf("run %+v", r)
+	}
+	if _, ok := f.score(f.keys.wake(), "d:"+run+":1"); ok {
+		t.Error("an ended alert is still in wake")
+	}
+	f.commit(f.scheduled("a", 20), "fine")
+	if n := f.rdb.Exists(f.ctx, f.keys.run(run), f.keys.delivery(run+":1")).Val(); n != 0 {
+		t.Error("and its run is kept for ever")
+	}
+}
+
+// TestAlertBesideAnotherRunsReply: the deliveries of two runs know nothing of each other.
+func TestAlertBesideAnotherRunsReply(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", toChat(job.DeliverOnFailure))
+	replied := f.scheduled("a", 9)
+	c := commitOf(replied, "the reply")
+	c.Delivery, c.Target = job.DeliveryPending, job.Target{Channel: "telegram", ChatID: "7"}
+	_, err := f.Commit(f.ctx, c)
+	f.must(err)
+	alerted := f.scheduled("a", 8)
+	f.failed(alerted)
+	for run, kind := range map[string]job.DeliveryKind{replied.Run.ID: job.KindReply, alerted.Run.ID: job.KindAlert} {
+		d := f.beginDelivery(run)
+		if d.Delivery.Kind != kind {
+			t.Errorf("%s has a delivery of kind %s", run, d.Delivery.Kind)
+		}
+		f.sendBegin(run, d, 0)
+		f.sendEnd(run, d, 0, job.SendEnd{Result: job.PartDelivered, MessageID: "m"})
+	}
+	if r := f.record(replied.Run.ID); r.DeliveryState != job.DeliveryDelivered {
+		t.Errorf("the reply is %s", r.DeliveryState)
+	}
+	if r := f.record(alerted.Run.ID); r.DeliveryState != job.DeliveryNotRequested || r.Deliveries[0].State != job.DeliveryDelivered {
+		t.Errorf("the alert: %+v", r)
+	}
+}
+
+// TestRedeliverWhatWasNotSent: a person may ask for a reply that the job keeps to itself.
+func TestRedeliverWhatWasNotSent(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", toChat(job.DeliverNever))
+	b := f.scheduled("a", 1)
+	f.commit(b, "kept")
+	carriers, err := f.Redeliver(f.ctx, b.Run.ID)
+	f.must(err)
+	if len(carriers) != 1 || carriers[0].ID != b.Run.ID+":1" {
+		t.Errorf("carriers %v", carriers)
+	}
+	if d := f.beginDelivery(b.Run.ID); d.Reply != "kept" || d.Delivery.Kind != job.KindReply || d.Delivery.Target.ChatID != "7" {
+		t.Errorf("delivery %+v", d)
+	}
+}
+
+// TestDamagedAlertHasNothingToTell, and stops nobody.
+func TestDamagedAlertHasNothingToTell(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", toChat(job.DeliverOnFailure))
+	for n, damage := range []string{"", "{", `{"slot":"x"}`} {
+		b := f.scheduled("a", 9-n)
+		f.failed(b)
+		f.must(f.rdb.HSet(f.ctx, f.keys.delivery(b.Run.ID+":1"), "alert", damage).Err())
+		if d := f.beginDelivery(b.Run.ID); d.Verdict != job.BeginOK || d.Alert.Outcome != "" {
+			t.Errorf("%s: %+v", strconv.Quote(damage), d)
+		}
+		f.forgetAlert("a", time.Hour)
+	}
+}
