@@ -15,6 +15,21 @@ type statusView struct {
 	Jobs       int `json:"jobs"`
 	Due        int `json:"due"`        // jobs that a scheduler has to look at now
 	Unfinished int `json:"unfinished"` // runs and deliveries
+
+	// Repaired counts the damage that was put right since the deployment began.
+	Repaired map[job.Damage]int64 `json:"repaired,omitempty"`
+	// Quarantined are the records that cannot be read, the oldest first.
+	Quarantined      []quarantinedView `json:"quarantined,omitempty"`
+	QuarantinedCount int               `json:"quarantinedCount,omitempty"`
+}
+
+// maxQuarantined is how many records in quarantine a status lists.
+const maxQuarantined = 20
+
+type quarantinedView struct {
+	Entry  string     `json:"entry"` // job:<id>, r:<run> or d:<run>:<n>
+	Since  job.Millis `json:"since"`
+	Reason string     `json:"reason"`
 }
 
 // stoppedView is the status after a stop.
@@ -101,6 +116,11 @@ func (s *server) readStatus(r *http.Request) (statusView, error) {
 	if err != nil {
 		return statusView{}, err
 	}
-	return statusView{Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason,
-		Jobs: st.Jobs, Due: st.Due, Unfinished: st.Unfinished}, nil
+	v := statusView{Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason,
+		Jobs: st.Jobs, Due: st.Due, Unfinished: st.Unfinished,
+		Repaired: st.Repairs.Counts, QuarantinedCount: len(st.Repairs.Quarantined)}
+	for _, q := range st.Repairs.Quarantined[:min(v.QuarantinedCount, maxQuarantined)] {
+		v.Quarantined = append(v.Quarantined, quarantinedView{Entry: q.Entry, Since: q.Since, Reason: q.Reason})
+	}
+	return v, nil
 }

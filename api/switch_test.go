@@ -48,6 +48,26 @@ func TestPauseAndResumeEverything(t *testing.T) {
 	}
 }
 
+func TestDamageIsShown(t *testing.T) {
+	b := setup(t)
+	b.store.status.Repairs.Counts = map[job.Damage]int64{job.DueMissing: 3}
+	for i := range 25 {
+		b.store.status.Repairs.Quarantined = append(b.store.status.Repairs.Quarantined, job.Quarantined{
+			Unreadable: job.Unreadable{Entry: "job:a", Reason: "uid is missing"}, Since: nowMillis + job.Millis(i)})
+	}
+	body := b.call("GET", "/api/cron/status", "").want(http.StatusOK).body
+	if d := cmp.Diff(map[string]any{"due_missing": 3.0}, body["repaired"]); d != "" {
+		t.Error(d)
+	}
+	listed, _ := body["quarantined"].([]any)
+	if len(listed) != 20 || body["quarantinedCount"] != 25.0 {
+		t.Fatalf("%d of %v listed", len(listed), body["quarantinedCount"])
+	}
+	if d := cmp.Diff(map[string]any{"entry": "job:a", "since": float64(nowMillis), "reason": "uid is missing"}, listed[0]); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestWhatIsSaidWithAPause(t *testing.T) {
 	for _, tt := range []struct {
 		body   string

@@ -567,4 +567,6 @@ type Status struct {
 	Jobs       int // jobs, paused ones included
 	Due        int // jobs whose next look is due: what a scheduler has not come to yet
 	Unfinished int // runs and deliveries that are not ended
+
+	Repairs Repairs
 }

@@ -146,8 +146,8 @@ type RepairPage struct {
 
 // Repairs is what was ever repaired, and what cannot be.
 type Repairs struct {
-	Counts      map[Damage]int64
-	Quarantined []Quarantined // the oldest first
+	Counts      map[Damage]int64 // nil if there was nothing
+	Quarantined []Quarantined    // the oldest first
 }
 
 // Verdict is the answer to a carrier that asks to begin.

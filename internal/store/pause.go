@@ -92,7 +92,11 @@ func (s *Store) Status(ctx context.Context) (job.Status, error) {
 	if err != nil {
 		return job.Status{}, fmt.Errorf("read the status: %w", err)
 	}
+	repairs, err := s.Repairs(ctx)
+	if err != nil {
+		return job.Status{}, fmt.Errorf("read the status: %w", err)
+	}
 	f := fields(pause.Val())
 	return job.Status{PausedSince: f.millis("since"), PauseReason: f["reason"],
-		Jobs: int(jobs.Val()), Due: int(due.Val()), Unfinished: int(unfinished.Val())}, nil
+		Jobs: int(jobs.Val()), Due: int(due.Val()), Unfinished: int(unfinished.Val()), Repairs: repairs}, nil
 }

@@ -88,7 +88,7 @@ func (s *Store) quarantined(ctx context.Context) ([]job.Quarantined, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the quarantine: %w", err)
 	}
-	all := make([]job.Quarantined, 0, len(entries))
+	var all []job.Quarantined
 	for entry, text := range entries {
 		var value struct {
 			Since, Last job.Millis

@@ -110,8 +110,11 @@ func (s *Store) Repairs(ctx context.Context) (job.Repairs, error) {
 	if err != nil {
 		return job.Repairs{}, fmt.Errorf("read the repairs: %w", err)
 	}
-	r := job.Repairs{Counts: make(map[job.Damage]int64, len(counts))}
+	var r job.Repairs
 	for kind := range counts {
+		if r.Counts == nil {
+			r.Counts = map[job.Damage]int64{}
+		}
 		r.Counts[job.Damage(kind)] = fields(counts).int(kind)
 	}
 	r.Quarantined, err = s.quarantined(ctx)

@@ -1,7 +1,7 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
--- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE. KEYS[1] is P
--- again, only so that a cluster routes the script: every key has the same tag.
+-- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
+-- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
 --   job.nextSlot is the only truth about slots; every script compares with it.
@@ -448,8 +448,8 @@ local function begin_run(id, token, worker)
   return began(id, key)
 end
 
--- new_run writes an unfinished run that may begin. A job of the same id, deleted since, may have
--- left a record of that slot.
+-- new_run writes an unfinished run that may begin. A job of the same id, deleted since,
+-- may have left a record of that slot.
 local function new_run(id, job, j, trigger, slot)
   redis.call('DEL', run_key(id))
   redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
