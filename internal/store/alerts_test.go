@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -288,5 +289,27 @@ func TestDamagedAlertHasNothingToTell(t *testing.T) {
 			t.Errorf("%s: %+v", strconv.Quote(damage), d)
 		}
 		f.forgetAlert("a", time.Hour)
+	}
+}
+
+// TestLastRunIsToldOf: a job that is for one instant, or whose runs are used up, has no
+// second failure to tell of.
+func TestLastRunIsToldOf(t *testing.T) {
+	for name, spec := range map[string]func(*job.Spec, job.Millis){
+		"at":      func(s *job.Spec, at job.Millis) { s.Schedule, s.At = "", at },
+		"maxRuns": func(s *job.Spec, _ job.Millis) { s.MaxRuns = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, Options{})
+			s := toChat(job.DeliverAlways)
+			spec(&s, f.minute(5))
+			f.create("a", s)
+			if !f.failed(f.scheduled("a", 0)) {
+				t.Error("nobody is told")
+			}
+			if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+				t.Errorf("the job: %v", err)
+			}
+		})
 	}
 }

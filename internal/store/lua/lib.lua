@@ -17,7 +17,8 @@ local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far ap
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
-local ALERT_AFTER = 2      -- so many failed runs in a row are told (with on_failure every one)
+local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last run, or with
+                           -- on_failure any, alone)
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
 local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
@@ -319,7 +320,8 @@ local function disable(id, j, reason)
 end
 
 -- count_failure counts a failed run of the schedule, disables a job that fails too often
--- in a row, and tells its chat of it. over: it was the job's last run.
+-- in a row, and tells its chat of it. over: it was the job's last run, so that nobody
+-- would hear of it from a second one.
 local function count_failure(id, r, j, outcome, message, over)
   local key = job_key(r.job)
   local failures = redis.call('HINCRBY', key, 'failures', 1)
@@ -329,7 +331,7 @@ local function count_failure(id, r, j, outcome, message, over)
   end
   local target = target_of(j)
   if j.deliver == 'never' or not target then return end
-  local enough = failures >= (j.deliver == 'on_failure' and 1 or ALERT_AFTER)
+  local enough = over or failures >= (j.deliver == 'on_failure' and 1 or ALERT_AFTER)
   local lately = now - (tonumber(j.alertedAt) or 0) < ALERT_AGAIN
   if not disabled and (lately or not enough) then return end
   redis.call('HSET', key, 'alertedAt', int(now))
