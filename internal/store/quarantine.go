@@ -158,18 +158,16 @@ type jobHead struct {
 	err    error
 }
 
-var headFields = append([]string{"v", "uid", "rev", "enabled", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue", "createdAt"},
-	timingFields...)
-
 // jobHeads reads many of them in one round trip.
 func (s *Store) jobHeads(ctx context.Context, ids []string) ([]jobHead, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	names := append([]string{"v", "uid", "rev", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue"}, timingFields...)
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
-			cmds[i] = p.HMGet(ctx, s.keys.job(id), headFields...)
+			cmds[i] = p.HMGet(ctx, s.keys.job(id), names...)
 		}
 		return nil
 	})
@@ -184,7 +182,7 @@ func (s *Store) jobHeads(ctx context.Context, ids []string) ([]jobHead, error) {
 		heads[i] = jobHead{fields: fields{}, err: cmd.Err()}
 		for k, v := range cmd.Val() {
 			if v != nil {
-				heads[i].fields[headFields[k]] = text(v)
+				heads[i].fields[names[k]] = text(v)
 			}
 		}
 	}

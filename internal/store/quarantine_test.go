@@ -185,6 +185,98 @@ func TestUnreadableRunStopsNobody(t *testing.T) {
 	}
 }
 
+// Nor is it in the way when everything is stopped, or of the end that it waits for.
+func TestUnreadableRunIsPassedOver(t *testing.T) {
+	f := setup(t, Options{})
+	first, next := f.overlapping("a", job.OverlapQueueOne)
+	if v := f.claim(f.job("a"), next, "t2").Verdict; v != job.BeginParked {
+		t.Fatalf("claim: %s", v)
+	}
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(job.RunID("a", next)), "n", "x").Err())
+	f.commit(first, "x")
+
+	var runs []string
+	for n := range 3 {
+		runs = append(runs, f.begun(id(n), everyMinute()).Run.ID)
+	}
+	f.must(f.rdb.Set(f.ctx, f.keys.run(runs[0]), "no hash", 0).Err())
+	f.must(f.rdb.HDel(f.ctx, f.keys.run(runs[1]), "attempt").Err())
+	f.pause("")
+	if _, err := f.CancelPaused(f.ctx); err != nil {
+		t.Error(err)
+	}
+	if r := f.record(runs[2]); r.Outcome != job.Cancelled {
+		t.Errorf("a run beside unreadable ones is %s", r.State)
+	}
+}
+
+// Carriers of what cannot begin would fail for ever: it is said what is wrong instead.
+func TestWhatCannotBeginIsNotCarried(t *testing.T) {
+	for _, tc := range []struct{ spoil, field, value, reason string }{
+		{"run", "n", "", "n is not a number: nil"},
+		{"run", "epoch", "x", "epoch is not a number: x"},
+		{"run", "attempt", "", "attempt is not a number: nil"},
+		{"run", "retries", "", "retries is not a number: nil"},
+		{"run", "notBefore", "", "notBefore is not a number: nil"},
+		{"run", "job", "", "its job is not named"},
+		{"run", "uid", "", "its job is not named"},
+		{"run", "state", "", "it has no state"},
+		{"run", "state", "?", "its state is ?"},
+		{"job", "session", "", "its job has no session"},
+		{"delivery", "createdAt", "", "createdAt is not a number: nil"},
+		{"delivery", "retries", "x", "retries is not a number: x"},
+		{"parked", "n", "x", "n is not a number: x"},
+	} {
+		t.Run(tc.spoil+" "+tc.field+" "+tc.value, func(t *testing.T) {
+			f := setup(t, Options{})
+			f.create("a", everyMinute())
+			_, run, err := f.RunJob(f.ctx, "a")
+			f.must(err)
+			_, parked, err := f.RunJob(f.ctx, "a")
+			f.must(err)
+			delivery := f.delivery("b") + ":1"
+			key, member := f.keys.run(run), "r:"+run
+			switch tc.spoil {
+			case "job":
+				key = f.keys.job("a")
+			case "delivery":
+				key, member = f.keys.delivery(delivery), "d:"+delivery
+				f.must(f.rdb.HSet(f.ctx, key, "notBefore", 1).Err())
+			case "parked":
+				f.begin(run)
+				f.begin(parked)
+				key, member = f.keys.run(parked), "r:"+parked
+			}
+			if tc.value == "" {
+				f.must(f.rdb.HDel(f.ctx, key, tc.field).Err())
+			} else {
+				f.must(f.rdb.HSet(f.ctx, key, tc.field, tc.value).Err())
+			}
+			f.zadd(f.keys.wake(), 1, member)
+			c, bad, err := f.Look(f.ctx, 10)
+			f.must(err)
+			if d := cmp.Diff([]job.Unreadable{{Entry: member, Reason: tc.reason}}, bad); d != "" || len(c) != 0 {
+				t.Errorf("carried %v, unreadable: %s", c, d)
+			}
+		})
+	}
+}
+
+// Damaged history is trimmed like any other.
+func TestTrimmingDropsWhatCannotBeRead(t *testing.T) {
+	f := setup(t, Options{HistoryPerJob: 1})
+	f.create("a", everyMinute())
+	for range 3 {
+		_, run, err := f.RunJob(f.ctx, "a")
+		f.must(err)
+		f.commit(f.begin(run), "x")
+		f.must(f.rdb.HSet(f.ctx, f.keys.run(run), "deliveries", "x").Err())
+	}
+	if n := f.rdb.ZCard(f.ctx, f.keys.runs("a")).Val(); n != 1 {
+		t.Errorf("%d records are kept", n)
+	}
+}
+
 // Nor does one that waits in a session keep its holder from ending.
 func TestUnreadableRunInTheQueueStopsNobody(t *testing.T) {
 	f := setup(t, Options{})

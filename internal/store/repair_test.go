@@ -86,7 +86,7 @@ func (f *fixture) everyState() {
 	f.create("waits", everyMinute())
 	_, waits, err := f.RunJob(f.ctx, "waits")
 	f.must(err)
-	f.fail(f.begin(waits), job.RetryFree, 30*time.Second)
+	f.fail(f.begin(waits), job.RetryFree, time.Hour)
 	f.commit(f.begun("ended", everyMinute()), "x")
 	_, _, err = f.RunJob(f.ctx, "idle")
 	f.must(err)
@@ -158,7 +158,7 @@ func TestDamageIsRepaired(t *testing.T) {
 	f.must(f.rdb.Del(f.ctx, f.keys.job("never")).Err())
 	f.zadd(due, f.job("far").NextSlot+27*3600_000, "far")
 	f.must(f.rdb.ZRem(f.ctx, wake, "r:"+runs, "r:"+parks, "r:"+manual, "d:"+sends).Err())
-	f.zadd(wake, f.now()+3600_000, "r:"+waits)
+	f.zadd(wake, f.now()+2*3600_000, "r:"+waits)
 	f.zadd(wake, f.now()+11*60_000, "d:"+delivers)
 	f.must(f.rdb.SRem(f.ctx, open, "r:"+waits).Err())
 	f.must(f.rdb.SAdd(f.ctx, open, "r:"+ended, "r:gone", "d:gone:1", "z:of a newer release").Err())
@@ -204,6 +204,32 @@ func TestDamageIsRepaired(t *testing.T) {
 	}
 }
 
+// What a newer release wrote may be as it is on purpose.
+func TestScanLeavesANewerReleaseAlone(t *testing.T) {
+	f := setup(t, Options{})
+	f.everyState()
+	newer := func(key string) { f.must(f.rdb.HSet(f.ctx, key, "v", job.Version+1).Err()) }
+	for _, id := range []string{"not-due", "not-listed", "far"} {
+		f.create(id, everyMinute())
+		newer(f.keys.job(id))
+	}
+	f.must(f.rdb.ZRem(f.ctx, f.keys.due(), "not-due").Err())
+	f.must(f.rdb.ZRem(f.ctx, f.keys.jobs(), "not-listed").Err())
+	f.zadd(f.keys.due(), f.now()+100*3600_000, "far")
+	run, waits := f.runs("runs")[0].ID, f.runs("waits")[0].ID
+	newer(f.keys.run(run))
+	newer(f.keys.run(waits))
+	f.must(f.rdb.ZRem(f.ctx, f.keys.wake(), "r:"+run).Err())
+	f.must(f.rdb.SRem(f.ctx, f.keys.open(), "r:"+waits).Err())
+	before := dump(f)
+	if repaired, bad := f.scan(10); len(repaired)+len(bad) != 0 {
+		t.Errorf("repaired %v, unreadable %v", repaired, bad)
+	}
+	if d := cmp.Diff(before, dump(f)); d != "" {
+		t.Error(d)
+	}
+}
+
 // A list that is far longer than a page is gone over whole, and in pages.
 func TestScanCoversManyPages(t *testing.T) {
 	f := setup(t, Options{})
@@ -235,11 +261,13 @@ func TestScanCoversManyPages(t *testing.T) {
 func TestLostDeliveryIsUnknown(t *testing.T) {
 	f := setup(t, Options{})
 	run, other := f.delivery("a"), f.delivery("b")
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(other), "deliveries", 2).Err())
+	f.must(f.rdb.SAdd(f.ctx, f.keys.open(), "d:"+other+":3").Err()) // not the one that it waits for
 	f.must(f.rdb.Del(f.ctx, f.keys.delivery(run+":1")).Err())
 	f.zadd(f.keys.wake(), 1, "d:"+run+":1")
 	f.look()
 	repaired, _ := f.scan(10)
-	if d := cmp.Diff([]string{"open_orphan d:" + run + ":1"}, repaired); d != "" {
+	if d := cmp.Diff([]string{"open_orphan d:" + run + ":1", "open_orphan d:" + other + ":3"}, repaired); d != "" {
 		t.Error(d)
 	}
 	if a, b := f.record(run).DeliveryState, f.record(other).DeliveryState; a != job.DeliveryUnknown || b != job.DeliveryPending {

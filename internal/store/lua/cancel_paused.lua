@@ -2,15 +2,19 @@
 -- Whom they hand their session to needs no carrier: it is unfinished too.
 -- ARGV: run, run, ...
 -- Answer: {ok, how many this call ended}
--- Holds: only while everything is paused; a committed run is never cancelled.
+-- Holds: only while everything is paused; a committed run is never cancelled. One that
+--       cannot be read is left to the looks, and keeps no other from being cancelled.
 local ended = 0
-if paused() then
-  for _, id in ipairs(ARGV) do
-    local r = hash(run_key(id))
-    if r.state and r.state ~= 'done' and not newer(r) then
-      cancel_run(id, r, 'paused')
-      ended = ended + 1
-    end
+
+local function cancel(id)
+  local r = hash(run_key(id))
+  if r.state and r.state ~= 'done' and not newer(r) then
+    cancel_run(id, r, 'paused')
+    ended = ended + 1
   end
+end
+
+if paused() then
+  for _, id in ipairs(ARGV) do pcall(cancel, id) end
 end
 return { 'ok', ended }

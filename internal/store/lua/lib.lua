@@ -276,7 +276,7 @@ local function release(job, uid)
     if r.state ~= 'queued' then return end
     queued = r.id
   end
-  if queued then make_waiting(queued, now) end
+  if queued then pcall(make_waiting, queued, now) end -- a look says if it cannot be read
 end
 
 -- give_back undoes the claim of a run that a pause ended; answers the claims left. If it
