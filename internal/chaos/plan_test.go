@@ -114,14 +114,14 @@ var schedules = []struct {
 // perJob is how many slots a job has in n minutes, on average and in thousandths.
 func perJob(n int) int {
 	cron := 1000 * n * (17*6 + 3 + 2 + 3) / (20 * 6) // three of twenty fire every second or third minute
-	every := 1100 * n                                // a minute divided by each of its values
+	every := (1100 + 3800) * n / 2                   // a minute divided by each of its values, of both kinds
 	ends := cron * 3 / 4
 	return (17*cron + every + ends + 1000) / 20 // see timed: one of each, and one at
 }
 
 func (p *plan) planJobs(rng *rand.Rand) {
 	// Some more: there are those that are created late, paused, deleted or limited.
-	n := p.Size.Slots*1180/perJob(p.Size.Minutes) + 1
+	n := p.Size.Slots*1220/perJob(p.Size.Minutes) + 1
 	session := 0
 	for i := range n {
 		fields := map[string]any{
@@ -176,11 +176,11 @@ func (p *plan) timed(rng *rand.Rand, i int, fields map[string]any) map[string]ti
 	switch {
 	case i%40 == 4, i%40 == 29: // the second one under faults
 		delete(fields, "schedule")
-		fields["every"] = 30 + rng.IntN(61)
-		// These overlap and are behind most often.
-		fields["overlap"] = []string{"skip", "queue_one", "allow", "cancel_previous"}[rng.IntN(4)]
-		if rng.IntN(2) == 0 {
-			fields["misfire"] = "run_all"
+		if fields["every"] = 30 + rng.IntN(61); rng.IntN(2) == 0 {
+			takesLong(rng, i, fields)
+		} else { // has several slots to catch up with after an outage of half a minute
+			fields["every"], fields["misfire"] = 12+rng.IntN(9), "run_all"
+			delete(fields, "jitterSeconds") // it could be longer
 		}
 		instants["startAt"] = seconds(-time.Minute, time.Minute)
 	case i%20 == 11:
@@ -193,8 +193,18 @@ func (p *plan) timed(rng *rand.Rand, i int, fields map[string]any) map[string]ti
 			end = end.Truncate(time.Minute) // a slot of most
 		}
 		instants["endAt"] = end
+	case i%20 == 8:
+		takesLong(rng, i, fields)
 	}
 	return instants
+}
+
+// takesLong gives a job turns that the ai-server takes about as long for as it is to the
+// next slot, and an overlap policy.
+func takesLong(rng *rand.Rand, i int, fields map[string]any) {
+	fields["task"] = longTask + task(i, 1)
+	fields["timeoutSeconds"] = 60
+	fields["overlap"] = []string{"skip", "queue_one", "allow", "cancel_previous"}[rng.IntN(4)]
 }
 
 // policies of jobs beside the defaults.
@@ -222,6 +232,9 @@ func pickSchedule(rng *rand.Rand) string {
 
 // task is the text of a job's nth definition.
 func task(job, nth int) string { return fmt.Sprintf("task of job-%03d, edition %d", job, nth) }
+
+// longTask begins the text of those that take long.
+const longTask = "long "
 
 // firing is how long the jobs fire and the faults last.
 func (p *plan) firing() time.Duration {
@@ -329,7 +342,7 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	if !reflect.DeepEqual(a, b) {
 		t.Error("one seed gave two plans")
 	}
-	if sum := len(a.Jobs) * perJob(short.Minutes); sum < 1100*short.Slots || sum > 1300*short.Slots {
+	if sum := len(a.Jobs) * perJob(short.Minutes); sum < 1100*short.Slots || sum > 1350*short.Slots {
 		t.Errorf("%d jobs have %d slots in thousandths, wanted are %d and some more", len(a.Jobs), sum, short.Slots)
 	}
 	timed := map[string]int{}

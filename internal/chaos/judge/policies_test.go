@@ -223,7 +223,7 @@ func TestPolicies(t *testing.T) {
 		{"allowed to overlap, on time", minutely("allow", "run_all"), behind, nil},
 		{"a run that was not cancelled for its successor", minutely("cancel_previous", "run_once"), behind, []string{"runs overlap"}},
 		{"queued", minutely("queue_one", "run_once"), behind, nil},
-		{"queued behind a manual run and a queued one", minutely("queue_one", "run_once"), func(s *single) {
+		{"queued behind a run and a manual one", minutely("queue_one", "run_once"), func(s *single) {
 			behind(s)
 			s.Jobs[0].Manual = 1
 			s.Runs = append(s.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed", CreatedAt: at(1, 1000), FinishedAt: at(2, 5000)})
@@ -237,6 +237,13 @@ func TestPolicies(t *testing.T) {
 			s.ran(at(1, 0), at(1, 0), at(3, 30_000))
 			s.ran(at(2, 0), at(2, 0), at(3, 33_000))
 			s.ran(at(3, 0), at(3, 0), at(3, 36_000))
+		}, []string{"two queued"}},
+		{"two queued behind a manual run", minutely("queue_one", "run_once"), func(s *single) {
+			s.Jobs[0].Manual = 1
+			s.Runs = append(s.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed", CreatedAt: at(0, 50_000), FinishedAt: at(2, 10_000)})
+			s.ran(at(1, 0), at(1, 0), at(2, 11_000))
+			s.ran(at(2, 0), at(2, 0), at(2, 14_000))
+			s.onTime(at(3, 0))
 		}, []string{"two queued"}},
 		{"in any order", minutely("allow", "run_once"), func(s *single) {
 			s.ran(at(2, 0), at(2, 0), at(2, 10_000))
