@@ -16,8 +16,12 @@ func (b *bench) checkBeside(j *Job) {
 	}
 	var runs []*Run // that may have run, by their begin
 	for i := range b.log.Runs {
-		if r := &b.log.Runs[i]; r.JobID == j.ID && ran(r) {
+		switch r := &b.log.Runs[i]; {
+		case r.JobID != j.ID:
+		case ran(r):
 			runs = append(runs, r)
+		case j.Misfire == "run_all":
+			b.checkPassed(j, r)
 		}
 	}
 	slices.SortStableFunc(runs, func(x, y *Run) int {
@@ -96,6 +100,28 @@ func (b *bench) checkCatchUp(j *Job, r *Run, from []*Run) (behind bool) {
 		b.fail("too many late runs", r.ID, fmt.Sprintf("when it came %d slots waited that ran later; %s allows %d", waiting, j.Misfire, most))
 	}
 	return waiting > 1 || r.CreatedAt-j.due(r) > minute
+}
+
+// checkPassed: a job that wants all of its missed slots passes over none because of a run
+// in front, and over none but for ten that are newer or because it is too old.
+func (b *bench) checkPassed(j *Job, r *Run) {
+	last := max(r.Slot, r.LastSlot)
+	late := r.FinishedAt - last - j.ShareMillis
+	switch {
+	case r.Reason == "overlap" && late > minute:
+		b.fail("not caught up with", r.ID, fmt.Sprintf("%s was skipped for a run in front when it was %d ms late", clock(last), late))
+	case r.Reason == "superseded" && late <= j.GraceMillis:
+		newer := 0
+		slots, _ := j.slots(r.FinishedAt - j.ShareMillis) // an error is reported elsewhere
+		for _, s := range slots {
+			if s.at > last {
+				newer++
+			}
+		}
+		if newer < catchUp[j.Misfire] {
+			b.fail("not caught up with", r.ID, fmt.Sprintf("%s was passed over for %d newer ones", clock(last), newer))
+		}
+	}
 }
 
 // checkRetries: after so many attempts that count there is no other. Being told to wait,

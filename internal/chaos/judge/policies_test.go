@@ -73,10 +73,14 @@ func (s *single) cancels(slot, when int64) *Call {
 	return c
 }
 
-// passed puts in a record of slots that did not run.
-func (s *single) passed(reason string, first, last int64, count int) {
-	s.Runs = append(s.Runs, Run{ID: fmt.Sprintf("a:%d", first/1000), JobID: "a", Trigger: "schedule", State: "done", Outcome: "missed",
-		Reason: reason, Slot: first, LastSlot: last, Count: count})
+// passed puts in a record of slots that did not run, made at an instant.
+func (s *single) passed(reason string, first, last int64, count int, when int64) {
+	outcome := "missed"
+	if reason == "overlap" {
+		outcome = "skipped"
+	}
+	s.Runs = append(s.Runs, Run{ID: fmt.Sprintf("a:%d", first/1000), JobID: "a", Trigger: "schedule", State: "done", Outcome: outcome,
+		Reason: reason, Slot: first, LastSlot: last, Count: count, CreatedAt: when, FinishedAt: when})
 }
 
 func everySoOften(j *Job) {
@@ -146,10 +150,10 @@ func TestTiming(t *testing.T) {
 		{name: "at ran, and the job stays", job: once, slots: []int64{sec(77)}, then: func(s *single) { s.Jobs[0].Listed = true },
 			want: []string{"job not gone"}},
 		{name: "at was missed, and the job stays", job: once, then: func(s *single) {
-			s.passed("stale", sec(77), sec(77), 1)
+			s.passed("stale", sec(77), sec(77), 1, sec(137))
 			s.Jobs[0].Listed = true
 		}},
-		{name: "at was missed, and the job is gone", job: once, then: func(s *single) { s.passed("stale", sec(77), sec(77), 1) },
+		{name: "at was missed, and the job is gone", job: once, then: func(s *single) { s.passed("stale", sec(77), sec(77), 1, sec(137)) },
 			want: []string{"job lost"}},
 
 		{name: "jitter", job: jittery, slots: []int64{at(1, 0), at(2, 0), at(3, 0)}},
@@ -212,6 +216,28 @@ func TestPolicies(t *testing.T) {
 		}
 	}
 
+	// Of slots every ten seconds two were passed over; the others ran, the first of them
+	// when so many were due.
+	passing := func(reason string, grace int64, others int) (func(*Job), func(*single)) {
+		return func(j *Job) {
+				d := &j.Definitions[0]
+				j.Misfire, j.GraceMillis = "run_all", grace
+				d.Every, d.StartAt, d.EndAt = 10*second, sec(60), sec(70+10*others)
+			}, func(s *single) {
+				now := s.Jobs[0].Definitions[0].EndAt
+				s.passed(reason, sec(60), sec(70), 2, now)
+				for n := range others {
+					s.ran(sec(80+10*n), now, now)
+					now += 2500
+				}
+			}
+	}
+	enoughJob, enough := passing("superseded", 3_600_000, 10)
+	fewJob, few := passing("superseded", 3_600_000, 9)
+	oldJob, old := passing("superseded", 60_000, 7)
+	skippedJob, skipped := passing("overlap", 3_600_000, 7)
+	soonJob, soon := passing("overlap", 3_600_000, 6)
+
 	tests := []struct {
 		name string
 		job  func(*Job)
@@ -268,6 +294,11 @@ func TestPolicies(t *testing.T) {
 		{"twelve caught up with", twelveJob, twelve, []string{"too many late runs"}},
 		{"the newest and one that was queued before", twoJob, two, nil},
 		{"more than the newest", threeJob, three, []string{"too many late runs"}},
+		{"passed over for ten newer ones", enoughJob, enough, nil},
+		{"passed over for nine newer ones", fewJob, few, []string{"not caught up with"}},
+		{"passed over as too old", oldJob, old, nil},
+		{"skipped for a run in front, over a minute late", skippedJob, skipped, []string{"not caught up with"}},
+		{"skipped for a run in front", soonJob, soon, nil},
 		{"caught up with one after the other", minutely("allow", "run_all"), late(at(3, 12_500)), nil},
 		{"caught up with beside another run, before a minute was over", minutely("allow", "run_all"), func(s *single) {
 			s.ran(at(1, 0), at(2, 10_000), at(2, 10_000))
