@@ -52,6 +52,11 @@ var rules = []rule{
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
 	{
+		pkg:    "internal/client",
+		forbid: join(redis, asynq, logging, commands),
+		why:    "what the command line and the agent tools know of the API is what came over the wire",
+	},
+	{
 		pkg:    "internal/aiserver",
 		ours:   []string{"internal/job", "internal/wire"},
 		forbid: join(redis, asynq, commands),
