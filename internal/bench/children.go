@@ -60,7 +60,7 @@ func profiled(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if len(args) != 2 {
 		return fmt.Errorf("%d arguments instead of a directory and a role", len(args))
 	}
-	f, err := os.Create(filepath.Join(args[0], fmt.Sprintf("%s-%d.pprof", args[1], os.Getpid())))
+	f, err := os.Create(filepath.Join(args[0], fmt.Sprintf("%s-%d.pprof", args[1], os.Getpid()))) //nolint:gosec // where the caller wants it
 	if err != nil {
 		return fmt.Errorf("profile of %s: %w", args[1], err)
 	}

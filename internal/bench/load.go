@@ -31,7 +31,7 @@ func apiLoad(ctx context.Context, o options) (*sample, error) {
 		if err != nil {
 			return err
 		}
-		minute := nextMinute(lead)
+		minute := nextMinute()
 		if err := pause(ctx, minute.Add(-lead)); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +64,7 @@ func (p *proxy) accept() {
 
 func (p *proxy) connect(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.addr)
+	server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.addr)
 	if err != nil {
 		return // the client sees its connection end, as without a proxy
 	}

@@ -86,7 +86,7 @@ func (w *world) dueSlots(ctx context.Context, s *sample, n int, roles ...string)
 	if err := w.roles(ctx, roles...); err != nil {
 		return err
 	}
-	minute := nextMinute(lead)
+	minute := nextMinute()
 	if err := pause(ctx, minute.Add(-lead)); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func plainDue(ctx context.Context, o options, s *sample, n int, turn time.Durati
 		if _, err := w.child(ctx, childPlainWorker, childPlainWorker, w.addr, strconv.Itoa(o.concurrency), w.ai.url); err != nil {
 			return err
 		}
-		minute := nextMinute(lead)
+		minute := nextMinute()
 		if err := pause(ctx, minute.Add(-lead)); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func slowTurns(ctx context.Context, o options) (*sample, error) {
 		if err := w.roles(ctx, "api", "scheduler", "worker"); err != nil {
 			return err
 		}
-		minute := nextMinute(lead)
+		minute := nextMinute()
 		if err := w.crowd(ctx, o.n, at(minute), nil); err != nil {
 			return err
 		}
@@ -292,7 +292,7 @@ func start(ctx context.Context, o options) (*sample, error) {
 		if err != nil {
 			return err
 		}
-		emitted, err := until(ctx, often, hopeless, func() (bool, error) {
+		emitted, err := until(ctx, often, func() (bool, error) {
 			n, err := w.rdb.LLen(ctx, "asynq:{gateway-cron-run}:pending").Result()
 			return n > 0, err
 		})
@@ -309,7 +309,7 @@ func start(ctx context.Context, o options) (*sample, error) {
 			return err
 		}
 		var t tally
-		_, err = until(ctx, often, hopeless, func() (bool, error) {
+		_, err = until(ctx, often, func() (bool, error) {
 			err := request(ctx, "GET", w.ai.url+"/bench/tally", nil, &t)
 			return t.Runs > 0, err
 		})
@@ -361,7 +361,7 @@ func roundTrips(ctx context.Context, o options) (*sample, error) {
 			return err
 		}
 		for _, delivered := range []bool{false, true} {
-			minute := nextMinute(lead)
+			minute := nextMinute()
 			if err := w.runsCounted(ctx, s, n, minute, at(minute), delivered, rates); err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,8 +72,8 @@ func newWorld(ctx context.Context, o options, turn time.Duration, counted bool) 
 // nobody waits for a tidy end.
 func (w *world) close() error {
 	var errs []error
-	for i := len(w.procs) - 1; i >= 0; i-- {
-		errs = append(errs, w.end(w.procs[i]))
+	for _, p := range slices.Backward(w.procs) {
+		errs = append(errs, w.end(p))
 	}
 	w.procs = nil
 	if w.rdb != nil {
@@ -103,7 +104,8 @@ func (w *world) child(ctx context.Context, name, kind string, args ...string) (*
 		return nil, err
 	}
 	w.procs = append(w.procs, p)
-	return p, p.await(ctx)
+	err = p.await(ctx)
+	return p, err
 }
 
 // role starts a process of the product. It is ready when await says so.
@@ -278,9 +280,9 @@ func second(t time.Time) map[string]any {
 	return map[string]any{"every": 86_400, "startAt": t.UTC().Truncate(time.Second).Format(time.RFC3339)}
 }
 
-// nextMinute is the first minute that is at least the given time away.
-func nextMinute(away time.Duration) time.Time {
-	return time.Now().Add(away + time.Minute - 1).Truncate(time.Minute)
+// nextMinute is the first minute that is at least the lead away.
+func nextMinute() time.Time {
+	return time.Now().Add(lead + time.Minute - 1).Truncate(time.Minute)
 }
 
 // pause waits for an instant.
@@ -296,8 +298,8 @@ func pause(ctx context.Context, until time.Time) error {
 }
 
 // until waits for a condition and reports whether it came to hold in time.
-func until(ctx context.Context, every, limit time.Duration, holds func() (bool, error)) (bool, error) {
-	deadline := time.Now().Add(limit)
+func until(ctx context.Context, every time.Duration, holds func() (bool, error)) (bool, error) {
+	deadline := time.Now().Add(hopeless)
 	for {
 		ok, err := holds()
 		if ok || err != nil {
@@ -332,14 +334,14 @@ func (w *world) watch(ctx context.Context, slot time.Time, n int, idle func() (b
 		return a, err
 	}
 	var t tally
-	_, err := until(ctx, pollEvery, hopeless, func() (bool, error) {
+	_, err := until(ctx, pollEvery, func() (bool, error) {
 		err := request(ctx, http.MethodGet, w.ai.url+"/bench/tally", nil, &t)
 		return t.Runs >= n, err
 	})
 	if err != nil {
 		return a, err
 	}
-	if _, err := until(ctx, pollEvery, hopeless, idle); err != nil {
+	if _, err := until(ctx, pollEvery, idle); err != nil {
 		return a, err
 	}
 	a.ended = time.Since(slot)
