@@ -18,7 +18,7 @@ type figure struct {
 type sample struct {
 	figures []figure
 	// CommandStats is what Redis executed, commands within scripts among it.
-	CommandStats map[string]int64 `json:"commandStats,omitempty"`
+	CommandStats map[string]commandStat `json:"commandStats,omitempty"`
 	// Traffic is what each process asked of Redis, where that was counted.
 	Traffic map[string]traffic `json:"traffic,omitempty"`
 }
@@ -78,7 +78,7 @@ func percentile(values []time.Duration, p int) time.Duration {
 type costs struct {
 	at       time.Time
 	cpu      map[string]float64
-	executed map[string]int64
+	executed map[string]commandStat
 	traffic  map[string]traffic
 }
 
@@ -101,9 +101,14 @@ func (w *world) costs(ctx context.Context) (costs, error) {
 
 // since is what was used after an earlier look.
 func (c costs) since(before costs) costs {
-	d := costs{at: c.at, cpu: map[string]float64{}, executed: minus(c.executed, before.executed), traffic: map[string]traffic{}}
+	d := costs{at: c.at, cpu: map[string]float64{}, executed: map[string]commandStat{}, traffic: map[string]traffic{}}
 	for name, used := range c.cpu {
 		d.cpu[name] = used - before.cpu[name]
+	}
+	for name, e := range c.executed {
+		if n := e.Calls - before.executed[name].Calls; n > 0 {
+			d.executed[name] = commandStat{Calls: n, Usec: e.Usec - before.executed[name].Usec}
+		}
 	}
 	for name, t := range c.traffic {
 		d.traffic[name] = traffic{Commands: minus(t.Commands, before.traffic[name].Commands), Trips: t.Trips - before.traffic[name].Trips}
@@ -150,8 +155,8 @@ func (w *world) spent(ctx context.Context, s *sample, before costs, n int) error
 	s.CommandStats, s.Traffic = d.executed, d.traffic
 	if n > 0 {
 		total := int64(0)
-		for _, calls := range d.executed {
-			total += calls
+		for _, e := range d.executed {
+			total += e.Calls
 		}
 		s.set("commands executed in redis per run", count, float64(total)/float64(n))
 	}

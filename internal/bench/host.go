@@ -230,26 +230,31 @@ func info(ctx context.Context, rdb *redis.Client, section, name string) (float64
 	return 0, fmt.Errorf("info %s: no %s", section, name)
 }
 
+// commandStat is what Redis says of one command.
+type commandStat struct {
+	Calls int64 `json:"calls"`
+	Usec  int64 `json:"usec"` // a script's includes those of the commands within
+}
+
 // commandStats are the commands that Redis executed, by name. Those within scripts
 // are among them.
-func commandStats(ctx context.Context, rdb *redis.Client) (map[string]int64, error) {
+func commandStats(ctx context.Context, rdb *redis.Client) (map[string]commandStat, error) {
 	text, err := rdb.Info(ctx, "commandstats").Result()
 	if err != nil {
 		return nil, fmt.Errorf("info commandstats: %w", err)
 	}
-	stats := map[string]int64{}
+	stats := map[string]commandStat{}
 	for line := range strings.Lines(text) {
 		// cmdstat_get:calls=1,usec=2,...
-		name, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "cmdstat_"), ":calls=")
+		name, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "cmdstat_"), ":")
 		if !ok {
 			continue
 		}
-		calls, _, _ := strings.Cut(rest, ",")
-		n, err := strconv.ParseInt(calls, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("info commandstats: %w", err)
+		var s commandStat
+		if _, err := fmt.Sscanf(rest, "calls=%d,usec=%d", &s.Calls, &s.Usec); err != nil {
+			return nil, fmt.Errorf("info commandstats: %s: %w", name, err)
 		}
-		stats[name] = n
+		stats[name] = s
 	}
 	return stats, nil
 }

@@ -6,12 +6,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // loadEvery is how often each kind of request is made.
@@ -25,6 +24,9 @@ func apiLoad(ctx context.Context, o options) (*sample, error) {
 			return err
 		}
 		if err := w.crowd(ctx, o.registered, farAway(), nil); err != nil {
+			return err
+		}
+		if err := w.warmUp(ctx); err != nil {
 			return err
 		}
 		ids, err := w.idleJobs(ctx)
@@ -72,7 +74,12 @@ func apiLoad(ctx context.Context, o options) (*sample, error) {
 
 // idleJobs are the ids of some jobs, which were made first and are far away.
 func (w *world) idleJobs(ctx context.Context) ([]string, error) {
-	return w.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keyPrefix + "jobs", Start: 0, Stop: 4999}).Result()
+	const some = 5_000
+	ids, err := w.rdb.ZRange(ctx, keyPrefix+"jobs", 0, some-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list some jobs: %w", err)
+	}
+	return ids, nil
 }
 
 // kind is a kind of request.

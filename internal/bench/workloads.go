@@ -86,6 +86,9 @@ func (w *world) dueSlots(ctx context.Context, s *sample, n int, roles ...string)
 	if err := w.roles(ctx, roles...); err != nil {
 		return err
 	}
+	if err := w.warmUp(ctx); err != nil {
+		return err
+	}
 	minute := nextMinute()
 	if err := pause(ctx, minute.Add(-lead)); err != nil {
 		return err
@@ -110,6 +113,9 @@ func (w *world) dueSlots(ctx context.Context, s *sample, n int, roles ...string)
 func plainDue(ctx context.Context, o options, s *sample, n int, turn time.Duration, managers int) error {
 	_, err := within(ctx, o, turn, false, func(w *world, _ *sample) error {
 		if _, err := w.child(ctx, childPlainWorker, childPlainWorker, w.addr, strconv.Itoa(o.concurrency), w.ai.url); err != nil {
+			return err
+		}
+		if err := w.warmUpPlain(ctx); err != nil {
 			return err
 		}
 		minute := nextMinute()
@@ -165,6 +171,9 @@ func twoSchedulers(ctx context.Context, o options) (*sample, error) {
 func slowTurns(ctx context.Context, o options) (*sample, error) {
 	s, err := within(ctx, o, turnTime, false, func(w *world, s *sample) error {
 		if err := w.roles(ctx, "api", "scheduler", "worker"); err != nil {
+			return err
+		}
+		if err := w.warmUp(ctx); err != nil {
 			return err
 		}
 		minute := nextMinute()
@@ -308,12 +317,7 @@ func start(ctx context.Context, o options) (*sample, error) {
 		if err != nil {
 			return err
 		}
-		var t tally
-		_, err = until(ctx, often, func() (bool, error) {
-			err := request(ctx, "GET", w.ai.url+"/bench/tally", nil, &t)
-			return t.Runs > 0, err
-		})
-		if err != nil {
+		if err := w.called(ctx); err != nil {
 			return err
 		}
 		s.set("worker start to first call", milliseconds, ms(time.Since(worker.started)))
