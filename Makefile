@@ -60,7 +60,7 @@ chaos: redis ## kill, freeze and cut it off for 25 minutes: CHAOS_SLOTS (10000),
 		go test -count=1 -v -timeout 60m -run '^TestChaos$$' ./internal/chaos
 
 # BENCH takes its flags: BENCH='-quick', BENCH='-workloads due,idle -repeat 1 -profile prof'.
-bench: redis ## measure it beside plain asynq, on this machine: about an hour; BENCH='-quick'
+bench: redis ## measure it beside plain asynq, on this machine: about 45 minutes; BENCH='-quick'
 	go run ./internal/bench -out bench.json $(BENCH)
 
 compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
