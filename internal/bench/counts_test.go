@@ -159,7 +159,7 @@ func TestRequestsReadNoWholeList(t *testing.T) {
 	if err := w.crowd(ctx, 500, farAway(), nil); err != nil {
 		t.Fatal(err)
 	}
-	api, err := w.process("api")
+	api, err := w.api()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ type load struct {
 // run makes requests until ctx ends, and waits for those under way.
 func (l *load) run(ctx context.Context, w *world, ids []string) {
 	l.took = map[string][]time.Duration{}
-	api, err := w.process("api")
+	api, err := w.api()
 	if err != nil {
 		l.err = err
 		return

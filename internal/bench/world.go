@@ -158,13 +158,14 @@ func (w *world) roles(ctx context.Context, names ...string) error {
 	return nil
 }
 
-func (w *world) process(name string) (*process, error) {
+// api is the process that serves the API.
+func (w *world) api() (*process, error) {
 	for _, p := range w.procs {
-		if p.name == name {
+		if p.name == "api" {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("no process %s", name)
+	return nil, errors.New("no process serves the API")
 }
 
 // request asks the API or the stand-in and decodes the answer into out; nil is no
@@ -208,7 +209,7 @@ func request(ctx context.Context, method, url string, body, out any) error {
 // take longer than all that is measured. change, if not nil, alters the record of
 // the i-th.
 func (w *world) crowd(ctx context.Context, n int, timing map[string]any, change func(i int, record map[string]string)) error {
-	api, err := w.process("api")
+	api, err := w.api()
 	if err != nil {
 		return err
 	}
@@ -336,7 +337,7 @@ func (w *world) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := w.process("api")
+	api, err := w.api()
 	if err != nil {
 		return err
 	}
