@@ -387,11 +387,16 @@ func (w *world) runsCounted(ctx context.Context, s *sample, n int, slot time.Tim
 	if err := w.forget(ctx); err != nil {
 		return err
 	}
-	before, err := w.costs(ctx)
-	if err != nil {
+	if err := w.crowd(ctx, n, timing, channels); err != nil {
 		return err
 	}
-	if err := w.crowd(ctx, n, timing, channels); err != nil {
+	// Counted from just before the slot: over the half minute until then, what is sent
+	// anyway would drown what is sent to arm a slot, a pipeline for 500 of them.
+	if err := pause(ctx, slot.Add(-time.Second)); err != nil {
+		return err
+	}
+	before, err := w.costs(ctx)
+	if err != nil {
 		return err
 	}
 	a, err := w.watch(ctx, slot, n, w.ended(ctx))
