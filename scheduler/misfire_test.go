@@ -222,6 +222,15 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 	})
 }
 
+// TestUntil: a job that was disabled has no slots since.
+func TestUntil(t *testing.T) {
+	for _, tc := range []struct{ disabled, now, want job.Millis }{{0, 9, 9}, {5, 9, 5}, {12, 9, 9}} {
+		if got := until(job.Cursor{DisabledAt: tc.disabled}, tc.now); got != tc.want {
+			t.Errorf("%+v: %d", tc, got)
+		}
+	}
+}
+
 // TestDecideInPieces catches up with a cursor that is further behind than one
 // decision walks: piece follows piece, until the newest slot runs.
 func TestDecideInPieces(t *testing.T) {

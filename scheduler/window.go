@@ -299,7 +299,7 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	}
 	collapse := hold(c, timetable, w.heldUntil.Time())
 	if collapse == nil {
-		collapse = decide(c, timetable, now.Time())
+		collapse = decide(c, timetable, until(c, now).Time())
 	}
 	if collapse == nil {
 		return true, nil

@@ -362,7 +362,8 @@ type Job struct {
 	LastRunID   string
 	LastRunAt   Millis // when the last ended run started
 	LastOutcome Outcome
-	Failures    int // failed runs of the schedule in a row; any success ends the row
+	Failures    int    // failed runs of the schedule in a row; any success ends the row
+	DisabledAt  Millis // when failures disabled the job; 0 if they did not
 }
 
 // Outcome is how a run ended. A run without one is unfinished.

@@ -55,7 +55,7 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}, timingFields...)
+	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace", "disabledAt"}, timingFields...)
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
@@ -77,7 +77,8 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 			Timing: timing(id, f), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f),
 			Emitted: f["emitted"] != "" && f["emitted"] == f["nextSlot"],
 			Misfire: job.Misfire(f["misfire"]), Grace: time.Duration(f.int("misfireGrace")) * time.Second,
-			Newer: f.int("v") > job.Version,
+			DisabledAt: f.millis("disabledAt"),
+			Newer:      f.int("v") > job.Version,
 		}
 	}
 	return out, nil

@@ -81,7 +81,7 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
 			cursor: cursorKeep, fields: changed(specFields(id, old.Spec), specFields(id, spec))}
 		if spec.Enabled && !old.Enabled { // the next failure is the first again
-			p.fields["failures"], p.fields["alertedAt"] = "", ""
+			p.fields["failures"], p.fields["alertedAt"], p.fields["disabledAt"] = "", "", ""
 		}
 		used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
 		if spec.MaxRuns != old.MaxRuns {
@@ -321,6 +321,15 @@ type passed struct {
 // passedSlots are the unclaimed slots of a job whose time has come, due or still put
 // off by the jitter.
 func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
+	if j.DisabledAt != 0 {
+		p, err := s.passedUntil(j, j.DisabledAt.Time())
+		p.Next = 0
+		return p, err
+	}
+	return s.passedUntil(j, now)
+}
+
+func (s *Store) passedUntil(j job.Job, now time.Time) (passed, error) {
 	if j.NextSlot == 0 || j.NextSlot.Time().After(now) {
 		return passed{Next: j.NextSlot}, nil
 	}

@@ -171,11 +171,11 @@ end
 
 -- pass_slots records slots that will not run and moves the cursor behind them. A job
 -- that was disabled while slots of it were due keeps its cursor only until those have
--- their records.
+-- their records; later ones were never its.
 local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
   if j.enabled ~= '1' then
     outcome, reason = 'skipped', 'disabled'
-    if next ~= '' and tonumber(next) > now then next = '' end
+    if next ~= '' and tonumber(next) > tonumber(j.disabledAt or now) then next = '' end
   end
   record_slots(id, j, outcome, reason, first, last, count)
   move_cursor(id, last, next, due)
@@ -314,7 +314,8 @@ end
 -- disable pauses a job for a reason. A slot that is due already keeps its cursor: see
 -- pass_slots.
 local function disable(id, j, reason)
-  redis.call('HSET', job_key(id), 'enabled', 0, 'pauseReason', clip(reason, REASON), 'updatedAt', int(now))
+  redis.call('HSET', job_key(id), 'enabled', 0, 'disabledAt', int(now), 'pauseReason', clip(reason, REASON),
+    'updatedAt', int(now))
   redis.call('HINCRBY', job_key(id), 'rev', 1)
   if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
 end
