@@ -303,10 +303,31 @@ func TestReadsWriteNothing(t *testing.T) {
 }
 
 // dump is everything in the database.
-func dump(f *fixture) map[string]string {
-	out := map[string]string{}
+// dump is all there is. What has no order is sorted: a hash table that Redis is growing
+// lists its entries in another order each time.
+func dump(f *fixture) map[string][]string {
+	f.t.Helper()
+	out := map[string][]string{}
 	for _, key := range f.rdb.Keys(f.ctx, "*").Val() {
-		out[key] = f.rdb.Dump(f.ctx, key).Val()
+		switch kind := f.rdb.Type(f.ctx, key).Val(); kind {
+		case "string":
+			out[key] = []string{f.rdb.Get(f.ctx, key).Val()}
+		case "list":
+			out[key] = f.rdb.LRange(f.ctx, key, 0, -1).Val()
+		case "set":
+			out[key] = slices.Sorted(slices.Values(f.rdb.SMembers(f.ctx, key).Val()))
+		case "zset":
+			for _, z := range f.rdb.ZRangeWithScores(f.ctx, key, 0, -1).Val() {
+				out[key] = append(out[key], fmt.Sprint(z.Score, z.Member))
+			}
+		case "hash":
+			for field, value := range f.rdb.HGetAll(f.ctx, key).Val() {
+				out[key] = append(out[key], field+"="+value)
+			}
+			slices.Sort(out[key])
+		default:
+			f.t.Fatalf("%s is a %s", key, kind)
+		}
 	}
 	return out
 }
