@@ -192,6 +192,7 @@ func TestOneBadRecordStopsNobodyElse(t *testing.T) {
 		"a-nowhere":    {"timezone": "Atlantis/Capital"},
 		"a-newer":      {"v": job.Version + 1},
 		"a-numbers":    {"misfireGrace": "long", "rev": "x"},
+		"a-nobodys":    {"uid": ""},
 		// Its collapse fails in Redis: the history has the wrong type.
 		"a-history": {"nextSlot": int64(due - 7_200_000)},
 	} {
@@ -210,7 +211,7 @@ func TestOneBadRecordStopsNobodyElse(t *testing.T) {
 			t.Errorf("%s was not emitted", id)
 		}
 	}
-	for _, id := range []string{"a-unreadable", "a-nowhere", "a-history"} {
+	for _, id := range []string{"a-unreadable", "a-nowhere", "a-history", "a-nobodys"} {
 		if n := f.logs.count("level=ERROR", "record cannot be read", "entry=job:"+id+" "); n != 1 || f.look(id) <= f.now() {
 			t.Errorf("%s was reported %d times in three looks, and is looked at again in %d ms", id, n, f.look(id)-f.now())
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -49,6 +50,9 @@ func TestCancelUnderWay(t *testing.T) {
 	}
 	if a := f.wantCancelled(b.Run.ID).Attempts[0]; a.Result != job.ResultCancelled || a.Cause != job.CauseRequested || a.EndedAt == 0 {
 		t.Errorf("attempt %+v", a)
+	}
+	if epoch := f.rdb.HGet(f.ctx, f.keys.run(b.Run.ID), "epoch").Val(); epoch == strconv.FormatInt(b.Epoch, 10) {
+		t.Error("the attempt has its epoch still")
 	}
 	if err := f.Renew(f.ctx, b.Run.ID, b.Epoch); !errors.Is(err, job.ErrFenced) {
 		t.Errorf("renewal: %v", err)

@@ -135,6 +135,9 @@ func TestDeleteRecordsTheDueSlotAndKeepsHistory(t *testing.T) {
 	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("deleted job: %v", err)
 	}
+	if f.rdb.Exists(f.ctx, f.keys.job("a")).Val() != 0 {
+		t.Error("the record of its slot was noted on a job that is gone")
+	}
 	runs := f.runs("a")
 	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonDeleted {
 		t.Errorf("history %+v", runs)
