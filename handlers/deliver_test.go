@@ -398,3 +398,18 @@ func TestHangingChannel(t *testing.T) {
 		t.Errorf("%d messages of %d replies", n, queued+1)
 	}
 }
+
+// TestClosedChannel: of two waits the longer one counts, and whoever comes does not queue
+// for a place.
+func TestClosedChannel(t *testing.T) {
+	now := time.Now()
+	h := &deliverHandler{gates: map[string]*gate{}, now: func() time.Time { return now }}
+	h.shut("slack", time.Hour)
+	h.shut("slack", time.Second)
+	for range perChannel {
+		h.gate("slack").places <- struct{}{}
+	}
+	if wait, ok := h.enter(t.Context(), "slack"); ok || wait != time.Hour {
+		t.Errorf("entered %v, asked to wait for %v", ok, wait)
+	}
+}

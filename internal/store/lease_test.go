@@ -158,6 +158,59 @@ func TestDeadLeaseIsCarriedAgain(t *testing.T) {
 	if look, _ := f.score(f.keys.wake(), "r:"+b.Run.ID); look < f.now()+20_000 {
 		t.Errorf("the next look is in %d ms", look-f.now())
 	}
+	f.begin(b.Run.ID)
+	f.wantLease("the next attempt", leased{key: f.keys.run(b.Run.ID), member: "r:" + b.Run.ID})
+}
+
+// TestDeadAttemptsAreBounded as failed ones are: by their number and by the next slot.
+func TestDeadAttemptsAreBounded(t *testing.T) {
+	f := setup(t, Options{})
+	once := everyMinute()
+	once.MaxRetries = new(0)
+	number, slot := f.begun("number", once), f.begun("slot", everyMinute())
+	f.rewind("number", f.minute(100))
+	f.rewind("slot", f.minute(0)-1000)
+	for _, b := range []job.Begun{number, slot} {
+		f.declareDead(b.Run.ID)
+		if v := f.begin(b.Run.ID).Verdict; v != job.BeginEnded {
+			t.Errorf("%s: %s", b.Run.ID, v)
+		}
+		if r := f.record(b.Run.ID); r.Outcome != job.Failed || r.Attempts[0].Result != job.ResultAmbiguous {
+			t.Errorf("run %+v", r)
+		}
+	}
+}
+
+// TestEditBetweenAttempts: the next one is in the session that the job has now, and the
+// one of before is free; nor is a conversation deleted that was isolated before.
+func TestEditBetweenAttempts(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "before"
+	holder := f.begun("a", spec)
+	f.create("b", spec)
+	run := f.runNow("b")
+	f.begin(run)
+	f.commit(holder, "x") // hands on to the run
+	_, err := f.UpdateJob(f.ctx, "b", func(s job.Spec) (job.Spec, error) { s.SessionKey = "now"; return s, nil })
+	f.must(err)
+	if b := f.begin(run); b.Verdict != job.BeginOK || b.Run.SessionKey != "now" {
+		t.Fatalf("begin: %+v", b)
+	}
+	if holder := f.rdb.Get(f.ctx, f.keys.lock("before")).Val(); holder != "" {
+		t.Errorf("the session of before is held by %q", holder)
+	}
+
+	isolated := everyMinute()
+	isolated.Context = job.ContextIsolated
+	b := f.begun("c", isolated)
+	f.fail(b, job.RetryFree, 0)
+	_, err = f.UpdateJob(f.ctx, "c", func(s job.Spec) (job.Spec, error) { s.Context, s.SessionKey = job.ContextSession, "before"; return s, nil })
+	f.must(err)
+	f.commit(f.begin(b.Run.ID), "y")
+	if s, err := f.Session(f.ctx, "before", 10); err != nil || len(s.Messages) != 4 {
+		t.Errorf("the session has %d messages, %v", len(s.Messages), err)
+	}
 }
 
 // TestEndedRunIsFenced, with the very epoch of its last attempt.

@@ -424,7 +424,8 @@ func TestOnAmbiguousFail(t *testing.T) {
 func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 	f := setup(t, Options{})
 	for name, change := range map[string]func(id string){
-		"deleted": func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"deleted":    func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"made-again": func(id string) { f.must(f.DeleteJob(f.ctx, id)); f.create(id, everyMinute()) },
 		"disabled": func(id string) {
 			_, err := f.UpdateJob(f.ctx, id, func(s job.Spec) (job.Spec, error) { s.Enabled = false; return s, nil })
 			f.must(err)
@@ -438,7 +439,7 @@ func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 		if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
 			t.Errorf("%s: %s", name, got.Verdict)
 		}
-		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || r.Reason != name {
+		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || (r.Reason != name && r.Reason != job.ReasonDeleted) {
 			t.Errorf("%s: %s(%s)", name, r.Outcome, r.Reason)
 		}
 	}

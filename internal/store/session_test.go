@@ -100,3 +100,28 @@ func TestQueueRevivesNobody(t *testing.T) {
 		t.Error("a run was made of nothing")
 	}
 }
+
+// TestLostPlaceInTheQueue: to be parked is to be in the queue, and a look puts back what
+// is not. What has ended is only forgotten.
+func TestLostPlaceInTheQueue(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.SessionKey = "shared"
+	holder := f.begun("a", spec)
+	f.create("b", spec)
+	parked := f.runNow("b")
+	f.begin(parked)
+	ended := f.begun("ended", everyMinute())
+	f.commit(ended, "x")
+	f.must(f.rdb.Del(f.ctx, f.keys.wait("shared")).Err())
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "r:" + parked}, redis.Z{Score: 1, Member: "r:" + ended.Run.ID}).Err())
+	if c := f.look(); len(c) != 0 {
+		t.Errorf("carried %v", c)
+	}
+	if _, ok := f.score(f.keys.wake(), "r:"+ended.Run.ID); ok {
+		t.Error("an ended run is looked at again")
+	}
+	if c := f.commit(holder, "x"); len(c) != 1 || c[0].ID != parked {
+		t.Errorf("the session went to %v", c)
+	}
+}
