@@ -339,9 +339,11 @@ func TestWaitingSendSeesTheRateLimit(t *testing.T) {
 	for range runs {
 		must(t, receive(f, "a delivery", ended))
 	}
-	for _, run := range runs {
+	for _, run := range runs[:perChannel] {
 		f.wantWaiting(run, since, 50*time.Second, 75*time.Second, 0)
 	}
+	// Later than the channel asked for: those who wait must not come all at once.
+	f.wantWaiting(runs[perChannel], since, 64*time.Second, 80*time.Second, 0)
 	if n := f.chat.Count(); n != perChannel {
 		t.Errorf("%d messages, want %d", n, perChannel)
 	}

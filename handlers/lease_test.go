@@ -441,3 +441,34 @@ func TestResultsSurviveAnOutage(t *testing.T) {
 		})
 	}
 }
+
+// slowStore answers the begin of a send when it is too late, unless it was asked to answer
+// within the bound.
+type slowStore struct {
+	DeliveryStore
+	asked atomic.Int64
+}
+
+func (s *slowStore) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
+	s.asked.Add(1)
+	if by, bounded := ctx.Deadline(); bounded && time.Until(by) <= freshFor {
+		return "", context.DeadlineExceeded
+	}
+	return s.DeliveryStore.SendBegin(ctx, run, n, epoch, part, parts, token)
+}
+
+// TestNoSendAfterALateAnswer: what Redis answered long ago says nothing about whose send
+// it is now.
+func TestNoSendAfterALateAnswer(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	slow := &slowStore{DeliveryStore: f.store}
+	f.worker.deliveries.store = slow
+	done := side(func() error { return f.deliver(run) })
+	f.await("the begin is asked again", func() bool { return slow.asked.Load() > 1 })
+	f.worker.cut(errShutdown)
+	must(t, receive(f, "the delivery", done))
+	if n := f.chat.Count(); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+}

@@ -107,6 +107,25 @@ func TestSecondLookTooSoon(t *testing.T) {
 	}
 }
 
+// TestLeaseThatRuns is never seen expired, however often it is looked at before its end.
+func TestLeaseThatRuns(t *testing.T) {
+	f := setup(t, Options{})
+	for name, l := range f.leases() {
+		epoch := f.rdb.HGet(f.ctx, l.key, "epoch").Val()
+		for range 3 {
+			f.must(f.rdb.HSet(f.ctx, l.key, "seenEpoch", epoch).Err())
+			f.age(l.key, l.member, 7*time.Second)
+			if c := f.look(); len(c) != 0 {
+				t.Fatalf("%s: carried %v", name, c)
+			}
+			if f.rdb.HExists(f.ctx, l.key, "seenEpoch").Val() {
+				t.Errorf("%s: what was seen stays", name)
+			}
+			f.wantLease(name, l)
+		}
+	}
+}
+
 // TestClockThatGoesBack is a gap in the looking, as a Redis that stood still is.
 func TestClockThatGoesBack(t *testing.T) {
 	f := setup(t, Options{})

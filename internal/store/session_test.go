@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -123,5 +124,33 @@ func TestLostPlaceInTheQueue(t *testing.T) {
 	}
 	if c := f.commit(holder, "x"); len(c) != 1 || c[0].ID != parked {
 		t.Errorf("the session went to %v", c)
+	}
+}
+
+// TestParkedBehindNobody: a look hands on a session that nobody holds, whatever became of
+// its lock, and leaves alone what only waits for its time.
+func TestParkedBehindNobody(t *testing.T) {
+	for name, lose := range map[string]func(f *fixture, parked string){
+		"the lock is gone":    func(f *fixture, _ string) { f.must(f.rdb.Del(f.ctx, f.keys.lock("shared")).Err()) },
+		"the lock is its own": func(f *fixture, parked string) { f.must(f.rdb.Set(f.ctx, f.keys.lock("shared"), parked, 0).Err()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, Options{})
+			spec := everyMinute()
+			spec.SessionKey = "shared"
+			f.begun("a", spec)
+			f.create("b", spec)
+			parked, later := f.runNow("b"), f.begun("later", everyMinute())
+			f.begin(parked)
+			f.fail(later, job.RetryCounted, 10*time.Second)
+			lose(f, parked)
+			f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "r:" + parked}, redis.Z{Score: 1, Member: "r:" + later.Run.ID}).Err())
+			if c := f.look(); len(c) != 1 || c[0].ID != parked {
+				t.Errorf("carried %v", c)
+			}
+			if look, _ := f.score(f.keys.wake(), "r:"+later.Run.ID); look < f.now()+5000 || look > f.now()+10_000 {
+				t.Errorf("what may begin in 10 s is looked at in %d ms", look-f.now())
+			}
+		})
 	}
 }
