@@ -415,3 +415,14 @@ func TestClosedChannel(t *testing.T) {
 		t.Errorf("entered %v, asked to wait for %v", ok, wait)
 	}
 }
+
+// TestPartThatWasSentAlready, after one that was not: it is passed over.
+func TestPartThatWasSentAlready(t *testing.T) {
+	f := setup(t, setupOptions{reply: replying("aabbcc"), wrap: inChunks(2)})
+	run := f.committed("a", toChat())
+	must(t, f.rdb.HSet(f.ctx, key("delivery", run, "1"), "p1", "s:m-0").Err())
+	must(t, f.deliver(run))
+	if d := f.delivery(run); d.State != job.DeliveryDelivered || !cmp.Equal(f.texts(), []string{"aa", "cc"}) {
+		t.Errorf("delivery %+v, sent %q", d, f.texts())
+	}
+}

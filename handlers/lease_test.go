@@ -472,3 +472,27 @@ func TestNoSendAfterALateAnswer(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 }
+
+// thievedStore gives a delivery to somebody else when its first part is about to be sent.
+type thievedStore struct {
+	DeliveryStore
+	steal func()
+}
+
+func (s thievedStore) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
+	s.steal()
+	return s.DeliveryStore.SendBegin(ctx, run, n, epoch, part, parts, token)
+}
+
+func TestNoSendOfAFencedDelivery(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	f.worker.deliveries.store = thievedStore{f.store, func() { f.steal(key("delivery", run, "1")) }}
+	must(t, f.deliver(run))
+	if n := f.chat.Count(); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+	if d := f.delivery(run); d.State != job.DeliveryPending {
+		t.Errorf("delivery %+v", d)
+	}
+}

@@ -136,6 +136,17 @@ func TestDeliveryIsGivenUpAfterADay(t *testing.T) {
 	if r := f.record(run); r.DeliveryState != job.DeliveryFailed {
 		t.Errorf("delivery %s", r.DeliveryState)
 	}
+	// Nor is it sent by whoever comes after a sender that died.
+	dead := f.delivery("b")
+	f.beginDelivery(dead)
+	f.declareSenderDead(dead)
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(dead+":1"), "createdAt", int64(f.now())-25*3600_000).Err())
+	if v := f.beginDelivery(dead).Verdict; v != job.BeginEnded {
+		t.Errorf("begin: %s", v)
+	}
+	if r := f.record(dead); r.DeliveryState != job.DeliveryFailed {
+		t.Errorf("delivery %s", r.DeliveryState)
+	}
 }
 
 func TestResentEndsGetTheSameAnswer(t *testing.T) {

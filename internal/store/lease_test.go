@@ -54,6 +54,7 @@ func (f *fixture) wantLease(name string, l leased) {
 func TestRenewalClearsWhatWasSeen(t *testing.T) {
 	f := setup(t, Options{})
 	for name, l := range f.leases() {
+		f.wantLease(name, l)
 		f.killWorker(l.key, l.member)
 		f.look()
 		f.must(l.renew())
