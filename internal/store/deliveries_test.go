@@ -55,6 +55,12 @@ func TestDeliveryInParts(t *testing.T) {
 	if v := f.sendBegin(run, b, 0); v != job.SendOK { // resent by the client library
 		t.Errorf("resent: %s", v)
 	}
+	twice := f.delivery("twice")
+	if d := f.beginDelivery(twice); f.sendBegin(twice, d, 0) != job.SendOK {
+		t.Error("a first begin is refused")
+	} else if v, err := f.SendBegin(f.ctx, twice, 1, d.Epoch, 0, 2, "another"); err != nil || v != job.SendUnknown {
+		t.Errorf("a part that was begun and not answered, by the same attempt: %s %v", v, err)
+	}
 	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartSent, MessageID: "m0"})
 	f.sendBegin(run, b, 1)
 	// The second part is refused for now; the first must not be sent again.
