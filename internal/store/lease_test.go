@@ -225,7 +225,10 @@ func TestEditBetweenAttempts(t *testing.T) {
 	isolated.Context = job.ContextIsolated
 	b := f.begun("c", isolated)
 	f.fail(b, job.RetryFree, 0)
-	_, err = f.UpdateJob(f.ctx, "c", func(s job.Spec) (job.Spec, error) { s.Context, s.SessionKey = job.ContextSession, "before"; return s, nil })
+	_, err = f.UpdateJob(f.ctx, "c", func(s job.Spec) (job.Spec, error) {
+		s.Context, s.SessionKey = job.ContextSession, "before"
+		return s, nil
+	})
 	f.must(err)
 	f.commit(f.begin(b.Run.ID), "y")
 	if s, err := f.Session(f.ctx, "before", 10); err != nil || len(s.Messages) != 4 {
