@@ -156,6 +156,22 @@ func TestFresh(t *testing.T) {
 	}
 }
 
+// TestFreshCountsFromTheQuestion: an answer that took long says how things were when it
+// was asked for.
+func TestFreshCountsFromTheQuestion(t *testing.T) {
+	r := &renewer{answer: func(context.Context) error { pass(3 * time.Second); return nil }}
+	withLease(t, r, func(t *testing.T, ctx context.Context, l *lease) {
+		pass(renewEvery + 3*time.Second)
+		synctest.Wait()
+		if r.asked.Load() != 1 {
+			t.Fatalf("%d renewals", r.asked.Load())
+		}
+		if err := l.fresh(ctx); err != nil || r.asked.Load() != 2 {
+			t.Errorf("%v after %d renewals, want another one", err, r.asked.Load())
+		}
+	})
+}
+
 // redisError is an error answer of Redis.
 type redisError string
 

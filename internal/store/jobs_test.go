@@ -57,6 +57,36 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	}
 }
 
+// TestCreateResent: the answer was lost, and the client library asks again.
+func TestCreateResent(t *testing.T) {
+	f := setup(t, Options{})
+	for _, c := range []struct{ uid, token, want string }{{"u", "t", "ok"}, {"u", "t", "ok"}, {"other", "t2", "exists"}} {
+		word, j, err := f.put(f.ctx, put{id: "a", mode: "create", uid: c.uid, token: c.token, cursor: cursorSet,
+			next: slot{At: f.minute(5), Due: f.minute(5)}, fields: specFields("a", everyMinute())})
+		f.must(err)
+		if word != c.want || (word == "ok" && (j.Revision != 1 || j.Task != "say hello")) {
+			t.Errorf("%s: %s %+v", c.uid, word, j)
+		}
+	}
+}
+
+// TestEditResent is done once, and one of another job of the id not at all.
+func TestEditResent(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	for _, c := range []struct{ uid, token, want string }{{"other", "t0", "gone"}, {j.UID, "t", "ok"}, {j.UID, "t", "ok"}, {j.UID, "t2", "changed"}} {
+		word, got, err := f.put(f.ctx, put{id: "a", mode: "edit", uid: c.uid, token: c.token, rev: j.Revision, seen: j.NextSlot,
+			cursor: cursorKeep, fields: map[string]string{"task": c.token}})
+		f.must(err)
+		if word != c.want || (word == "ok" && (got.Revision != 2 || got.Task != "t")) {
+			t.Errorf("%s: %s %+v", c.token, word, got)
+		}
+	}
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", "other", optional(j.NextSlot), "", "", 0, optional(j.NextSlot)); err != nil || word != "gone" {
+		t.Errorf("delete of another job of the id: %s %v", word, err)
+	}
+}
+
 func TestEditMovesTheCursorOnlyWithTheSlots(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())

@@ -137,14 +137,30 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	if got := f.claim(b.Job, next, "t9"); got.Verdict != job.BeginOK {
 		t.Errorf("after the commit: %s", got.Verdict)
 	}
-	// A run came between, so the range goes no further.
-	last := f.minute(0) + 1000
-	f.rewind("a", last)
-	if got := f.claim(b.Job, last, "t10"); got.Verdict != job.BeginDropped {
-		t.Fatalf("overlapping claim: %s", got.Verdict)
+}
+
+// TestRangeEndsWithARun: what is skipped after it is another range.
+func TestRangeEndsWithARun(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	skip := func(slot job.Millis) {
+		t.Helper()
+		f.rewind("a", slot)
+		if got := f.claim(b.Job, slot, newToken()); got.Verdict != job.BeginDropped {
+			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
 	}
-	if before, after := f.record(r.ID), f.record(job.RunID("a", last)); before.Count != 4 || after.Count != 1 || after.Slot != last {
-		t.Errorf("ranges %+v and %+v", before, after)
+	skip(f.minute(-5))
+	f.commit(b, "x")
+	f.rewind("a", f.minute(-4))
+	if got := f.claim(b.Job, f.minute(-4), newToken()); got.Verdict != job.BeginOK {
+		t.Fatalf("claim: %s", got.Verdict)
+	}
+	skip(f.minute(-3))
+	for _, slot := range []job.Millis{f.minute(-5), f.minute(-3)} {
+		if r := f.record(job.RunID("a", slot)); r.Count != 1 || r.Outcome != job.Skipped {
+			t.Errorf("range %+v", r)
+		}
 	}
 }
 
