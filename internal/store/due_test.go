@@ -128,3 +128,20 @@ func TestMovedCursor(t *testing.T) {
 		t.Errorf("cursor %+v", got)
 	}
 }
+
+// TestRedue puts an entry where its slot is due, unless the cursor has moved since.
+func TestRedue(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	slot := f.minute(5)
+	f.rewind("a", slot)
+	f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "nextDue", int64(slot)+20_000).Err())
+	f.must(f.Redue(f.ctx, "a", slot-60_000))
+	if look, _ := f.score(f.keys.due(), "a"); look != slot {
+		t.Errorf("by an old cursor, it is looked at %d ms after the slot", look-slot)
+	}
+	f.must(f.Redue(f.ctx, "a", slot))
+	if look, _ := f.score(f.keys.due(), "a"); look != slot+20_000 {
+		t.Errorf("it is looked at %d ms after the slot", look-slot)
+	}
+}

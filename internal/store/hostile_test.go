@@ -108,6 +108,7 @@ func TestTrimmingSparesWhatIsUndelivered(t *testing.T) {
 	f := setup(t, Options{HistoryPerJob: 1})
 	run := f.delivery("a")
 	old, ahead := "a:manual:old", "a:manual:ahead"
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(old), "state", "waiting").Err()) // spared by the cap
 	f.must(f.rdb.ZAdd(f.ctx, f.keys.runs("a"), redis.Z{Score: 1, Member: old}).Err())
 	for range 3 {
 		f.commit(f.begin(f.runNow("a")), "x")

@@ -384,3 +384,49 @@ func TestOutageIsAnError(t *testing.T) {
 		t.Error(fmt.Errorf("half-written: %w", err))
 	}
 }
+
+// TestEditRacesAClaim: what was computed for a cursor holds for that cursor alone, and no
+// edit puts a slot into the past.
+func TestEditRacesAClaim(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	stale := f.minute(0)
+	f.rewind("a", stale)
+	f.claim(j, stale, "t")
+	far := slot{At: f.minute(60), Due: f.minute(60)}
+	edit := put{id: "a", mode: "edit", uid: j.UID, token: "t", rev: j.Revision, seen: stale, next: far}
+	for _, mode := range []cursorMode{cursorSet, cursorCheck} {
+		p := edit
+		p.cursor = mode
+		if word, _, err := f.put(f.ctx, p); err != nil || word != "changed" {
+			t.Errorf("%s over a claim: %s %v", mode, word, err)
+		}
+	}
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(stale), optional(stale), optional(stale), 1, optional(far.At)); err != nil || word != "changed" {
+		t.Errorf("delete over a claim: %s %v", word, err)
+	}
+	edit.cursor, edit.seen, edit.next = cursorSet, f.job("a").NextSlot, slot{At: f.now() - 1, Due: f.now() - 1}
+	if word, _, err := f.put(f.ctx, edit); err != nil || word != "late" {
+		t.Errorf("a next slot that has come: %s %v", word, err)
+	}
+	if got := f.job("a"); got.NextSlot != stale+60_000 || got.Revision != j.Revision {
+		t.Errorf("a refused edit left %+v", got)
+	}
+	edit.cursor = cursorKeep // of the task alone: no matter
+	if word, _, err := f.put(f.ctx, edit); err != nil || word != "ok" {
+		t.Errorf("an edit that leaves the cursor alone: %s %v", word, err)
+	}
+}
+
+// TestNewestJobIsLast, also after the clock went back.
+func TestNewestJobIsLast(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("ahead", everyMinute())
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.jobs(), redis.Z{Score: float64(f.now()+3600_000) * 1000, Member: "ahead"}).Err())
+	f.create("new", everyMinute())
+	jobs, _, err := f.Jobs(f.ctx, "", 10)
+	f.must(err)
+	if len(jobs) != 2 || jobs[1].ID != "new" {
+		t.Errorf("jobs %+v", jobs)
+	}
+}
