@@ -53,6 +53,12 @@ func TestDeliveryInParts(t *testing.T) {
 	if other := f.beginDelivery(run); other.Verdict != job.BeginBusy {
 		t.Errorf("second carrier: %s", other.Verdict)
 	}
+	resent := f.delivery("resent")
+	for range 2 {
+		if d, err := f.BeginDelivery(f.ctx, resent, 1, "t"); err != nil || d.Verdict != job.BeginOK || d.Epoch != 1 {
+			t.Errorf("begin, sent twice: %+v %v", d, err)
+		}
+	}
 	f.sendBegin(run, b, 0)
 	if v := f.sendBegin(run, b, 0); v != job.SendOK { // resent by the client library
 		t.Errorf("resent: %s", v)

@@ -224,6 +224,7 @@ func TestEditBetweenAttempts(t *testing.T) {
 	isolated := everyMinute()
 	isolated.Context = job.ContextIsolated
 	b := f.begun("c", isolated)
+	f.rewind("c", f.minute(100))
 	f.fail(b, job.RetryFree, 0)
 	_, err = f.UpdateJob(f.ctx, "c", func(s job.Spec) (job.Spec, error) {
 		s.Context, s.SessionKey = job.ContextSession, "before"

@@ -122,6 +122,9 @@ func TestOverlapQueueOne(t *testing.T) {
 	if r := f.record(queued); r.State != job.StateQueued {
 		t.Fatalf("record %+v", r)
 	}
+	if look, _ := f.score(f.keys.wake(), "r:"+queued); look < f.now()+200_000 {
+		t.Errorf("what waits is looked at in %d ms", look-f.now())
+	}
 	if v := f.claim(f.job("a"), next, token).Verdict; v != job.BeginParked {
 		t.Errorf("its carrier again: %s", v)
 	}

@@ -143,6 +143,7 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 func TestRangeEndsWithARun(t *testing.T) {
 	f := setup(t, Options{})
 	b := f.begun("a", everyMinute())
+	now := f.minute(0)
 	skip := func(slot job.Millis) {
 		t.Helper()
 		f.rewind("a", slot)
@@ -150,14 +151,14 @@ func TestRangeEndsWithARun(t *testing.T) {
 			t.Fatalf("overlapping claim: %s", got.Verdict)
 		}
 	}
-	skip(f.minute(-5))
+	skip(now - minutes(5))
 	f.commit(b, "x")
-	f.rewind("a", f.minute(-4))
-	if got := f.claim(b.Job, f.minute(-4), newToken()); got.Verdict != job.BeginOK {
+	f.rewind("a", now-minutes(4))
+	if got := f.claim(b.Job, now-minutes(4), newToken()); got.Verdict != job.BeginOK {
 		t.Fatalf("claim: %s", got.Verdict)
 	}
-	skip(f.minute(-3))
-	for _, slot := range []job.Millis{f.minute(-5), f.minute(-3)} {
+	skip(now - minutes(3))
+	for _, slot := range []job.Millis{now - minutes(5), now - minutes(3)} {
 		if r := f.record(job.RunID("a", slot)); r.Count != 1 || r.Outcome != job.Skipped {
 			t.Errorf("range %+v", r)
 		}
@@ -241,13 +242,14 @@ func TestLastRunsEndTogether(t *testing.T) {
 	spec := everyMinute()
 	spec.MaxRuns, spec.Overlap = 2, job.OverlapQueueOne
 	j := f.create("a", spec)
-	f.rewind("a", f.minute(-1))
-	first := f.claim(j, f.minute(-1), "t1")
-	if v := f.claim(j, f.minute(0), "t2").Verdict; v != job.BeginParked {
+	slot := f.minute(-1)
+	f.rewind("a", slot)
+	first := f.claim(j, slot, "t1")
+	if v := f.claim(j, slot+minutes(1), "t2").Verdict; v != job.BeginParked {
 		t.Fatalf("the last claim: %s", v)
 	}
 	f.commit(first, "one")
-	second := f.begin(job.RunID("a", f.minute(0)))
+	second := f.begin(job.RunID("a", slot+minutes(1)))
 	if second.Verdict != job.BeginOK {
 		t.Fatalf("the last run: %s", second.Verdict)
 	}

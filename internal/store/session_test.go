@@ -142,7 +142,10 @@ func TestParkedBehindNobody(t *testing.T) {
 			f.create("b", spec)
 			parked, later := f.runNow("b"), f.begun("later", everyMinute())
 			f.begin(parked)
-			f.fail(later, job.RetryCounted, 10*time.Second)
+			f.rewind("later", f.minute(100))
+			if !f.fail(later, job.RetryCounted, 10*time.Second) {
+				t.Fatal("no retry")
+			}
 			lose(f, parked)
 			f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "r:" + parked}, redis.Z{Score: 1, Member: "r:" + later.Run.ID}).Err())
 			if c := f.look(); len(c) != 1 || c[0].ID != parked {
