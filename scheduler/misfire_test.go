@@ -232,13 +232,21 @@ func TestUntil(t *testing.T) {
 }
 
 // TestDecideInPieces catches up with a cursor that is further behind than one
-// decision walks: piece follows piece, until the newest slot runs.
+// decision walks: piece follows piece, until the newest slot runs, also where the last one
+// of a piece would not be too late.
 func TestDecideInPieces(t *testing.T) {
+	for name, grace := range map[string]time.Duration{"hour": time.Hour, "all of it": 30 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) { decideInPieces(t, grace) })
+	}
+}
+
+func decideInPieces(t *testing.T, grace time.Duration) {
+	t.Helper()
 	const behind = 2*maxWalk + 500
 	sched := parse(t, "* * * * *", "")
 	first := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	now := first.Add(behind*time.Minute + 5*time.Second)
-	c := job.Cursor{NextSlot: job.ToMillis(first), NextDue: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: time.Hour}
+	c := job.Cursor{NextSlot: job.ToMillis(first), NextDue: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: grace}
 	passed, pieces := 0, 0
 	for {
 		d := decide(c, sched, now)

@@ -373,6 +373,10 @@ func TestCancelPaused(t *testing.T) {
 	if n, err := f.CancelPaused(f.ctx); err != nil || n != 0 {
 		t.Errorf("again: %d %v", n, err)
 	}
+	// One that was committed after it was listed.
+	if _, rest, err := f.answer(f.ctx, f.scripts.cancelPaused, chat); err != nil || number(rest[0]) != 0 || f.record(chat).Outcome != job.Succeeded {
+		t.Errorf("a committed run is %s: %v %v", f.record(chat).Outcome, rest, err)
+	}
 }
 
 // TestCollapseOfAPause: an emitted slot is not waited for, and a mark that comes during

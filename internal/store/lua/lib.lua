@@ -126,8 +126,8 @@ end
 local function record_slots(id, j, outcome, reason, first, last, count)
   local range = j.range
   if range then
-    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason', 'uid')
-    if r[1] == outcome and r[2] == reason and r[3] == j.uid then
+    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason')
+    if r[1] == outcome and r[2] == reason then
       redis.call('HSET', run_key(range), 'lastSlot', last, 'finishedAt', int(now))
       redis.call('HINCRBY', run_key(range), 'count', count)
       redis.call('PEXPIRE', run_key(range), RETENTION)
@@ -284,8 +284,8 @@ end
 local function give_back(job)
   local key = job_key(job)
   local claims = redis.call('HINCRBY', key, 'claims', -1)
-  local j = redis.call('HMGET', key, 'nextSlot', 'after', 'afterDue')
-  if not j[1] and j[2] then move_cursor(job, '', j[2], j[3]) end
+  local j = redis.call('HMGET', key, 'after', 'afterDue')
+  if j[1] then move_cursor(job, '', j[1], j[2]) end
   return claims
 end
 
@@ -473,7 +473,6 @@ local function end_delivery(run, n, outcome, message)
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
   redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
-  if redis.call('HGET', run_key(run), 'deliveries') == n then
-    redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
-  end
+  -- It is the run's newest: the next one is made after the end of this.
+  redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
 end
