@@ -162,6 +162,7 @@ func (s *Store) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(
 }
 
 func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []func(job.Job) error) (int, error) {
+	token := newToken()
 	for range editTries {
 		old, now, err := s.jobAndTime(ctx, id)
 		if err != nil {
@@ -176,7 +177,7 @@ func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []f
 		}
 		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
 			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next),
-			old.Revision, cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before)
+			old.Revision, cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("delete job %s: %w", id, err)
@@ -184,11 +185,8 @@ func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []f
 			return 0, fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
 		case word == "ok" && len(rest) == 1:
 			return int(number(rest[0])), nil
-		case word == "gone":
-			// Gone after it was just read: a resend of our own call, or somebody
-			// else's; the caller has what it asked for either way.
-			return 0, nil
 		}
+		// Changed or gone since it was read: the next look says what there is.
 	}
 	return 0, fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
 }

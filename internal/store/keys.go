@@ -59,7 +59,8 @@ func (k keys) paused() string { return k.prefix + "paused" }
 // audit: STREAM of who changed what; capped.
 func (k keys) audit() string { return k.prefix + "audit" }
 
-// once: HASH with a time to live, what a request with an idempotency key did.
+// once: HASH with a time to live, what a request with an idempotency key did;
+// or STRING, for a minute, that a delete is done.
 func (k keys) once(key string) string { return k.prefix + "idem:" + key }
 
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.

@@ -205,3 +205,40 @@ func TestChecksSeeWhatIsChanged(t *testing.T) {
 		}
 	}
 }
+
+// The client library sends a delete again whose answer was lost; somebody else's is not
+// taken for it.
+func TestDeleteResent(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	_, _, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	send := func(token string) string {
+		word, rest, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(j.NextSlot), "", "", 0, "", j.Revision, "1", "me", "", token)
+		f.must(err)
+		if word == "ok" && number(rest[0]) != 1 {
+			t.Errorf("answered %v", rest)
+		}
+		return word
+	}
+	for n, want := range []string{"ok", "ok", "gone"} {
+		token := "mine"
+		if want == "gone" {
+			token = "other"
+		}
+		if got := send(token); got != want {
+			t.Errorf("call %d: %s, want %s", n, got, want)
+		}
+	}
+	f.create("a", everyMinute())
+	if got := send("mine"); got != "ok" {
+		t.Errorf("resent after it was made again: %s", got)
+	}
+	f.job("a")
+	if left := f.rdb.PTTL(f.ctx, f.keys.once("mine")).Val(); left <= 0 || left > time.Minute {
+		t.Errorf("remembered for %v", left)
+	}
+	if n := len(f.notes("a")); n != 4 {
+		t.Errorf("%d notes of a create, a run, a delete and a create", n)
+	}
+}

@@ -3,12 +3,17 @@
 -- ones finish.
 -- ARGV: id, uid, seen nextSlot ('' none), first, last, count of its due slots (count 0:
 --       none), the slot after them ('' none), seen revision, cancel runs ('1', ''), actor,
---       what it was (JSON, see audit)
--- Answer: {ok, how many runs were cancelled} | {gone} | {newer} | {changed}
+--       what it was (JSON, see audit), token
+-- Answer, also to a resend: {ok, how many runs were cancelled} | {gone} | {newer} | {changed}
 -- Holds: a due slot that a delete passes over gets its record here.
 local id = ARGV[1]
 local j = hash(job_key(id))
-if j.uid ~= ARGV[2] then return { 'gone' } end
+local mine = once_key(ARGV[12])
+if j.uid ~= ARGV[2] then
+  local cancelled = redis.call('GET', mine)
+  if cancelled then return { 'ok', cancelled } end
+  return { 'gone' }
+end
 if newer(j) then return { 'newer' } end
 if (j.nextSlot or '') ~= ARGV[3] or int(tonumber(j.rev or '') or 0) ~= ARGV[8] then return { 'changed' } end
 if ARGV[7] ~= '' and tonumber(ARGV[7]) <= now then return { 'changed' } end
@@ -27,4 +32,5 @@ for _, run in ipairs(runs) do
   end)
 end
 audit(ARGV[10], 'delete', id, ARGV[11], cancelled > 0 and cjson.encode({ cancelledRuns = cancelled }) or '')
+redis.call('SET', mine, cancelled, 'PX', 60000) -- no resend comes later
 return { 'ok', cancelled }
