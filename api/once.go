@@ -14,8 +14,8 @@ import (
 const maxOnceBytes = 200
 
 // readOnce reads the Idempotency-Key of a request, whose body says what is asked for
-// besides the path. A key is its actor's own; nothing of it is kept but a hash. Without
-// the header there is none.
+// besides the path; the query of those that take a key only says how to answer. A key is
+// its actor's own; nothing of it is kept but a hash. Without the header there is none.
 func readOnce(r *http.Request, body []byte) ([]job.Once, error) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
@@ -29,7 +29,7 @@ func readOnce(r *http.Request, body []byte) ([]job.Once, error) {
 	}
 	return []job.Once{{
 		Key:   digest(job.ActorOf(r.Context()), key),
-		Print: digest(r.Method, r.URL.EscapedPath(), r.URL.RawQuery, string(body)),
+		Print: digest(r.Method, r.URL.EscapedPath(), string(body)),
 	}}, nil
 }
 
