@@ -453,6 +453,7 @@ const (
 	CauseRequested    Cause = "requested"     // somebody cancelled the run
 	CauseOverlap      Cause = "overlap"       // a newer slot of the job took its place
 	CausePaused       Cause = "paused"        // the operator stopped everything, this too
+	CauseDeleted      Cause = "deleted"       // its job was deleted, and its runs with it
 	CauseInternal     Cause = "internal"      // our own defect
 )
 

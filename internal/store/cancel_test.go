@@ -139,7 +139,7 @@ func TestCancelIsToldAndResent(t *testing.T) {
 	b, last := f.begun("a", everyMinute()), f.begun("b", everyMinute())
 	told := f.listen()
 	for range 2 {
-		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t")
+		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t", "me")
 		f.must(err)
 		if word != "ok" {
 			t.Errorf("answered %s", word)
@@ -239,7 +239,7 @@ func TestRedeliveryResent(t *testing.T) {
 	b := f.beginDelivery(run)
 	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
 	for range 2 {
-		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries)
+		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries, "me", "", "")
 		f.must(err)
 		if word != "ok" {
 			t.Errorf("answered %s", word)

@@ -241,7 +241,7 @@ func TestEditAtTheVeryMomentOfASlot(t *testing.T) {
 			word, _, err = f.put(f.ctx, put{id: kind, mode: "edit", uid: stale.UID, token: "t", rev: stale.Revision,
 				seen: stale.NextSlot, cursor: cursorSet, passed: p, reason: job.ReasonDisabled})
 		} else {
-			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next))
+			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next), stale.Revision, "", "me", "", "t")
 		}
 		f.must(err)
 		if word != "changed" {

@@ -22,6 +22,9 @@ local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last ru
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
 local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
+local AUDITED = 10000      -- so many changes are on record, or a few more
+local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
+local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
 
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -36,8 +39,9 @@ local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n e
 local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
+local function once_key(key) return P .. 'idem:' .. key end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local OPEN, QUARANTINE = P .. 'open', P .. 'quarantine'
+local OPEN, QUARANTINE, AUDIT = P .. 'open', P .. 'quarantine', P .. 'audit'
 local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
@@ -66,6 +70,30 @@ local function clip(text, most)
 end
 
 local function newer(h) return tonumber(h.v or '0') > VERSION end
+
+-- audit notes a change in the step that makes it, so that no change is without its
+-- note. before and after are what of the target changed (JSON, '' for nothing). A stream
+-- that is damaged keeps nobody from changing things, or from stopping them.
+local function audit(actor, action, target, before, after)
+  redis.pcall('XADD', AUDIT, 'MAXLEN', '~', AUDITED, '*', 'at', int(now), 'actor', actor, 'action', action,
+    'target', target, 'before', before, 'after', after)
+end
+
+-- recall answers what a request with that key ('' for none) did when it came first: the
+-- id and the uid of what it made, and the print of what it asked for.
+local function recall(key)
+  if key == '' then return nil end
+  local first = hash(once_key(key))
+  return first.print and first
+end
+
+-- remember notes what a request did, in the step that does it: a retry finds either both
+-- or nothing.
+local function remember(key, print, id, uid)
+  if key == '' then return end
+  redis.call('HSET', once_key(key), 'print', print, 'id', id, 'uid', uid)
+  redis.call('PEXPIRE', once_key(key), REMEMBERED)
+end
 
 -- state_of answers the state of a run; one that is no hash has none.
 local function state_of(run)
@@ -314,9 +342,10 @@ end
 -- disable pauses a job for a reason. A slot that is due already keeps its cursor: see
 -- pass_slots.
 local function disable(id, j, reason)
-  redis.call('HSET', job_key(id), 'enabled', 0, 'disabledAt', int(now), 'pauseReason', clip(reason, REASON),
-    'updatedAt', int(now))
+  reason = clip(reason, REASON)
+  redis.call('HSET', job_key(id), 'enabled', 0, 'disabledAt', int(now), 'pauseReason', reason, 'updatedAt', int(now))
   redis.call('HINCRBY', job_key(id), 'rev', 1)
+  audit(PRODUCT, 'pause', id, cjson.encode({ enabled = true }), cjson.encode({ enabled = false, pauseReason = reason }))
   if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
 end
 
@@ -374,7 +403,10 @@ local function end_run(id, r, outcome, reason, message)
     end
     -- The next slot to catch up with was refused while this run was in progress.
     if j.misfire == 'run_all' and j.nextSlot and due_of(j) <= now then redis.call('ZADD', DUE, int(now), r.job) end
-    if over then drop_job(r.job) end
+    if over then
+      drop_job(r.job)
+      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = j.name, runsUsed = claims }), '')
+    end
   end
   trim(r.job)
 end
