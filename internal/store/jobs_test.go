@@ -82,7 +82,7 @@ func TestEditResent(t *testing.T) {
 			t.Errorf("%s: %s %+v", c.token, word, got)
 		}
 	}
-	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", "other", optional(j.NextSlot), "", "", 0, optional(j.NextSlot)); err != nil || word != "gone" {
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", "other", optional(j.NextSlot), "", "", 0, optional(j.NextSlot), j.Revision, "", "me", "", "t"); err != nil || word != "gone" {
 		t.Errorf("delete of another job of the id: %s %v", word, err)
 	}
 }
@@ -406,7 +406,7 @@ func TestEditRacesAClaim(t *testing.T) {
 			t.Errorf("%s over a claim: %s %v", mode, word, err)
 		}
 	}
-	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(stale), optional(stale), optional(stale), 1, optional(far.At)); err != nil || word != "changed" {
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(stale), optional(stale), optional(stale), 1, optional(far.At), j.Revision, "", "me", "", "t"); err != nil || word != "changed" {
 		t.Errorf("delete over a claim: %s %v", word, err)
 	}
 	edit.cursor, edit.seen, edit.next = cursorSet, f.job("a").NextSlot, slot{At: f.now() - 1, Due: f.now() - 1}

@@ -406,7 +406,7 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 	if word, _, err := f.put(f.ctx, put{id: "job", mode: "edit", uid: j.UID, token: "t", rev: j.Revision, seen: slot, cursor: cursorKeep}); err != nil || word != "newer" {
 		t.Errorf("put: %s %v", word, err)
 	}
-	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "job", j.UID, optional(slot), "", "", 0, ""); err != nil || word != "newer" {
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "job", j.UID, optional(slot), "", "", 0, "", j.Revision, "", "me", "", "t"); err != nil || word != "newer" {
 		t.Errorf("delete: %s %v", word, err)
 	}
 	moved, err := f.Collapse(f.ctx, job.Collapse{JobID: "job", UID: j.UID, Revision: 1, Seen: slot, First: slot, Last: slot, Count: 1})
