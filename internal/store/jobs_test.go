@@ -40,7 +40,7 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	spec := job.Spec{Name: "Morning", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Enabled: true, Task: "höre 🐦\nzu",
 		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
 		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
-		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
+		Labels: []string{"team:ops", "daily"}, TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
 		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow, Deliver: job.DeliverOnFailure}
 	j := f.create("", spec)
 	if d := cmp.Diff(spec, j.Spec); d != "" {
