@@ -19,6 +19,9 @@ type fakeStore struct {
 	sessions map[string]job.Session
 	status   job.Status
 
+	jobFilter job.JobFilter // asked for last
+	runFilter job.RunFilter
+
 	calls   []string // the operations asked for, in order
 	limits  []int    // the limits asked for, in order
 	replays int      // how often UpdateJob runs its edit again
@@ -96,8 +99,9 @@ func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job, string, error) {
+func (f *fakeStore) FindJobs(_ context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error) {
 	f.limits = append(f.limits, limit)
+	f.jobFilter = filter
 	if err := f.called("list", cursor); err != nil {
 		return nil, "", err
 	}
@@ -119,12 +123,13 @@ func (f *fakeStore) RunJob(_ context.Context, id string) (job.Job, string, error
 	return j, id + ":manual:01JABCDEF", nil
 }
 
-func (f *fakeStore) Runs(_ context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
+func (f *fakeStore) FindRuns(_ context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
 	f.limits = append(f.limits, limit)
-	if err := f.called("runs", jobID); err != nil {
+	f.runFilter = filter
+	if err := f.called("runs", filter.JobID); err != nil {
 		return nil, "", err
 	}
-	runs, ok := f.runs[jobID]
+	runs, ok := f.runs[filter.JobID]
 	if !ok {
 		return nil, "", job.ErrNotFound
 	}

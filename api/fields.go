@@ -206,11 +206,18 @@ func instant[T any](name string, at func(*T) *job.Millis) field[T] {
 		if problem != "" {
 			return 0, problem
 		}
-		if year := ms.Time().Year(); ms <= 0 || year < 1970 || year >= 2200 {
-			return 0, "must be between the years 1970 and 2200"
+		if problem := checkYear(ms); problem != "" {
+			return 0, problem
 		}
 		return (ms + 999) / 1000 * 1000, ""
 	})
+}
+
+func checkYear(ms job.Millis) (problem string) {
+	if year := ms.Time().Year(); ms <= 0 || year < 1970 || year >= 2200 {
+		return "must be between the years 1970 and 2200"
+	}
+	return ""
 }
 
 func readInstant(raw json.RawMessage) (job.Millis, string) {

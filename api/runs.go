@@ -24,21 +24,7 @@ func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := readPage(r, defaultRunsPage, maxRunsPage)
-	if err != nil {
-		return err
-	}
-	runs, next, err := s.History.Runs(r.Context(), id, page.cursor, page.limit)
-	if err != nil {
-		return err
-	}
-	list := runList{Runs: make([]runView, len(runs)), NextCursor: next}
-	for i, run := range runs {
-		v := wholeRun(run)
-		v.Reply, v.ReplyTruncated = truncate(v.Reply, leanReplyRunes)
-		list.Runs[i] = v
-	}
-	return writeJSON(w, http.StatusOK, list)
+	return s.answerRuns(w, r, job.RunFilter{JobID: id})
 }
 
 func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
