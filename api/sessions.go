@@ -29,8 +29,12 @@ func (s *server) getSession(w http.ResponseWriter, r *http.Request) error {
 	if !validSessionKey(key) {
 		return job.ErrNotFound
 	}
-	limit := defaultMessages
-	if err := readParams(r, limitParam(defaultMessages, maxMessages, &limit)); err != nil {
+	q, err := readQuery(r, "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := readLimit(q, defaultMessages, maxMessages)
+	if err != nil {
 		return err
 	}
 	session, err := s.Sessions.Session(r.Context(), key, limit)
