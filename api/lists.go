@@ -33,16 +33,23 @@ func runFilters(f *job.RunFilter) []param {
 	}
 }
 
+// listAllRuns answers the runs of all jobs, newest first.
+func (s *server) listAllRuns(w http.ResponseWriter, r *http.Request) error {
+	const form = "must be the id of a job, as GET /api/cron/jobs answers it"
+	var filter job.RunFilter
+	return s.answerRuns(w, r, &filter, formParam("jobId", "job_01jz0000000000000000000000", form, job.ValidID, &filter.JobID))
+}
+
 // answerRuns answers a page of runs that the filter and the query pick.
-func (s *server) answerRuns(w http.ResponseWriter, r *http.Request, filter job.RunFilter, more ...param) error {
-	page, err := readPage(r, defaultRunsPage, maxRunsPage, append(runFilters(&filter), more...)...)
+func (s *server) answerRuns(w http.ResponseWriter, r *http.Request, filter *job.RunFilter, more ...param) error {
+	page, err := readPage(r, defaultRunsPage, maxRunsPage, append(runFilters(filter), more...)...)
 	if err == nil {
 		err = checkWindow("after", filter.After, "before", filter.Before)
 	}
 	if err != nil {
 		return err
 	}
-	runs, next, err := s.Find.FindRuns(r.Context(), filter, page.cursor, page.limit)
+	runs, next, err := s.Find.FindRuns(r.Context(), *filter, page.cursor, page.limit)
 	if err != nil {
 		return err
 	}

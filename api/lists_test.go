@@ -55,8 +55,30 @@ func TestFiltersOfRuns(t *testing.T) {
 }
 
 // TestABadParameterIsNamedBesideOneThatWorks, and the one that works does.
+func TestRunsOfAllJobs(t *testing.T) {
+	b := setup(t)
+	b.store.runs[""] = []job.Run{{ID: "b:2", JobID: "b", JobName: "B"}, {ID: "a:1", JobID: "a"}}
+	b.store.runs["a"] = b.store.runs[""][1:]
+	ids := func(query string) (ids []any) {
+		for _, v := range b.call("GET", "/api/cron/runs"+query, "").want(http.StatusOK).body["runs"].([]any) {
+			ids = append(ids, v.(map[string]any)["id"])
+		}
+		return ids
+	}
+	if d := cmp.Diff([]any{"b:2", "a:1"}, ids("")); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]any{"a:1"}, ids("?job_id=a&outcome=failed")); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(job.RunFilter{JobID: "a", Outcome: job.Failed}, b.store.runFilter); d != "" {
+		t.Error(d)
+	}
+	b.call("GET", "/api/cron/runs?jobId=typo", "").want(http.StatusNotFound)
+}
+
 func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
-	const jobs, runs = "/api/cron/jobs", "/api/cron/jobs/a/runs"
+	const jobs, runs, all = "/api/cron/jobs", "/api/cron/jobs/a/runs", "/api/cron/runs"
 	for _, tt := range []struct {
 		path, query string
 		field       string
@@ -86,11 +108,15 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{runs, "trigger=cron", "trigger", "must be one of schedule, manual", "schedule"},
 		{runs, "state=pending", "state", "must be one of running, waiting, parked, queued, done", "running"},
 		{runs, "since=1806231600000", "since", "is not a parameter here (did you mean after?)", "after=2027-03-28T11:00:00Z"},
+		{all, "jobId=A", "jobId", "must be the id of a job, as GET /api/cron/jobs answers it", "job_01jz0000000000000000000000"},
+		{all, "job=a", "job", "is not a parameter here (did you mean jobId?)", "jobId=job_01jz0000000000000000000000"},
 		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, after, before, cursor and limit", "outcome=failed"},
 	} {
 		t.Run(tt.path+"?"+tt.query, func(t *testing.T) {
 			b := setup(t)
-			b.store.runs["a"] = []job.Run{{ID: "a:1", JobID: "a"}}
+			for _, id := range []string{"a", "", "job_01jz0000000000000000000000"} {
+				b.store.runs[id] = []job.Run{{ID: "a:1", JobID: "a"}}
+			}
 			a := b.call("GET", tt.path+"?"+tt.query, "").want(http.StatusBadRequest)
 			want := map[string]any{"field": tt.field, "detail": tt.detail}
 			if tt.works != "" {

@@ -31,6 +31,7 @@ func (s *server) routes() http.Handler {
 		r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
 
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
+		r.Get("/api/cron/runs", s.handle(s.listAllRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
 		r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
 		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))

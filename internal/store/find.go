@@ -45,13 +45,14 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 }
 
 // FindRuns reads one page of the runs that the filter picks, newest first, without the
-// deliveries; cursors and pages are as those of FindJobs. A job's history outlives it.
+// deliveries; cursors and pages are as those of FindJobs. A job's history outlives it; of
+// all jobs together the newest 20,000 records are listed.
 // Errors: job.ErrNotFound if the filter names a job of which there is neither a record
 // nor a history.
 func (s *Store) FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
 	runs, next, err := s.findRuns(ctx, filter, cursor, limit)
 	if err != nil {
-		return nil, "", fmt.Errorf("list runs of %q: %w", filter.JobID, err)
+		return nil, "", fmt.Errorf("list the runs of %s: %w", cmp.Or(filter.JobID, "all jobs"), err)
 	}
 	return runs, next, nil
 }
@@ -64,8 +65,12 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 	if b := micros(filter.Before); b > 0 && (before == 0 || b < before) {
 		before = b
 	}
+	index := s.keys.allRuns()
+	if filter.JobID != "" {
+		index = s.keys.runs(filter.JobID)
+	}
 	// With Rev, the higher bound comes first.
-	z := redis.ZRangeArgs{Key: s.keys.runs(filter.JobID), ByScore: true, Rev: true, Start: "+inf", Stop: strconv.FormatInt(micros(filter.After), 10)}
+	z := redis.ZRangeArgs{Key: index, ByScore: true, Rev: true, Start: "+inf", Stop: strconv.FormatInt(micros(filter.After), 10)}
 	if before > 0 {
 		z.Start = "(" + strconv.FormatInt(before, 10)
 	}
