@@ -58,6 +58,9 @@ type Finder interface {
 	// job.ErrNotFound when the filter names a job of which there is neither a record nor
 	// a history.
 	FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error)
+	// Upcoming returns the next limit slots of all jobs, at most within from now; 0 is
+	// no bound.
+	Upcoming(ctx context.Context, within time.Duration, limit int) (job.Upcoming, error)
 }
 
 // SessionStore keeps what runs said in their sessions.

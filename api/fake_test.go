@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -18,6 +19,7 @@ type fakeStore struct {
 	runs     map[string][]job.Run // by job id, newest first
 	sessions map[string]job.Session
 	status   job.Status
+	upcoming job.Upcoming
 
 	jobFilter job.JobFilter // asked for last
 	runFilter job.RunFilter
@@ -110,6 +112,11 @@ func (f *fakeStore) FindJobs(_ context.Context, filter job.JobFilter, cursor str
 		all = append(all, f.jobs[id])
 	}
 	return fakePage(all, cursor, limit)
+}
+
+func (f *fakeStore) Upcoming(_ context.Context, within time.Duration, limit int) (job.Upcoming, error) {
+	f.limits = append(f.limits, limit)
+	return f.upcoming, f.called("upcoming", within.String())
 }
 
 func (f *fakeStore) RunJob(_ context.Context, id string) (job.Job, string, error) {

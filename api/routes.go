@@ -38,6 +38,7 @@ func (s *server) routes() http.Handler {
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
 
+		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))

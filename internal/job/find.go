@@ -1,5 +1,7 @@
 package job
 
+import "time"
+
 // The types below say which records a list is asked for, and what a look ahead found.
 
 // JobFilter picks jobs that are all it says; a zero field says nothing.
@@ -27,4 +29,21 @@ type RunFilter struct {
 	// the other. That is when the run was created or, where a record stands for several
 	// slots, when the last of them was added.
 	After, Before Millis
+}
+
+// Upcoming is a look ahead over all jobs.
+type Upcoming struct {
+	Now    Millis // by the clock of Redis
+	Paused bool   // everything is: what comes due meanwhile does not run
+	Slots  []UpcomingSlot
+}
+
+// UpcomingSlot is a slot that is not due yet.
+type UpcomingSlot struct {
+	JobID       string
+	Name        string
+	At          Millis
+	Due         Millis // later than At by the jitter
+	Zone        *time.Location
+	Description string // of the job's timing, in words
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -487,5 +488,40 @@ func TestCursorsOfOthersAreRefused(t *testing.T) {
 				t.Errorf("cursor %q: %v", cursor, err)
 			}
 		}
+	}
+}
+
+// meanwhile does something after the first pipeline of a client.
+type meanwhile struct {
+	redis.Hook
+	do func()
+}
+
+func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if do := m.do; do != nil {
+			m.do = nil
+			do()
+		}
+		return err
+	}
+}
+
+func TestAnAnswerFitsTheFilterWhateverChangesMeanwhile(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	f.create("b", everyMinute())
+	hook := &meanwhile{do: func() { f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "enabled", 0).Err()) }}
+	client := redis.NewClient(f.rdb.Options())
+	defer client.Close()
+	f.must(client.Ping(f.ctx).Err()) // the handshake is a pipeline, too
+	client.AddHook(hook)
+	jobs, _, err := New(client, Options{}).FindJobs(f.ctx, job.JobFilter{Enabled: new(true)}, "", 10)
+	f.must(err)
+	if len(jobs) != 1 || jobs[0].ID != "b" {
+		t.Errorf("found %+v", jobs)
 	}
 }
