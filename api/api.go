@@ -37,9 +37,6 @@ type JobStore interface {
 	DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error)
 	// Job returns job.ErrNotFound for an unknown id.
 	Job(ctx context.Context, id string) (job.Job, error)
-	// Jobs returns a page of jobs and the cursor of the next, "" after the last.
-	// It returns a *job.InvalidError for a cursor it did not make.
-	Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error)
 	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
 	// job.ErrTooMany when too many runs of the job are unfinished, and job.ErrPaused
 	// while everything is paused. Once is as for CreateJob.
@@ -48,10 +45,6 @@ type JobStore interface {
 
 // HistoryStore keeps the runs, which outlive their job.
 type HistoryStore interface {
-	// Runs returns a page of a job's runs, newest first, and the cursor of the
-	// next. It returns job.ErrNotFound when neither job nor history exists, and
-	// a *job.InvalidError for a cursor it did not make.
-	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
 	// Run returns job.ErrNotFound for an unknown id.
 	Run(ctx context.Context, id string) (job.Run, error)
 	// CancelRun ends an unfinished run. It returns job.ErrNotFound and job.ErrEnded.
@@ -60,6 +53,21 @@ type HistoryStore interface {
 	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften. Once is as for
 	// CreateJob.
 	Redeliver(ctx context.Context, id string, once ...job.Once) error
+}
+
+// Finder answers lists. An empty cursor asks for the first page, and the last page has no
+// next one; a page before it may be short or empty, because a call looks at a bounded
+// number of records. It returns a *job.InvalidError for a cursor it did not make.
+type Finder interface {
+	// FindJobs returns a page of the jobs that the filter picks, oldest first.
+	FindJobs(ctx context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error)
+	// FindRuns returns a page of the runs that the filter picks, newest first. It returns
+	// job.ErrNotFound when the filter names a job of which there is neither a record nor
+	// a history.
+	FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error)
+	// Upcoming returns the next limit slots of all jobs, at most within from now; 0 is
+	// no bound.
+	Upcoming(ctx context.Context, within time.Duration, limit int) (job.Upcoming, error)
 }
 
 // SessionStore keeps what runs said in their sessions.
@@ -85,6 +93,7 @@ type Switch interface {
 type Options struct {
 	Jobs     JobStore
 	History  HistoryStore
+	Find     Finder
 	Sessions SessionStore
 	Switch   Switch
 	Audit    AuditLog

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -19,6 +20,10 @@ type fakeStore struct {
 	runs     map[string][]job.Run // by job id, newest first
 	sessions map[string]job.Session
 	status   job.Status
+	upcoming job.Upcoming
+
+	jobFilter job.JobFilter // asked for last
+	runFilter job.RunFilter
 
 	calls   []string // the operations asked for, in order
 	limits  []int    // the limits asked for, in order
@@ -157,8 +162,9 @@ func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job, string, error) {
+func (f *fakeStore) FindJobs(_ context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error) {
 	f.limits = append(f.limits, limit)
+	f.jobFilter = filter
 	if err := f.called("list", cursor); err != nil {
 		return nil, "", err
 	}
@@ -167,6 +173,11 @@ func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job
 		all = append(all, f.jobs[id])
 	}
 	return fakePage(all, cursor, limit)
+}
+
+func (f *fakeStore) Upcoming(_ context.Context, within time.Duration, limit int) (job.Upcoming, error) {
+	f.limits = append(f.limits, limit)
+	return f.upcoming, f.called("upcoming", within.String())
 }
 
 func (f *fakeStore) RunJob(_ context.Context, id string, once ...job.Once) (job.Job, string, error) {
@@ -186,12 +197,13 @@ func (f *fakeStore) RunJob(_ context.Context, id string, once ...job.Once) (job.
 	return j, run, err
 }
 
-func (f *fakeStore) Runs(_ context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
+func (f *fakeStore) FindRuns(_ context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
 	f.limits = append(f.limits, limit)
-	if err := f.called("runs", jobID); err != nil {
+	f.runFilter = filter
+	if err := f.called("runs", filter.JobID); err != nil {
 		return nil, "", err
 	}
-	runs, ok := f.runs[jobID]
+	runs, ok := f.runs[filter.JobID]
 	if !ok {
 		return nil, "", job.ErrNotFound
 	}

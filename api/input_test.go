@@ -59,6 +59,8 @@ func TestCreateAccepts(t *testing.T) {
 			})},
 		{"jitter", with(`"jitter_seconds":300`), plain(func(s *job.Spec) { s.JitterSeconds = 300 })},
 		{"no jitter", with(`"jitterSeconds":0`), plain(nil)},
+		{"labels", with(`"labels":["team:ops","daily"]`), plain(func(s *job.Spec) { s.Labels = []string{"team:ops", "daily"} })},
+		{"no labels", with(`"labels":[]`), plain(nil)},
 		{"a task of the largest size", `{"schedule":"0 9 * * 1-5","task":"` + strings.Repeat("a", job.MaxTaskBytes) + `"}`,
 			plain(func(s *job.Spec) { s.Task = strings.Repeat("a", job.MaxTaskBytes) })},
 	}
@@ -116,6 +118,10 @@ func TestCreateRefuses(t *testing.T) {
 			[]string{"maxRuns", "schedule", "task", "agentId"}, "maxRuns must be"},
 		{"a missing field in the client's style", with(`"channel":"telegram","is_group":true`), []string{"chat_id"}, "chat_id is required"},
 		{"a missing field in camelCase", with(`"channel":"telegram","isGroup":true`), []string{"chatId"}, "chatId is required"},
+		{"a label alone", with(`"labels":"daily"`), []string{"labels"}, "must be an array of strings, not a string"},
+		{"a label that is a number", with(`"labels":["a",1]`), []string{"labels"}, "entry 2 must be a string"},
+		{"a label in capitals", with(`"labels":["a","Team Ops"]`), []string{"labels"}, `entry 2 must be 1 to 63 lower-case letters, digits or _ . : / -, the first a letter or digit, for example ["team:ops","daily"]`},
+		{"labels by another name", with(`"tags":["a"]`), []string{"tags"}, "did you mean labels?"},
 		{"null is no task", `{"schedule":"0 9 * * 1-5","task":null}`, []string{"task"}, "task is required"},
 
 		{"an unknown field", with(`"priority":1`), []string{"priority"}, "priority is not a field here"},

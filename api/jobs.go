@@ -46,11 +46,15 @@ func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listJobs(w http.ResponseWriter, r *http.Request) error {
-	page, err := readPage(r, defaultJobsPage, maxJobsPage)
+	var filter job.JobFilter
+	page, err := readPage(r, defaultJobsPage, maxJobsPage, jobFilters(&filter)...)
+	if err == nil {
+		err = checkWindow("nextAfter", filter.NextAfter, "nextBefore", filter.NextBefore)
+	}
 	if err != nil {
 		return err
 	}
-	jobs, next, err := s.Jobs.Jobs(r.Context(), page.cursor, page.limit)
+	jobs, next, err := s.Find.FindJobs(r.Context(), filter, page.cursor, page.limit)
 	if err != nil {
 		return err
 	}

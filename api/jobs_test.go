@@ -14,12 +14,12 @@ import (
 func TestAJobOnTheWire(t *testing.T) {
 	b := setup(t)
 	b.seed("morning", func(j *job.Job) {
-		j.Name, j.Channel, j.ChatID, j.IsGroup = "Morning", "telegram", "-100", new(false)
+		j.Name, j.Channel, j.ChatID, j.IsGroup, j.Labels = "Morning", "telegram", "-100", new(false), []string{"daily"}
 		j.MaxRuns, j.Claims = 4, 1
 		j.LastRunAt, j.LastRunID, j.LastOutcome, j.Failures = nowMillis, "morning:1", job.TimedOut, 2
 	})
 	want := map[string]any{
-		"id": "morning", "name": "Morning", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "enabled": true,
+		"id": "morning", "name": "Morning", "labels": []any{"daily"}, "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "enabled": true,
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry", "deliver": "always",
@@ -112,6 +112,9 @@ func TestPatch(t *testing.T) {
 		change     func(*job.Spec)
 	}{
 		{"pause", `{"enabled":false}`, func(s *job.Spec) { s.Enabled = false }},
+		{"labels", `{"labels":["b"]}`, func(s *job.Spec) { s.Labels = []string{"b"} }},
+		{"null clears labels", `{"labels":null}`, func(s *job.Spec) { s.Labels = nil }},
+		{"no labels", `{"labels":[]}`, func(s *job.Spec) { s.Labels = nil }},
 		{"several", `{"name":"n","max_runs":3,"timezone":"UTC"}`, func(s *job.Spec) { s.Name, s.MaxRuns, s.Timezone = "n", 3, "UTC" }},
 		{"null clears texts", `{"timezone":null,"channel":null,"chat_id":null,"peerId":null}`, func(s *job.Spec) { s.Timezone, s.Channel, s.ChatID, s.PeerID = "", "", "", "" }},
 		{"null clears numbers", `{"maxRuns":null,"timeoutSeconds":null}`, func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 0, 0 }},
@@ -137,7 +140,7 @@ func TestPatch(t *testing.T) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
 				j.Context, j.AllowScheduling, j.MaxRetries = job.ContextSession, true, new(7)
 				j.StartAt, j.EndAt, j.JitterSeconds = 1700000000000, 1900000000000, 60
-				j.RetryDelaysSeconds = []int{9}
+				j.RetryDelaysSeconds, j.Labels = []int{9}, []string{"a"}
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 				j.Deliver = job.DeliverNever
 			}).Spec

@@ -19,16 +19,21 @@ type page struct {
 	limit  int
 }
 
-func readPage(r *http.Request, standard, most int) (page, error) {
-	q, err := readQuery(r, "cursor", "limit")
-	if err != nil {
-		return page{}, err
-	}
-	if len(q.Get("cursor")) > maxCursorBytes {
-		return page{}, invalid("cursor", "is none of ours; send the nextCursor of the page before", "")
-	}
-	limit, err := readLimit(q, standard, most)
-	return page{cursor: q.Get("cursor"), limit: limit}, err
+// readPage reads which part of a list is asked for, and the filters that the list has.
+func readPage(r *http.Request, standard, most int, filters ...param) (page, error) {
+	p := page{limit: standard}
+	filters = append(filters, cursorParam(&p.cursor), countParam("limit", most, strconv.Itoa(standard), &p.limit))
+	return p, readParams(r, filters...)
+}
+
+func cursorParam(at *string) param {
+	return param{"cursor", "…", func(value string) string {
+		if len(value) > maxCursorBytes {
+			return "is none of ours; send the nextCursor of the page before"
+		}
+		*at = value
+		return ""
+	}}
 }
 
 func readLimit(q url.Values, standard, most int) (int, error) {

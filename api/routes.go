@@ -31,12 +31,14 @@ func (s *server) routes() http.Handler {
 		r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
 
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
+		r.Get("/api/cron/runs", s.handle(s.listAllRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
 		r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
 		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
 
+		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
 		r.Get("/api/cron/audit", s.handle(s.listAudit))
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))

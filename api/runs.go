@@ -24,21 +24,7 @@ func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := readPage(r, defaultRunsPage, maxRunsPage)
-	if err != nil {
-		return err
-	}
-	runs, next, err := s.History.Runs(r.Context(), id, page.cursor, page.limit)
-	if err != nil {
-		return err
-	}
-	list := runList{Runs: make([]runView, len(runs)), NextCursor: next}
-	for i, run := range runs {
-		v := wholeRun(run)
-		v.Reply, v.ReplyTruncated = truncate(v.Reply, leanReplyRunes)
-		list.Runs[i] = v
-	}
-	return writeJSON(w, http.StatusOK, list)
+	return s.answerRuns(w, r, &job.RunFilter{JobID: id})
 }
 
 func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
@@ -104,6 +90,7 @@ func runID(r *http.Request) (string, error) {
 type runView struct {
 	ID      string      `json:"id"`
 	JobID   string      `json:"jobId"`
+	JobName string      `json:"jobName,omitempty"`
 	Trigger job.Trigger `json:"trigger"`
 	State   job.State   `json:"state"`
 	Outcome job.Outcome `json:"outcome,omitempty"`
@@ -149,7 +136,7 @@ type runList struct {
 
 func wholeRun(run job.Run) runView {
 	v := runView{
-		ID: run.ID, JobID: run.JobID, Trigger: run.Trigger,
+		ID: run.ID, JobID: run.JobID, JobName: run.JobName, Trigger: run.Trigger,
 		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
 		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Delivery: run.DeliveryState,

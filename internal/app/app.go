@@ -309,7 +309,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	client := asynq.NewClientFromRedisClient(a.rdb)
 	records := recordStore{a.store, queues, client, a.logger}
 	routes := api.New(api.Options{
-		Jobs: records, History: records, Sessions: a.store, Switch: a.store, Audit: a.store,
+		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	})

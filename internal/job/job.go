@@ -175,7 +175,8 @@ type Spec struct {
 	// says, the same for every slot, and less than the time to the next slot.
 	JitterSeconds int
 	Enabled       bool
-	Task          string // the text the agent is given
+	Task          string   // the text the agent is given
+	Labels        []string // what to find the job by; see ValidLabel
 
 	AgentID    string // "" means the deployment's default agent, "main"
 	SessionKey string // "" means derived, see ResolveSession

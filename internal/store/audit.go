@@ -74,6 +74,8 @@ func told(fields map[string]string) string {
 			out[name] = value == "1"
 		case "isGroup":
 			out[name] = value == "true"
+		case "labels":
+			out[name] = strings.Fields(value)
 		case "jitter", "timeout", "misfireGrace":
 			out[name+"Seconds"] = json.RawMessage(value)
 		case "retryDelays":

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -246,31 +245,9 @@ func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-// Jobs reads one page of the jobs, oldest first. The cursor of the first page is
-// ""; an empty next cursor ends the list. A record that cannot be read is left out.
+// Jobs reads one page of all jobs; see FindJobs.
 func (s *Store) Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error) {
-	from := "-inf"
-	if cursor != "" {
-		if err := checkCursor(cursor); err != nil {
-			return nil, "", err
-		}
-		from = "(" + cursor
-	}
-	ids, next, err := s.page(ctx, redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: from, Stop: "+inf"}, limit)
-	if err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	hashes, err := s.hashes(ctx, ids, s.keys.job)
-	if err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	jobs := make([]job.Job, 0, len(ids))
-	for i, id := range ids {
-		if j, err := decodeJob(id, hashes[i]); err == nil {
-			jobs = append(jobs, j)
-		}
-	}
-	return jobs, next, nil
+	return s.FindJobs(ctx, job.JobFilter{}, cursor, limit)
 }
 
 // cursorMode says what an edit does with the cursor.

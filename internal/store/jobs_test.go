@@ -22,12 +22,12 @@ func TestKeysOfScriptsAndOfGoAreTheSame(t *testing.T) {
 	lib, err := luaFiles.ReadFile("lua/lib.lua")
 	f.must(err)
 	header := "local P, VERSION = '{p}:', 1\nlocal HISTORY, RETENTION, SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE = 1,1,1,1,1,1,1\n"
-	sc := redis.NewScript(header + string(lib) + `return {JOBS, DUE, WAKE, OPEN, QUARANTINE, AUDIT, once_key('h'), SESSIONS, LOOKS, EMITTER, PAUSED, job_key('a'), run_key('a'),
+	sc := redis.NewScript(header + string(lib) + `return {JOBS, DUE, RUNS, WAKE, OPEN, QUARANTINE, AUDIT, once_key('h'), SESSIONS, LOOKS, EMITTER, PAUSED, job_key('a'), run_key('a'),
 	  runs_key('a'), active_key('a', 'u'), delivery_key('a', 1), session_key('a'), lock_key('a'), wait_key('a')}`)
 	got, err := sc.Run(f.ctx, f.rdb, []string{"{p}:"}).StringSlice()
 	f.must(err)
 	k := newKeys("p")
-	want := []string{k.jobs(), k.due(), k.wake(), k.open(), k.quarantine(), k.audit(), k.once("h"), k.sessions(), k.looks(), k.emitter(), k.paused(), k.job("a"), k.run("a"),
+	want := []string{k.jobs(), k.due(), k.allRuns(), k.wake(), k.open(), k.quarantine(), k.audit(), k.once("h"), k.sessions(), k.looks(), k.emitter(), k.paused(), k.job("a"), k.run("a"),
 		k.runs("a"), k.active("a", "u"), k.delivery("a:1"), k.session("a"), k.lock("a"), k.wait("a")}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -40,7 +40,7 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	spec := job.Spec{Name: "Morning", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Enabled: true, Task: "höre 🐦\nzu",
 		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
 		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
-		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
+		Labels: []string{"team:ops", "daily"}, TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
 		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow, Deliver: job.DeliverOnFailure}
 	j := f.create("", spec)
 	if d := cmp.Diff(spec, j.Spec); d != "" {

@@ -30,6 +30,9 @@ func (k keys) run(id string) string { return k.prefix + "run:" + id }
 // runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
 func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
+// allRuns: ZSET of the run ids of all jobs by creation (microseconds, unique); the newest.
+func (k keys) allRuns() string { return k.prefix + "runs" }
+
 // active: SET of a job's unfinished run ids; of the job of that uid, because an id
 // can be made again.
 func (k keys) active(job, uid string) string { return k.prefix + "active:" + job + ":" + uid }

@@ -17,6 +17,7 @@ local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far ap
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
+local RUNS_KEPT = 20000    -- so many of the newest records are in the list of all jobs' runs
 local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last run, or with
                            -- on_failure any, alone)
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
@@ -41,7 +42,7 @@ local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local function once_key(key) return P .. 'idem:' .. key end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local OPEN, QUARANTINE, AUDIT = P .. 'open', P .. 'quarantine', P .. 'audit'
+local OPEN, QUARANTINE, AUDIT, RUNS = P .. 'open', P .. 'quarantine', P .. 'audit', P .. 'runs'
 local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
@@ -133,6 +134,7 @@ local function trim(job)
         for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
+        redis.pcall('ZREM', RUNS, id)
         over = over - 1
       end
     end
@@ -140,13 +142,29 @@ local function trim(job)
   redis.call('PEXPIRE', key, RETENTION)
 end
 
--- index puts a record at the newest end of its job's history; scores are
--- microseconds, made unique, so that a page can be cut at any of them.
-local function index(job, id)
-  local newest = redis.call('ZRANGE', runs_key(job), -1, -1, 'WITHSCORES')[2]
+-- add puts a record at the newest end of a list; scores are microseconds, made unique,
+-- so that a page can be cut at any of them.
+local function add(key, id)
+  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
   local score = micros
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
-  redis.call('ZADD', runs_key(job), int(score), id)
+  redis.call('ZADD', key, int(score), id)
+end
+
+-- add_to_all puts a record into the list of all jobs' runs and keeps that within its
+-- cap and the retention. What falls out of it stays in its job's history.
+local function add_to_all(id)
+  add(RUNS, id)
+  redis.call('ZREMRANGEBYRANK', RUNS, 0, -RUNS_KEPT - 1)
+  redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', '(' .. int(micros - RETENTION * 1000))
+  redis.call('PEXPIRE', RUNS, RETENTION)
+end
+
+-- index puts a record into its job's history and into the list of all jobs' runs, which
+-- is there to be read only: damaged, it keeps nothing from running.
+local function index(job, id)
+  add(runs_key(job), id)
+  pcall(add_to_all, id)
 end
 
 -- record_slots writes what became of slots that do not run: one record for the
