@@ -93,6 +93,11 @@ type Options struct {
 	Token string
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
 	MaxBodyBytes int64
+	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
+	MaxLasting int
+	// Stopping is closed when the server is about to stop: requests that wait or stream
+	// end then. Nil is never.
+	Stopping <-chan struct{}
 	// Version is shown by /health.
 	Version string
 	Now     func() time.Time
@@ -116,14 +121,18 @@ func New(o Options) http.Handler {
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultMaxBodyBytes
 	}
+	if o.MaxLasting <= 0 {
+		o.MaxLasting = defaultMaxLasting
+	}
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
-	return (&server{Options: o, schedules: schedule.NewCache(1024)}).routes()
+	return (&server{Options: o, schedules: schedule.NewCache(1024), lasting: make(chan struct{}, o.MaxLasting)}).routes()
 }
 
 // server carries the dependencies of the handlers.
 type server struct {
 	Options
 	schedules *schedule.Cache
+	lasting   chan struct{} // holds one for each request that lasts
 }

@@ -41,6 +41,13 @@ func (s *server) routes() http.Handler {
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))
 	})
+
+	// These take as long as they take; each of their steps is limited.
+	r.Group(func(r chi.Router) {
+		r.Use(s.guard())
+
+		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
+	})
 	return r
 }
 

@@ -72,6 +72,7 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/jobs/a/resume", []string{"POST"}},
 		{"/api/cron/jobs/a/runs", []string{"GET"}},
 		{"/api/cron/runs/a:1", []string{"GET"}},
+		{"/api/cron/runs/a:1/events", []string{"GET"}},
 		{"/api/cron/runs/a:1/cancel", []string{"POST"}},
 		{"/api/cron/runs/a%3A1/redeliver", []string{"POST"}},
 		{"/api/sessions/a:b", []string{"GET"}},
