@@ -19,7 +19,7 @@ func (s *server) routes() http.Handler {
 	r.Get("/readyz", s.handle(s.readyz))
 
 	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), limitTime)
+		r.Use(s.guard(), s.limitRate, limitTime)
 
 		r.Post("/api/cron/jobs", s.handle(s.createJob))
 		r.Get("/api/cron/jobs", s.handle(s.listJobs))
@@ -44,7 +44,7 @@ func (s *server) routes() http.Handler {
 
 	// These take as long as they take; each of their steps is limited.
 	r.Group(func(r chi.Router) {
-		r.Use(s.guard())
+		r.Use(s.guard(), s.limitRate)
 
 		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
 	})

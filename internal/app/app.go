@@ -312,6 +312,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	routes := api.New(api.Options{
 		Jobs: records, History: records, Sessions: a.store, Switch: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	})
 	opts, err := redisOptions(a.config())

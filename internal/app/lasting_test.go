@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
@@ -46,5 +47,21 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	rest, err := io.ReadAll(events)
 	if err != nil || !strings.Contains(string(rest), `"waiting"`) || strings.Contains(string(rest), "event: end") {
 		t.Errorf("the stream ended with %v: %s", err, rest)
+	}
+}
+
+// TestRateLimitOfAProcess: the settings reach the API, and the probes are outside.
+func TestRateLimitOfAProcess(t *testing.T) {
+	url := redistest.Start(t).URL()
+	p := boot(t, Roles{API: true}, func(c *config.Config) { c.RedisURL, c.RateLimitPerMinute, c.RateLimitBurst = url, 1, 2 })
+	eventually(t, "the ready line", p.ready)
+	for i, want := range []int{200, 200, 429} {
+		status, header, body := p.call("GET", "/api/cron/jobs", "")
+		if status != want || (header.Get("Retry-After") != "") != (want == 429) {
+			t.Errorf("request %d: %d %v %s", i+1, status, header, body)
+		}
+	}
+	if ready, health := p.status("/readyz"), p.status("/health"); ready != 200 || health != 200 {
+		t.Errorf("/readyz %d, /health %d", ready, health)
 	}
 }
