@@ -47,6 +47,8 @@ func (s *server) routes() http.Handler {
 		r.Use(s.guard(), s.limitRate)
 
 		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
+		r.Get("/api/cron/export", s.handle(s.exportJobs))
+		r.Post("/api/cron/import", s.handle(s.importJobs))
 	})
 	return r
 }

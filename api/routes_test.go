@@ -81,6 +81,8 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/status", []string{"GET"}},
 		{"/api/cron/pause", []string{"POST"}},
 		{"/api/cron/resume", []string{"POST"}},
+		{"/api/cron/export", []string{"GET"}},
+		{"/api/cron/import", []string{"POST"}},
 		{"/health", []string{"GET"}},
 		{"/readyz", []string{"GET"}},
 	} {
