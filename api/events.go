@@ -120,7 +120,7 @@ func newParts(w http.ResponseWriter) parts { return parts{w, http.NewResponseCon
 
 func (p parts) send(b []byte) error {
 	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // where there are deadlines
-	if _, err := p.w.Write(b); err != nil {
+	if _, err := p.w.Write(b); err != nil { //nolint:gosec // no HTML: its type is set, and sniffing forbidden
 		return err
 	}
 	return p.control.Flush()
