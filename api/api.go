@@ -110,6 +110,14 @@ type Options struct {
 	Token string
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
 	MaxBodyBytes int64
+	// RatePerMinute is how often a client may ask in a minute, and RateBurst how often at
+	// once; 0 a minute is as often as it likes.
+	RatePerMinute, RateBurst int
+	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
+	MaxLasting int
+	// Stopping is closed when the server is about to stop: requests that wait or stream
+	// end then. Nil is never.
+	Stopping <-chan struct{}
 	// Version is shown by /health.
 	Version string
 	Now     func() time.Time
@@ -133,14 +141,22 @@ func New(o Options) http.Handler {
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultMaxBodyBytes
 	}
+	if o.MaxLasting <= 0 {
+		o.MaxLasting = defaultMaxLasting
+	}
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
-	return (&server{Options: o, schedules: schedule.NewCache(1024)}).routes()
+	return (&server{
+		Options: o, schedules: schedule.NewCache(1024),
+		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
+	}).routes()
 }
 
 // server carries the dependencies of the handlers.
 type server struct {
 	Options
 	schedules *schedule.Cache
+	rate      *rateLimiter
+	lasting   chan struct{} // holds one for each request that lasts
 }

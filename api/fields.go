@@ -270,6 +270,26 @@ func insteadOf[T any](required string, f field[T]) field[T] {
 	return f
 }
 
+// within are the fields of a part of T.
+func within[T, P any](fields []field[P], part func(*T) *P) []field[T] {
+	whole := make([]field[T], len(fields))
+	for i, f := range fields {
+		whole[i] = field[T]{name: f.name, example: f.example, insteadOf: f.insteadOf,
+			read: func(raw json.RawMessage) (func(*T), string) {
+				set, problem := f.read(raw)
+				if set == nil {
+					return nil, problem
+				}
+				return func(t *T) { set(part(t)) }, problem
+			},
+		}
+		if f.clear != nil {
+			whole[i].clear = func(t *T) { f.clear(part(t)) }
+		}
+	}
+	return whole
+}
+
 // withoutNull refuses null in an edit.
 func withoutNull[T any](f field[T]) field[T] {
 	f.clear = nil

@@ -32,26 +32,8 @@ func withID(sh shape[job.Spec]) shape[namedJob] {
 		synonyms: sh.synonyms,
 		example:  sh.example,
 	}
-	for _, f := range sh.fields {
-		named.fields = append(named.fields, ofSpec(f))
-	}
+	named.fields = append(named.fields, within(sh.fields, func(n *namedJob) *job.Spec { return &n.Spec })...)
 	return named
-}
-
-// ofSpec is a field of the definition within a namedJob.
-func ofSpec(f field[job.Spec]) field[namedJob] {
-	lifted := field[namedJob]{name: f.name, example: f.example, insteadOf: f.insteadOf}
-	if f.clear != nil {
-		lifted.clear = func(n *namedJob) { f.clear(&n.Spec) }
-	}
-	lifted.read = func(raw json.RawMessage) (func(*namedJob), string) {
-		set, problem := f.read(raw)
-		if set == nil {
-			return nil, problem
-		}
-		return func(n *namedJob) { set(&n.Spec) }, problem
-	}
-	return lifted
 }
 
 const exampleID = `"morning-summary"`

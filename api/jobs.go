@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -250,9 +251,14 @@ func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, deleted)
 }
 
-// runJob answers as soon as the run is queued: a run takes minutes.
+// runJob answers as soon as the run is queued, since a run takes minutes; or, if the
+// client wants to wait, when it has ended.
 func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	wait, err := readWait(r)
 	if err != nil {
 		return err
 	}
@@ -263,13 +269,32 @@ func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j, runID, err := s.Jobs.RunJob(r.Context(), id, once...)
+	if wait > 0 { // before the start: who is turned away has started nothing
+		leave, err := s.last()
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	j, runID, err := s.startRun(r.Context(), id, once...)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("ETag", s.tagOf(j).String())
 	w.Header().Set("Location", "/api/cron/runs/"+url.PathEscape(runID))
+	if wait > 0 {
+		if run := s.awaitEnd(r.Context(), job.Run{ID: runID}, wait); run.State == job.StateDone {
+			return writeJSON(w, http.StatusOK, endedRun{runView: wholeRun(run), RunID: runID})
+		}
+	}
+	w.Header().Set("ETag", s.tagOf(j).String()) // of the job, which this answer is
 	return writeJSON(w, http.StatusAccepted, startedJob{jobView: wholeJob(j), RunID: runID})
+}
+
+// startRun starts a run, in the time that a change may take.
+func (s *server) startRun(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return s.Jobs.RunJob(ctx, id, once...)
 }
 
 // jobID returns the job id of the path. What cannot be an id is answered like

@@ -54,6 +54,9 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 		p.RequestID = requestID(r)
 		s.Logger.ErrorContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
 	}
+	if rate, ok := errors.AsType[*rateError](err); ok {
+		w.Header().Set("Retry-After", rate.seconds())
+	}
 	switch p.Status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -76,6 +79,7 @@ func toProblem(err error) problem {
 		size     *http.MaxBytesError
 		notReady *notReadyError
 		spent    *job.SpentError
+		rate     *rateError
 	)
 	p := problem{Status: http.StatusInternalServerError, Detail: "Something failed here; the log has more under this request id."}
 	switch {
@@ -90,6 +94,8 @@ func toProblem(err error) problem {
 		if unreachable(err) {
 			p.Detail = "Not ready: the store cannot be reached."
 		}
+	case errors.As(err, &rate):
+		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
 	case errors.Is(err, job.ErrNotFound):
 		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. GET /api/cron/jobs lists the jobs with their ids."
 	case errors.Is(err, job.ErrExists):

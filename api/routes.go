@@ -19,7 +19,7 @@ func (s *server) routes() http.Handler {
 	r.Get("/readyz", s.handle(s.readyz))
 
 	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), limitTime)
+		r.Use(s.guard(), s.limitRate, limitTime)
 
 		r.Post("/api/cron/jobs", s.handle(s.createJob))
 		r.Get("/api/cron/jobs", s.handle(s.listJobs))
@@ -43,6 +43,15 @@ func (s *server) routes() http.Handler {
 		r.Get("/api/cron/audit", s.handle(s.listAudit))
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))
+	})
+
+	// These take as long as they take; each of their steps is limited.
+	r.Group(func(r chi.Router) {
+		r.Use(s.guard(), s.limitRate)
+
+		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
+		r.Get("/api/cron/export", s.handle(s.exportJobs))
+		r.Post("/api/cron/import", s.handle(s.importJobs))
 	})
 	return r
 }

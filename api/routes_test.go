@@ -73,6 +73,7 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/jobs/a/runs", []string{"GET"}},
 		{"/api/cron/runs", []string{"GET"}},
 		{"/api/cron/runs/a:1", []string{"GET"}},
+		{"/api/cron/runs/a:1/events", []string{"GET"}},
 		{"/api/cron/runs/a:1/cancel", []string{"POST"}},
 		{"/api/cron/runs/a%3A1/redeliver", []string{"POST"}},
 		{"/api/sessions/a:b", []string{"GET"}},
@@ -83,6 +84,8 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/upcoming", []string{"GET"}},
 		{"/api/cron/pause", []string{"POST"}},
 		{"/api/cron/resume", []string{"POST"}},
+		{"/api/cron/export", []string{"GET"}},
+		{"/api/cron/import", []string{"POST"}},
 		{"/health", []string{"GET"}},
 		{"/readyz", []string{"GET"}},
 	} {

@@ -27,14 +27,27 @@ func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
 	return s.answerRuns(w, r, &job.RunFilter{JobID: id})
 }
 
+// getRun answers a run, at once or, if the client wants to wait, when it has ended.
 func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
 	id, err := runID(r)
 	if err != nil {
 		return err
 	}
-	run, err := s.History.Run(r.Context(), id)
+	wait, err := readWait(r)
 	if err != nil {
 		return err
+	}
+	run, err := s.look(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if wait > 0 && run.State != job.StateDone {
+		leave, err := s.last()
+		if err != nil {
+			return err
+		}
+		defer leave()
+		run = s.awaitEnd(r.Context(), run, wait)
 	}
 	return writeJSON(w, http.StatusOK, wholeRun(run))
 }
@@ -112,6 +125,13 @@ type runView struct {
 	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
 	Delivery       job.DeliveryState `json:"delivery,omitempty"`
 	Deliveries     []deliveryView    `json:"deliveries,omitempty"`
+}
+
+// endedRun is a run that was waited for, its id also where the answer without waiting
+// has it.
+type endedRun struct {
+	runView
+	RunID string `json:"runId"`
 }
 
 type deliveryView struct {

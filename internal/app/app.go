@@ -68,6 +68,7 @@ type App struct {
 	host     string
 	listener net.Listener
 	http     *http.Server
+	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
 	rdb      redis.UniversalClient
@@ -310,7 +311,8 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	records := recordStore{a.store, queues, client, a.logger}
 	routes := api.New(api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
-		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
+		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	})
 	opts, err := redisOptions(a.config())
@@ -354,6 +356,8 @@ func (a *App) serveHTTP(listener net.Listener) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	a.stopping = make(chan struct{})
+	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 	go func() {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)
@@ -361,7 +365,8 @@ func (a *App) serveHTTP(listener net.Listener) {
 	}()
 }
 
-// stopHTTP ends the API: nothing new is accepted, requests under way have a moment.
+// stopHTTP ends the API: nothing new is accepted, requests under way have a moment, and
+// those that wait or stream end at once.
 func (a *App) stopHTTP() {
 	if a.http == nil {
 		return
