@@ -115,6 +115,20 @@ func TestEditMovesTheCursorOnlyWithTheSlots(t *testing.T) {
 	}
 }
 
+// TestDeleteOverAJitteredSlot: its time has come, though it may not be due yet.
+func TestDeleteOverAJitteredSlot(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Schedule, spec.JitterSeconds = "0 * * * *", 3599
+	f.create("a", spec)
+	first := job.ToMillis(f.now().Time().Truncate(time.Hour).Add(-time.Hour))
+	f.rewind("a", first)
+	f.must(f.DeleteJob(f.ctx, "a"))
+	if runs := f.runs("a"); len(runs) != 1 || runs[0].Slot != first || runs[0].LastSlot != first+3600_000 || runs[0].Count != 2 {
+		t.Errorf("history %+v", runs)
+	}
+}
+
 func TestPauseAndResume(t *testing.T) {
 	f := setup(t, Options{})
 	f.create("a", everyMinute())
