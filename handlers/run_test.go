@@ -412,6 +412,20 @@ func TestEditedJob(t *testing.T) {
 	}
 }
 
+// TestCarrierOfASlotToCatchUpWith frees its id: the slot comes up again when the run in
+// progress has ended.
+func TestCarrierOfASlotToCatchUpWith(t *testing.T) {
+	f := setup(t, setupOptions{})
+	spec := rarely()
+	spec.Misfire = job.MisfireRunAll
+	j, late := f.create("a", spec), f.minute(-3)
+	f.moveTo("a", late)
+	f.manual("a") // unfinished
+	if err := f.turn(f.slotOf(j, late)); !errors.Is(err, asynq.RevokeTask) || f.ai.Count() != 0 {
+		t.Errorf("%v after %d calls", err, f.ai.Count())
+	}
+}
+
 // The slot after a claimed one is counted from that one, never from now: nothing
 // in between is lost.
 func TestNextSlotFollowsTheClaimedOne(t *testing.T) {

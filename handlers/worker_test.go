@@ -326,7 +326,8 @@ func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrew(1)
 		leave := make(chan struct{})
-		handler := c.handler(t.Context(), func(context.Context, *asynq.Task) error { <-leave; return nil })
+		stop, ended := context.WithCancel(t.Context())
+		handler := c.handler(stop, func(context.Context, *asynq.Task) error { <-leave; return nil })
 		first := side(func() error { return handler.ProcessTask(t.Context(), nil) })
 		synctest.Wait()
 
@@ -343,9 +344,16 @@ func TestCrew(t *testing.T) {
 		}
 		forget()
 		wantGivenBack(t, "the second", <-second, time.Second)
+		third := side(func() error { return handler.ProcessTask(t.Context(), nil) })
+		synctest.Wait()
+		ended()
+		if err := <-third; retryDelay(0, err, nil) != 0 || isFailure(err) {
+			t.Errorf("one that waits for a place at the stop: %v, want it back at once", err)
+		}
 		close(leave)
 		must(t, <-first)
 		<-gone
-		must(t, handler.ProcessTask(t.Context(), nil)) // the place is free again
+		free := c.handler(t.Context(), func(context.Context, *asynq.Task) error { return nil })
+		must(t, free.ProcessTask(t.Context(), nil)) // the place is free again
 	})
 }

@@ -115,6 +115,22 @@ func TestEditMovesTheCursorOnlyWithTheSlots(t *testing.T) {
 	}
 }
 
+// TestDeleteOverAJitteredSlot: its time has come, though it may not be due yet.
+func TestDeleteOverAJitteredSlot(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Schedule, spec.JitterSeconds = "0 * * * *", 3599
+	first := job.ToMillis(f.now().Time().Truncate(time.Hour).Add(-time.Hour))
+	for n := range 20 { // each put off by something else
+		f.create(id(n), spec)
+		f.rewind(id(n), first)
+		f.must(f.DeleteJob(f.ctx, id(n)))
+		if runs := f.runs(id(n)); len(runs) != 1 || runs[0].Slot != first || runs[0].LastSlot != first+3600_000 || runs[0].Count != 2 {
+			t.Errorf("history %+v", runs)
+		}
+	}
+}
+
 func TestPauseAndResume(t *testing.T) {
 	f := setup(t, Options{})
 	f.create("a", everyMinute())

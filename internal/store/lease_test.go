@@ -401,6 +401,9 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if n := f.rdb.SCard(f.ctx, f.keys.active("job", j.UID)).Val(); n != 1 {
+		t.Errorf("%d runs of a job of a newer release, want the one of before", n)
+	}
 	f.commit(told, "the reply")
 	// Between a read and its script, a newer release may have had a record.
 	if word, _, err := f.put(f.ctx, put{id: "job", mode: "edit", uid: j.UID, token: "t", rev: j.Revision, seen: slot, cursor: cursorKeep}); err != nil || word != "newer" {

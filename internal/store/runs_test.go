@@ -139,32 +139,6 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	}
 }
 
-// TestRangeEndsWithARun: what is skipped after it is another range.
-func TestRangeEndsWithARun(t *testing.T) {
-	f := setup(t, Options{})
-	b := f.begun("a", everyMinute())
-	now := f.minute(0)
-	skip := func(slot job.Millis) {
-		t.Helper()
-		f.rewind("a", slot)
-		if got := f.claim(b.Job, slot, newToken()); got.Verdict != job.BeginDropped {
-			t.Fatalf("overlapping claim: %s", got.Verdict)
-		}
-	}
-	skip(now - minutes(5))
-	f.commit(b, "x")
-	f.rewind("a", now-minutes(4))
-	if got := f.claim(b.Job, now-minutes(4), newToken()); got.Verdict != job.BeginOK {
-		t.Fatalf("claim: %s", got.Verdict)
-	}
-	skip(now - minutes(3))
-	for _, slot := range []job.Millis{now - minutes(5), now - minutes(3)} {
-		if r := f.record(job.RunID("a", slot)); r.Count != 1 || r.Outcome != job.Skipped {
-			t.Errorf("range %+v", r)
-		}
-	}
-}
-
 func TestOverlapIgnoresARunThatIsGone(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())
@@ -232,30 +206,6 @@ func TestMaxRunsDeletesTheJobAfterItsLastRun(t *testing.T) {
 	}
 	if n := len(f.runs("a")); n != 2 {
 		t.Errorf("%d records are readable, want 2", n)
-	}
-}
-
-// TestLastRunsEndTogether: the job goes with the last of them to end, not with the last
-// claim.
-func TestLastRunsEndTogether(t *testing.T) {
-	f := setup(t, Options{})
-	spec := everyMinute()
-	spec.MaxRuns, spec.Overlap = 2, job.OverlapQueueOne
-	j := f.create("a", spec)
-	slot := f.minute(-1)
-	f.rewind("a", slot)
-	first := f.claim(j, slot, "t1")
-	if v := f.claim(j, slot+minutes(1), "t2").Verdict; v != job.BeginParked {
-		t.Fatalf("the last claim: %s", v)
-	}
-	f.commit(first, "one")
-	second := f.begin(job.RunID("a", slot+minutes(1)))
-	if second.Verdict != job.BeginOK {
-		t.Fatalf("the last run: %s", second.Verdict)
-	}
-	f.commit(second, "two")
-	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
-		t.Errorf("the job is still there: %v", err)
 	}
 }
 
