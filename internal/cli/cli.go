@@ -60,7 +60,9 @@ func newRoot(version string, stdout, stderr io.Writer) *cobra.Command {
                          unless GATEWAY_CRON_REDIS_URL names one
 
 On several machines, run api, scheduler and worker apart on one Redis, each as
-often as you like. All settings are environment variables: gateway-cron config.`,
+often as you like. Settings are environment variables, and what the desktop's
+config.json5 has of them: gateway-cron config lists all. gateway-cron doctor says
+what is wrong.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: version, // the flag, beside the sub-command
 		Args:    noArgs,
@@ -135,7 +137,7 @@ func newHealthcheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.Healthcheck(cmd.Context(), c, role)
+			return app.Healthcheck(cmd.Context(), c.Config, role)
 		}}
 	cmd.Flags().StringVar(&role, "role", "api", "api (also serve), scheduler or worker")
 	return cmd
@@ -149,8 +151,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func load() (config.Config, error) {
-	c, err := config.Load(os.LookupEnv)
+func load() (config.Loaded, error) {
+	c, err := config.Read(os.LookupEnv)
 	if err != nil {
 		return c, usageError{fmt.Errorf("configuration:\n%w", err)}
 	}
@@ -162,11 +164,14 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 	if err != nil {
 		return app.Options{}, err
 	}
-	logger := newLogger(c, stderr)
+	logger := newLogger(c.Config, stderr)
+	for _, w := range c.Warnings {
+		logger.Warn("configuration", "warning", w)
+	}
 	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
 		logger.Warn("unknown settings are ignored; gateway-cron config lists those that exist", "variables", unknown)
 	}
-	return app.Options{Name: name, Config: c, Roles: roles, Version: version, EmbeddedRedis: embedded,
+	return app.Options{Name: name, Config: c.Config, Roles: roles, Version: version, EmbeddedRedis: embedded,
 		Stdout: stdout, Logger: logger}, nil
 }
 

@@ -29,6 +29,7 @@ func environ(t *testing.T, env map[string]string) {
 			t.Setenv(name, "") // the same as not set
 		}
 	}
+	t.Setenv(config.EnvPrefix+"CONFIG", "none")
 	for name, value := range env {
 		t.Setenv(config.EnvPrefix+name, value)
 	}
@@ -137,6 +138,7 @@ func TestExitCodes(t *testing.T) {
 		{"healthcheck --role", nil, 2, "", "flag needs an argument"},
 		{"healthcheck --role chef", nil, 2, "", `--role "chef": must be api, scheduler or worker`},
 		{"config", map[string]string{"CONCURRENCY": "many", "TOKEN_FILE": "/does/not/exist"}, 2, "", "GATEWAY_CRON_CONCURRENCY must be"},
+		{"serve", map[string]string{"CONFIG": "/does/not/exist"}, 2, "", "GATEWAY_CRON_CONFIG names a file that cannot be read"},
 		{"config", map[string]string{"CONCURRENCY": "many", "TOKEN_FILE": "/does/not/exist"}, 2, "", "GATEWAY_CRON_TOKEN cannot be read"},
 		{"config", map[string]string{"REDIS_URL": "hunter2"}, 2, "", "GATEWAY_CRON_REDIS_URL must be"},
 		{"serve", map[string]string{"ADDR": "0.0.0.0:0"}, 2, "", "GATEWAY_CRON_TOKEN must be set"},
