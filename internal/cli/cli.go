@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -87,6 +88,7 @@ what is wrong.`,
 		newDemo(version, stdout, stderr),
 		newStandIns(stdout),
 		newHealthcheck(),
+		newDoctor(stdout),
 		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {
 				c, err := load()
@@ -140,6 +142,34 @@ func newHealthcheck() *cobra.Command {
 			return app.Healthcheck(cmd.Context(), c.Config, role)
 		}}
 	cmd.Flags().StringVar(&role, "role", "api", "api (also serve), scheduler or worker")
+	return cmd
+}
+
+func newDoctor(stdout io.Writer) *cobra.Command {
+	o := app.DoctorOptions{Stdout: stdout}
+	var at string
+	cmd := &cobra.Command{Use: "doctor", Short: "say what is wrong, or why a job did not run; changes nothing",
+		Long: `Looks at Redis, the ai-server, the channels, the schedulers and the workers, and at
+what stands still, and says of each how it is and what to do. With --job it says why
+that job ran, or did not. It only reads. Exit code 1 if anything fails.`,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if at != "" {
+				if o.At, err = time.Parse(time.RFC3339, at); err != nil {
+					return usageError{fmt.Errorf("--at %q: must be a time such as %s", at, "2026-11-23T09:00:00+01:00")}
+				}
+				if o.Job == "" {
+					return usageError{errors.New("--at needs --job: the id of the job to explain")}
+				}
+			}
+			c, err := load()
+			if err != nil {
+				return err
+			}
+			return app.Doctor(cmd.Context(), c, o)
+		}}
+	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
+	cmd.Flags().StringVar(&at, "at", "", "explain the job at this time (RFC 3339) instead of its last slots")
+	cmd.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
 	return cmd
 }
 
