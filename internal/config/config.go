@@ -24,6 +24,7 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	Addr                string
+	PublicAccess        bool // others reach it, whatever Addr says
 	Token               string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
 	RedisCAFile         string // "" means the system's authorities
@@ -43,9 +44,8 @@ type Config struct {
 	Prefix              string
 	ShutdownGrace       time.Duration
 	MaxBodyBytes        int64
-	RateLimitPerMinute  int // 0 means no limit
+	RateLimitPerMinute  int
 	RateLimitBurst      int
-	PublicAccess        bool
 	HistoryPerJob       int
 	TaskRetention       time.Duration
 	DashboardWritable   bool
@@ -196,9 +196,9 @@ func settings() []setting {
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
 		number("MAX_BODY_BYTES", "1048576", "largest request body of the API", 1024, 64<<20,
 			func(c *Config) int64 { return c.MaxBodyBytes }, func(c *Config, n int64) { c.MaxBodyBytes = n }),
-		number("RATE_LIMIT_PER_MINUTE", "0", "requests a minute that the API takes from one client; 0 is no limit", 0, 1_000_000,
+		number("RATE_LIMIT_PER_MINUTE", "120", "requests a minute to the API from the holders of the token, or from an address without one; 0 for no limit", 0, 1_000_000,
 			func(c *Config) int64 { return int64(c.RateLimitPerMinute) }, func(c *Config, n int64) { c.RateLimitPerMinute = int(n) }),
-		number("RATE_LIMIT_BURST", "30", "requests of one client that may come at once", 0, 1_000_000,
+		number("RATE_LIMIT_BURST", "30", "how many of them at once", 1, 1_000_000,
 			func(c *Config) int64 { return int64(c.RateLimitBurst) }, func(c *Config, n int64) { c.RateLimitBurst = int(n) }),
 		number("HISTORY_PER_JOB", "200", "run records kept for a job", 1, 100_000,
 			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),

@@ -65,7 +65,8 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
 		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
-		MaxBodyBytes: 1 << 20, RateLimitBurst: 30, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
+		RateLimitPerMinute: 120, RateLimitBurst: 30,
+		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	for name, e := range map[string]env{
 		"nothing set":    {},
@@ -89,8 +90,8 @@ var full = env{
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
-	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
-	"MODEL": "m", "REASONING_EFFORT": "low", "PUBLIC_ACCESS": "true", "RATE_LIMIT_PER_MINUTE": "60", "RATE_LIMIT_BURST": "5",
+	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "RATE_LIMIT_PER_MINUTE": "7000", "RATE_LIMIT_BURST": "1", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
+	"MODEL": "m", "REASONING_EFFORT": "low", "PUBLIC_ACCESS": "true",
 	"DASHBOARD_WRITABLE": "TRUE", "LOG_LEVEL": "Warn", "LOG_FORMAT": "json",
 }
 
@@ -100,8 +101,8 @@ func TestEverySetting(t *testing.T) {
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
-		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, HistoryPerJob: 9, TaskRetention: time.Hour,
-		Model: "m", ReasoningEffort: "low", PublicAccess: true, RateLimitPerMinute: 60, RateLimitBurst: 5,
+		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, RateLimitPerMinute: 7000, RateLimitBurst: 1, HistoryPerJob: 9, TaskRetention: time.Hour,
+		Model: "m", ReasoningEffort: "low", PublicAccess: true,
 		DashboardWritable: true, LogLevel: slog.LevelWarn, LogFormat: "json",
 	}
 	if d := cmp.Diff(want, load(t, full)); d != "" {
@@ -136,8 +137,8 @@ func TestBadValues(t *testing.T) {
 		"TASK_RETENTION":        {"0s", "999ms", "24h1ns"},
 		"DASHBOARD_WRITABLE":    {"yes", "2"},
 		"PUBLIC_ACCESS":         {"no"},
-		"RATE_LIMIT_PER_MINUTE": {"-1", "120/min", "1000001"},
-		"RATE_LIMIT_BURST":      {"-1"},
+		"RATE_LIMIT_PER_MINUTE": {"-1", "1000001", "2/s"},
+		"RATE_LIMIT_BURST":      {"0", "1000001"},
 		"LOG_LEVEL":             {"trace", "verbose"},
 		"LOG_FORMAT":            {"xml", "JSON"},
 	} {

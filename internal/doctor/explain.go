@@ -45,10 +45,8 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id strin
 	}
 	var jobErr error
 	s.job, jobErr = r.Job(ctx, id)
-	if s.runs, err = history(ctx, r, id); err != nil && !errors.Is(err, job.ErrNotFound) {
-		if jobErr == nil {
-			return nil, err
-		}
+	if s.runs, err = history(ctx, r, id); err != nil && jobErr == nil {
+		return nil, err
 	}
 	if jobErr != nil {
 		return s.withoutJob(id, jobErr, at), nil
@@ -57,8 +55,9 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id strin
 		return nil, err
 	}
 	findings := s.quarantined("job:" + id)
-	if s.timetable, err = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); err != nil {
-		return append(findings, Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + err.Error(),
+	var broken error
+	if s.timetable, broken = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); broken != nil {
+		return append(findings, Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + broken.Error(),
 			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}), nil
 	}
 	findings = append(findings, s.definition(), s.schedule())
@@ -404,7 +403,7 @@ func (s subject) pending(slot, due time.Time) Finding {
 	if late > overdueAfter {
 		f.Level, f.Remedy = Fail, "gateway-cron doctor says whether schedulers and workers are alive"
 	}
-	since := "is due for " + span(late)
+	since := "has been due for " + span(late)
 	switch {
 	case len(s.quarantined("job:"+s.job.ID)) > 0:
 		f.Level, f.Found = Fail, since+": the job's record cannot be read"

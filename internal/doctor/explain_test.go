@@ -214,7 +214,7 @@ func TestExplain(t *testing.T) {
 			f.must(f.Pause(f.ctx, "wrong chat"))
 			f.rewind(f.minute(0))
 			return f.minute(0)
-		}, []string{`warn  pause  everything is paused since *: wrong chat  -> POST /api/cron/resume`, `warn  slot *  is due for * and does not run: everything was paused`}},
+		}, []string{`warn  pause  everything is paused since *: wrong chat  -> POST /api/cron/resume`, `warn  slot *  has been due for * and does not run: everything was paused`}},
 		"job paused": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.update(func(s job.Spec) job.Spec { return s.Paused("holiday") })
@@ -238,24 +238,24 @@ func TestExplain(t *testing.T) {
 			f.create(nil)
 			f.rewind(f.minute(-5))
 			return f.minute(-5)
-		}, []string{`fail  slot *  is due for 5 min*, and no scheduler has put it into the queue  -> gateway-cron doctor`}},
+		}, []string{`fail  slot *  has been due for 5 min*, and no scheduler has put it into the queue  -> gateway-cron doctor`}},
 		"behind": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.rewind(f.minute(-5))
 			return f.minute(-2)
-		}, []string{`fail  slot *  is due for 2 min* behind an earlier slot, *, which nobody has settled`}},
+		}, []string{`fail  slot *  has been due for 2 min* behind an earlier slot, *, which nobody has settled`}},
 		"in the queue": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.rewind(f.minute(-5))
 			f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "j", At: f.minute(-5)}}))
 			return f.minute(-5)
-		}, []string{`fail  slot *  is due for 5 min* and in the queue; no worker has taken it`}},
+		}, []string{`fail  slot *  has been due for 5 min* and in the queue; no worker has taken it`}},
 		"in the backlog": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.rewind(f.minute(-5))
 			f.must(f.rdb.ZAdd(f.ctx, prefix+"due", redis.Z{Score: float64(f.minute(5)), Member: "j"}).Err())
 			return f.minute(-5)
-		}, []string{`ok    slot *  is due for 5 min* and waits for its turn in the backlog`}},
+		}, []string{`ok    slot *  has been due for 5 min* and waits for its turn in the backlog`}},
 		"not in the index": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.must(f.rdb.Del(f.ctx, prefix+"due").Err())
@@ -267,7 +267,7 @@ func TestExplain(t *testing.T) {
 			_, err := f.Quarantine(f.ctx, []job.Unreadable{job.UnreadableJob("j", "misfireGrace is not a number")})
 			f.must(err)
 			return f.minute(-1)
-		}, []string{`fail  record  job:j cannot be read since *: misfireGrace is not a number`, `fail  slot *  is due for *: the job's record cannot be read`}},
+		}, []string{`fail  record  job:j cannot be read since *: misfireGrace is not a number`, `fail  slot *  has been due for *: the job's record cannot be read`}},
 		"edited later": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.update(func(s job.Spec) job.Spec { s.Task = "another"; return s })
