@@ -55,10 +55,9 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id strin
 		return nil, err
 	}
 	findings := s.quarantined("job:" + id)
-	var broken error
-	if s.timetable, broken = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); broken != nil {
-		return append(findings, Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + broken.Error(),
-			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}), nil
+	if s.timetable, err = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); err != nil {
+		return append(findings, Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + err.Error(),
+			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}), nil //nolint:nilerr // it is the finding
 	}
 	findings = append(findings, s.definition(), s.schedule())
 	if s.status.PausedSince != 0 {
