@@ -56,8 +56,9 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id strin
 	}
 	findings := s.quarantined("job:" + id)
 	if s.timetable, err = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); err != nil {
-		return append(findings, Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + err.Error(),
-			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}), nil //nolint:nilerr // it is the finding
+		f := Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + err.Error(),
+			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}
+		return append(findings, f), nil //nolint:nilerr // it is the finding
 	}
 	findings = append(findings, s.definition(), s.schedule())
 	if s.status.PausedSince != 0 {
