@@ -81,6 +81,21 @@ func TestSlot(t *testing.T) {
 	}
 }
 
+// A job that names no model runs on that of the deployment.
+func TestModelOfTheDeployment(t *testing.T) {
+	f := setup(t, setupOptions{})
+	carrier, run := f.due("a", rarely())
+	f.enqueue(carrier)
+	f.serve()
+	f.await("the reply", func() bool {
+		r, err := f.store.Run(f.ctx, run)
+		return err == nil && r.Outcome == job.Succeeded
+	})
+	if c := f.ai.Calls()[0]; c.Model != "model-1" || c.ReasoningEffort != "low" {
+		t.Errorf("model %q, reasoning effort %q", c.Model, c.ReasoningEffort)
+	}
+}
+
 // Any number of carriers of a slot, at once and afterwards, make one run.
 func TestDoubledCarriers(t *testing.T) {
 	turn := newHold(t)

@@ -208,7 +208,7 @@ func (a *App) Serve(ctx context.Context) error {
 		a.onClose(ai.CloseIdle)
 		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store, AI: ai, Channels: channels,
 			Redis: a.rdb, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
-			WorkspaceID: c.WorkspaceID, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
+			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
 		roles = append(roles, w.Run, a.beating("worker"))
 	}
 

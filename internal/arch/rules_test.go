@@ -121,6 +121,12 @@ var rules = []rule{
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},
 	{
+		pkg:    "internal/doctor",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(redis, asynq, router, logging, commands),
+		why:    "says what records and answers mean; where they come from is handed in, so that it can only read",
+	},
+	{
 		pkg:    "web",
 		forbid: commands,
 		why:    "pages and the dashboard's mount; they show what is handed in",

@@ -84,3 +84,6 @@ func (k keys) repairs() string { return k.prefix + "repairs" }
 
 // beat: STRING with a short time to live, the sign of life of a role on a host.
 func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }
+
+// beats: ZSET of <role>:<host> by its last sign of life (ms); an hour.
+func (k keys) beats() string { return k.prefix + "beats" }
