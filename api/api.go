@@ -21,20 +21,26 @@ import (
 // next slot along with its definition.
 type JobStore interface {
 	// CreateJob stores a new job; an empty id has the store make one.
-	// It returns job.ErrExists when the id is taken.
-	CreateJob(ctx context.Context, id string, spec job.Spec) (job.Job, error)
+	// It returns job.ErrExists when the id is taken. With the Once of a request that was
+	// carried out before it answers what that made; it returns job.ErrOtherRequest, and
+	// *job.SpentError when that is gone.
+	CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error)
 	// UpdateJob applies edit to the job's newest definition, and again when the
-	// job changed meanwhile. An error of edit is returned as it is. It returns
-	// job.ErrNotFound, and job.ErrConflict when the changes never ended.
-	UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error)
-	// DeleteJob returns job.ErrNotFound for an unknown id.
-	DeleteJob(ctx context.Context, id string) error
+	// job changed meanwhile, each time after the checks. An error of theirs is returned as
+	// it is. It returns job.ErrNotFound, and job.ErrConflict when the changes never ended.
+	UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error), checks ...func(job.Job) error) (job.Job, error)
+	// DeleteJob returns job.ErrNotFound for an unknown id. The checks are asked about the
+	// job as it is deleted, and an error of theirs is returned as it is.
+	DeleteJob(ctx context.Context, id string, checks ...func(job.Job) error) error
+	// DeleteJobAndRuns is DeleteJob, cancels the unfinished runs of the job in the same
+	// step, and answers how many.
+	DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error)
 	// Job returns job.ErrNotFound for an unknown id.
 	Job(ctx context.Context, id string) (job.Job, error)
 	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
 	// job.ErrTooMany when too many runs of the job are unfinished, and job.ErrPaused
-	// while everything is paused.
-	RunJob(ctx context.Context, id string) (job.Job, string, error)
+	// while everything is paused. Once is as for CreateJob.
+	RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error)
 }
 
 // HistoryStore keeps the runs, which outlive their job.
@@ -44,8 +50,9 @@ type HistoryStore interface {
 	// CancelRun ends an unfinished run. It returns job.ErrNotFound and job.ErrEnded.
 	CancelRun(ctx context.Context, id string) error
 	// Redeliver sends the reply of an ended run once more. It returns job.ErrNotFound,
-	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften.
-	Redeliver(ctx context.Context, id string) error
+	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften. Once is as for
+	// CreateJob.
+	Redeliver(ctx context.Context, id string, once ...job.Once) error
 }
 
 // Finder answers lists. An empty cursor asks for the first page, and the last page has no
@@ -89,6 +96,7 @@ type Options struct {
 	Find     Finder
 	Sessions SessionStore
 	Switch   Switch
+	Audit    AuditLog
 
 	// CheckTarget says what is wrong with a job's chat target, such as a channel
 	// that is not connected. It is asked when a job with a channel is created or

@@ -16,21 +16,33 @@ const (
 )
 
 func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
-	in, err := readObject(s, w, r, jobShape, nullIsAbsent)
+	body, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}
-	spec := job.Spec{Enabled: true}
-	in.apply(&spec)
-	if err := in.check(s.problems(spec)); err != nil {
+	once, err := readOnce(r, body)
+	if err != nil {
 		return err
 	}
-	j, err := s.Jobs.CreateJob(r.Context(), "", normalised(spec))
+	in, err := decodeObject(body, namedJobShape, nullIsAbsent)
 	if err != nil {
+		return err
+	}
+	said := namedJob{Spec: job.Spec{Enabled: true}}
+	in.apply(&said)
+	id, problems := said.newID()
+	if err := in.check(append(problems, s.problems(said.Spec)...)); err != nil {
+		return err
+	}
+	j, err := s.Jobs.CreateJob(r.Context(), id, normalised(said.Spec), once...)
+	switch {
+	case errors.Is(err, job.ErrExists):
+		return taken(id)
+	case err != nil:
 		return in.respell(err)
 	}
 	w.Header().Set("Location", "/api/cron/jobs/"+url.PathEscape(j.ID))
-	return writeJSON(w, http.StatusCreated, s.detailedJob(j))
+	return s.writeJob(w, http.StatusCreated, j)
 }
 
 func (s *server) listJobs(w http.ResponseWriter, r *http.Request) error {
@@ -62,7 +74,12 @@ func (s *server) getJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	if now := s.tagOf(j); unchanged(r, now) {
+		w.Header().Set("ETag", now.String())
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // patchJob changes the fields that are sent and leaves the others.
@@ -71,18 +88,27 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in, err := readObject(s, w, r, jobShape, nullClears)
+	checks, err := s.readIfMatch(r)
 	if err != nil {
 		return err
 	}
-	if len(in.set) == 0 && len(in.problems) == 0 {
+	in, err := readObject(s, w, r, namedJobShape, nullClears)
+	if err != nil {
+		return err
+	}
+	var said namedJob
+	in.apply(&said)
+	if wrong := said.oldID(id); len(wrong) > 0 {
+		return in.check(wrong)
+	}
+	if len(in.problems) == 0 && (len(in.set) == 0 || len(in.set) == 1 && said.id != nil) {
 		return invalid("body", "names no field to change", `{"enabled":false}`)
 	}
 	var refused error // by the last call of the edit
 	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
-		after := before
-		in.apply(&after)
-		after = replaceTiming(in.sent, after)
+		said := namedJob{Spec: before}
+		in.apply(&said)
+		after := replaceTiming(in.sent, said.Spec)
 		found := s.problems(after)
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its
@@ -101,14 +127,14 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 			after = normalised(after)
 		}
 		return after, nil
-	})
+	}, checks...)
 	switch {
 	case refused != nil:
 		return refused
 	case err != nil:
 		return in.respell(err)
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // pauseShape is what may be said with a pause.
@@ -164,11 +190,15 @@ func (s *server) resumeJob(w http.ResponseWriter, r *http.Request) error {
 
 // editJob applies an edit and answers the job as it is then.
 func (s *server) editJob(w http.ResponseWriter, r *http.Request, id string, edit func(job.Spec) (job.Spec, error)) error {
-	j, err := s.Jobs.UpdateJob(r.Context(), id, edit)
+	checks, err := s.readIfMatch(r)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	j, err := s.Jobs.UpdateJob(r.Context(), id, edit, checks...)
+	if err != nil {
+		return err
+	}
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // only are the problems of one field.
@@ -185,18 +215,39 @@ func problemsOf(err error) []job.Problem {
 	return slices.Clone(invalid.Problems)
 }
 
+// deleteJob removes a job. Its runs under way finish, unless they are to be cancelled.
 func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
 	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	q, err := readQuery(r, "cancelRuns")
+	if err != nil {
+		return err
+	}
+	cancelRuns, err := readFlag(q, "cancelRuns")
+	if err != nil {
+		return err
+	}
+	checks, err := s.readIfMatch(r)
 	if err != nil {
 		return err
 	}
 	if err := s.refuseBody(w, r); err != nil {
 		return err
 	}
-	if err := s.Jobs.DeleteJob(r.Context(), id); err != nil {
+	deleted := deletedJob{ID: id, Deleted: true}
+	if cancelRuns {
+		var cancelled int
+		cancelled, err = s.Jobs.DeleteJobAndRuns(r.Context(), id, checks...)
+		deleted.CancelledRuns = &cancelled
+	} else {
+		err = s.Jobs.DeleteJob(r.Context(), id, checks...)
+	}
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, deletedJob{ID: id, Deleted: true})
+	return writeJSON(w, http.StatusOK, deleted)
 }
 
 // runJob answers as soon as the run is queued: a run takes minutes.
@@ -208,10 +259,15 @@ func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 	if err := s.refuseBody(w, r); err != nil {
 		return err
 	}
-	j, runID, err := s.Jobs.RunJob(r.Context(), id)
+	once, err := readOnce(r, nil) // its body, if any, says nothing
 	if err != nil {
 		return err
 	}
+	j, runID, err := s.Jobs.RunJob(r.Context(), id, once...)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", s.tagOf(j).String())
 	w.Header().Set("Location", "/api/cron/runs/"+url.PathEscape(runID))
 	return writeJSON(w, http.StatusAccepted, startedJob{jobView: wholeJob(j), RunID: runID})
 }

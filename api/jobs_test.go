@@ -38,14 +38,14 @@ func TestAJobOnTheWire(t *testing.T) {
 	}
 
 	a := b.call("POST", "/api/cron/jobs/morning/run", "").want(http.StatusAccepted)
-	want["runId"] = "morning:manual:01JABCDEF"
+	want["runId"] = "morning:manual:01JABCDE1"
 	delete(want, "next")
 	delete(want, "nextLocal")
 	delete(want, "description")
 	if diff := cmp.Diff(want, a.body); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
-	if got := a.header.Get("Location"); got != "/api/cron/runs/morning:manual:01JABCDEF" {
+	if got := a.header.Get("Location"); got != "/api/cron/runs/morning:manual:01JABCDE1" {
 		t.Errorf("Location of the run = %q", got)
 	}
 }
@@ -169,7 +169,9 @@ func TestPatchRefuses(t *testing.T) {
 		{"a zone for a schedule", `{"timezone":"Nowhere"}`, "timezone", ""},
 		{"a channel without a chat", `{"chat_id":null}`, "chat_id", "is required with channel"},
 		{"a channel that is not connected", `{"channel":"slack"}`, "channel", "not connected"},
-		{"its id", `{"id":"b"}`, "id", "set by the server"},
+		{"another id", `{"id":"b"}`, "id", "cannot be changed"},
+		{"no id", `{"id":null}`, "id", "cannot be null"},
+		{"its own id alone", `{"id":"a"}`, "body", "names no field"},
 		{"at, with what it excludes", `{"at":1806231600000,"max_runs":2}`, "max_runs", "left out with at"},
 		{"two timings", `{"at":1806231600000,"schedule":"* * * * *"}`, "at", "one of schedule, every and at"},
 		{"zero", `{"maxRuns":0}`, "maxRuns", "from 1"},

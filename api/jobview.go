@@ -90,6 +90,8 @@ type startedJob struct {
 type deletedJob struct {
 	ID      string `json:"id"`
 	Deleted bool   `json:"deleted"`
+	// CancelledRuns is given when its unfinished runs were to be cancelled too.
+	CancelledRuns *int `json:"cancelledRuns,omitempty"`
 }
 
 func wholeJob(j job.Job) jobView {

@@ -47,6 +47,20 @@ func readLimit(q url.Values, standard, most int) (int, error) {
 	return n, nil
 }
 
+// readFlag reads a parameter that is true or false; absent it is false.
+func readFlag(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	if q.Has(name) {
+		return false, invalid(name, "must be true or false", "true")
+	}
+	return false, nil
+}
+
 // readQuery accepts the named parameters, each once. Others are refused: a
 // misspelt cursor that is ignored is a client that reads the first page for ever.
 func readQuery(r *http.Request, names ...string) (url.Values, error) {

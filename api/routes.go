@@ -40,6 +40,7 @@ func (s *server) routes() http.Handler {
 
 		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
+		r.Get("/api/cron/audit", s.handle(s.listAudit))
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))
 	})

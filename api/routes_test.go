@@ -79,6 +79,7 @@ func TestMethods(t *testing.T) {
 		{"/api/sessions/a%2Fb", []string{"GET"}},
 		{"/api/cron/preview", []string{"POST"}},
 		{"/api/cron/status", []string{"GET"}},
+		{"/api/cron/audit", []string{"GET"}},
 		{"/api/cron/upcoming", []string{"GET"}},
 		{"/api/cron/pause", []string{"POST"}},
 		{"/api/cron/resume", []string{"POST"}},

@@ -47,7 +47,13 @@ func (s *server) cancelRun(w http.ResponseWriter, r *http.Request) error {
 
 // redeliverRun sends a reply once more, without the model.
 func (s *server) redeliverRun(w http.ResponseWriter, r *http.Request) error {
-	return s.changeRun(w, r, http.StatusAccepted, s.History.Redeliver)
+	once, err := readOnce(r, nil) // its body, if any, says nothing
+	if err != nil {
+		return err
+	}
+	return s.changeRun(w, r, http.StatusAccepted, func(ctx context.Context, id string) error {
+		return s.History.Redeliver(ctx, id, once...)
+	})
 }
 
 // changeRun does something with a run and answers the run as it is then.

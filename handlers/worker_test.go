@@ -282,6 +282,28 @@ func TestStopBetweenTheParts(t *testing.T) {
 	}
 }
 
+// lastRefusal is a channel that refuses while its worker is cut.
+type lastRefusal struct {
+	channel.Channel
+	cut func()
+}
+
+func (c lastRefusal) Send(context.Context, channel.Message) (string, error) {
+	c.cut()
+	return "", &channel.Error{Kind: channel.KindRetryable, Message: "503"}
+}
+
+// TestStopDuringARefusal: the send surely did not arrive, and it was us who stopped.
+func TestStopDuringARefusal(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	ch, _ := f.opts.Channels.Lookup("slack")
+	f.worker.deliveries.channels = channels{channel: lastRefusal{ch, func() { f.worker.cut(errShutdown) }}}
+	since := f.now()
+	must(t, f.deliver(run))
+	f.wantWaiting(run, since, 0, 0, 0)
+}
+
 // Nor does it send what waits for a place on its channel.
 func TestStopBeforeASend(t *testing.T) {
 	send := newHold(t)

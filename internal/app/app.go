@@ -309,7 +309,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	client := asynq.NewClientFromRedisClient(a.rdb)
 	records := recordStore{a.store, queues, client, a.logger}
 	routes := api.New(api.Options{
-		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store,
+		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	})
@@ -416,8 +416,8 @@ func (s recordStore) CancelRun(ctx context.Context, id string) error {
 }
 
 // Redeliver sends a reply once more; see store.Store.Redeliver.
-func (s recordStore) Redeliver(ctx context.Context, id string) error {
-	carriers, err := s.Store.Redeliver(ctx, id)
+func (s recordStore) Redeliver(ctx context.Context, id string, once ...job.Once) error {
+	carriers, err := s.Store.Redeliver(ctx, id, once...)
 	s.carry(ctx, carriers)
 	return err
 }
@@ -436,8 +436,8 @@ func (s recordStore) carry(ctx context.Context, carriers []job.Carrier) {
 }
 
 // RunJob starts a manual run; see store.Store.RunJob.
-func (s recordStore) RunJob(ctx context.Context, id string) (job.Job, string, error) {
-	j, run, err := s.Store.RunJob(ctx, id)
+func (s recordStore) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
+	j, run, err := s.Store.RunJob(ctx, id, once...)
 	if err != nil {
 		return j, run, err
 	}

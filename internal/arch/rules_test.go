@@ -52,6 +52,16 @@ var rules = []rule{
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
 	{
+		pkg:  "internal/bench",
+		ours: []string{"internal/cli", "internal/redisproc/childproc"},
+		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
+	},
+	{
+		pkg:    "internal/client",
+		forbid: join(redis, asynq, logging, commands),
+		why:    "what the command line and the agent tools know of the API is what came over the wire",
+	},
+	{
 		pkg:    "internal/aiserver",
 		ours:   []string{"internal/job", "internal/wire"},
 		forbid: join(redis, asynq, commands),

@@ -86,6 +86,9 @@ func (a *aiServer) chat(w http.ResponseWriter, r *http.Request) {
 	case 1, 2, 3:
 		took = time.Duration(200+dice.IntN(2800)) * time.Millisecond
 	}
+	if strings.HasPrefix(entry.Task, longTask) && !calm {
+		took = 20*time.Second + time.Duration(dice.IntN(20_000))*time.Millisecond
+	}
 	if way == "hang" {
 		took = time.Hour
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,16 +26,22 @@ type operator struct {
 	plan *plan
 	api  func() string
 	http *http.Client
+	// cancels has what was asked for; the answers to it are in it, too.
+	cancels *journal
 
 	mu   sync.Mutex
 	jobs map[int]*judge.Job // by index in plan.Jobs
 }
 
-func newOperator(t testing.TB, p *plan, api func() string) *operator {
-	return &operator{t: t, plan: p, api: api, http: &http.Client{Timeout: 10 * time.Second}, jobs: map[int]*judge.Job{}}
+func newOperator(t testing.TB, p *plan, dir string, api func() string) *operator {
+	return &operator{t: t, plan: p, api: api, http: &http.Client{Timeout: 10 * time.Second}, jobs: map[int]*judge.Job{},
+		cancels: openJournal(t, dir, judge.CancelsFile)}
 }
 
-var errGone = errors.New("no such job")
+var (
+	errGone     = errors.New("no such job")
+	errConflict = errors.New("not as things are")
+)
 
 // refusal is an answer that trying again would not change.
 type refusal struct{ text string }
@@ -77,7 +84,9 @@ func (o *operator) once(ctx context.Context, method, path string, body, out any)
 			return nil
 		}
 		return json.Unmarshal(text, out)
-	case res.StatusCode/100 == 5, res.StatusCode == http.StatusConflict, res.StatusCode == http.StatusTooManyRequests:
+	case res.StatusCode == http.StatusConflict:
+		return fmt.Errorf("%s %s: %w: %s", method, path, errConflict, text)
+	case res.StatusCode/100 == 5, res.StatusCode == http.StatusTooManyRequests:
 		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
 	}
 	return refusal{fmt.Sprintf("%s %s: %s: %s", method, path, res.Status, text)}
@@ -112,6 +121,8 @@ type jobView struct {
 	Misfire, Overlap    string
 	MisfireGraceSeconds int64
 	OnAmbiguous         string
+	NextRunAt           int64
+	NextDueAt           int64
 }
 
 // list reads all jobs.
@@ -135,18 +146,36 @@ func (o *operator) list(ctx context.Context) (jobs []jobView, err error) {
 	}
 }
 
+// fields are those of a planned job, with its instants.
+func (o *operator) fields(p jobPlan) map[string]any {
+	fields := maps.Clone(p.Fields)
+	for name, offset := range p.Instants {
+		fields[name] = o.plan.at(offset).UnixMilli()
+	}
+	return fields
+}
+
+// over reports whether a planned job could have no slot any more.
+func (o *operator) over(p jobPlan) bool {
+	return p.has("at") && !o.plan.at(p.Instants["at"]).After(time.Now()) ||
+		p.has("endAt") && !o.plan.at(p.Instants["endAt"]-time.Minute).After(time.Now())
+}
+
 // create makes a job. After an answer that was lost it looks for the job's name
 // before it asks again: the request may have been carried out, or still be.
 func (o *operator) create(ctx context.Context, index int) error {
 	planned := o.plan.Jobs[index]
 	for {
 		var made jobView
-		err := o.once(ctx, http.MethodPost, "/api/cron/jobs", planned.Fields, &made)
+		err := o.once(ctx, http.MethodPost, "/api/cron/jobs", o.fields(planned), &made)
 		if err == nil {
 			o.remember(index, made)
 			return nil
 		}
 		var refused refusal
+		if errors.As(err, &refused) && o.over(planned) {
+			return nil // the machine was too slow for it: there is no such job
+		}
 		if errors.As(err, &refused) || ctx.Err() != nil {
 			return err
 		}
@@ -172,12 +201,25 @@ func (o *operator) remember(index int, v jobView) {
 
 // asPlanned is what the judge is told of a job.
 func (o *operator) asPlanned(p jobPlan, v jobView) *judge.Job {
-	text := func(field string) string { s, _ := p.Fields[field].(string); return s }
-	maxRuns, _ := p.Fields["maxRuns"].(int)
-	return &judge.Job{ID: v.ID, Name: v.Name, Misfire: v.Misfire, GraceMillis: v.MisfireGraceSeconds * 1000,
-		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRuns: maxRuns, Deliver: text("deliver"), Channel: text("channel"), ChatID: text("chatId"),
+	fields := o.fields(p)
+	text := func(field string) string { s, _ := fields[field].(string); return s }
+	number := func(field string, standard int) int {
+		if n, ok := fields[field].(int); ok {
+			return n
+		}
+		return standard
+	}
+	instant := func(field string) int64 { ms, _ := fields[field].(int64); return ms }
+	j := &judge.Job{ID: v.ID, Name: v.Name, Misfire: v.Misfire, GraceMillis: v.MisfireGraceSeconds * 1000,
+		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRetries: number("maxRetries", 3), MaxRuns: number("maxRuns", 0),
+		JitterMillis: int64(number("jitterSeconds", 0)) * 1000, Deliver: text("deliver"), Channel: text("channel"), ChatID: text("chatId"),
 		Definitions: []judge.Definition{{Sent: v.CreatedAt, Acked: v.CreatedAt, Schedule: text("schedule"),
+			Every: int64(number("every", 0)) * 1000, At: instant("at"), StartAt: instant("startAt"), EndAt: instant("endAt"),
 			Zone: text("timezone"), Enabled: true, Task: text("task")}}}
+	if v.NextDueAt != 0 {
+		j.ShareMillis = v.NextDueAt - v.NextRunAt
+	}
+	return j
 }
 
 // known answers a job by its index, once it is made.
@@ -187,18 +229,18 @@ func (o *operator) known(index int) *judge.Job {
 	return o.jobs[index]
 }
 
-// prepare makes the jobs that are there from the beginning.
+// prepare makes the jobs that are there from the beginning and need no instant.
 func (o *operator) prepare(ctx context.Context) error {
 	var early []int
 	for i, j := range o.plan.Jobs {
-		if j.At < 0 {
+		if j.At == beforehand {
 			early = append(early, i)
 		}
 	}
 	return o.sideBySide(early, func(i int) error { return o.create(ctx, i) })
 }
 
-// run makes the other jobs and the edits, each at its time.
+// run makes the other jobs, the edits and the cancels, each at its time.
 func (o *operator) run(ctx context.Context) error {
 	type deed struct {
 		at time.Duration
@@ -206,12 +248,15 @@ func (o *operator) run(ctx context.Context) error {
 	}
 	var deeds []deed
 	for i, j := range o.plan.Jobs {
-		if j.At >= 0 {
+		if j.At != beforehand {
 			deeds = append(deeds, deed{j.At, func() error { return o.create(ctx, i) }})
 		}
 	}
 	for _, e := range o.plan.Edits {
 		deeds = append(deeds, deed{e.At, func() error { return o.edit(ctx, e) }})
+	}
+	for i, at := range o.plan.Cancels {
+		deeds = append(deeds, deed{at, func() error { return o.cancelSome(ctx, i) }})
 	}
 	var all []int
 	for i := range deeds {
@@ -300,7 +345,7 @@ func (o *operator) change(ctx context.Context, j *judge.Job, method, path string
 }
 
 // stopFiring gives every job a schedule that lies half a year ahead, so that the
-// runs under way end as they would.
+// runs under way end as they would. A job for one instant is left to it.
 func (o *operator) stopFiring(ctx context.Context) error {
 	far := fmt.Sprintf("0 0 1 %d *", (int(time.Now().UTC().Month())+5)%12+1)
 	listed, err := o.adopt(ctx)
@@ -309,14 +354,14 @@ func (o *operator) stopFiring(ctx context.Context) error {
 	}
 	var live []int
 	for i, j := range o.jobs {
-		if listed[j.ID] && !j.Definitions[len(j.Definitions)-1].Deleted {
+		if last := j.Definitions[len(j.Definitions)-1]; listed[j.ID] && !last.Deleted && last.At == 0 {
 			live = append(live, i)
 		}
 	}
 	return o.sideBySide(live, func(i int) error {
 		j := o.known(i)
-		err := o.change(ctx, j, http.MethodPatch, "/api/cron/jobs/"+url.PathEscape(j.ID), map[string]any{"schedule": far},
-			func(d *judge.Definition) { d.Schedule = far })
+		err := o.change(ctx, j, http.MethodPatch, "/api/cron/jobs/"+url.PathEscape(j.ID), map[string]any{"schedule": far, "endAt": nil},
+			func(d *judge.Definition) { d.Schedule, d.Every, d.EndAt = far, 0, 0 })
 		if errors.Is(err, errGone) && j.MaxRuns > 0 {
 			return nil // it had its last run just now
 		}

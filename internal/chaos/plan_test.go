@@ -23,6 +23,7 @@ type size struct {
 	Freezes         int           // of a process
 	FreezeMax       time.Duration // they last 20 s at least
 	Cuts            int           // of the way between a process and Redis
+	Cancels         int           // of runs
 	RedisKills      int
 	RedisFreezes    int
 	RedisFreeze     time.Duration
@@ -31,11 +32,13 @@ type size struct {
 // plan is everything that will be done, and follows from the seed alone. Times
 // count from the first slot.
 type plan struct {
-	Seed   uint64
-	Size   size
-	Jobs   []jobPlan
-	Edits  []edit
-	Events []event
+	Seed  uint64
+	Size  size
+	Jobs  []jobPlan
+	Edits []edit
+	// Cancels is when runs are cancelled, whichever are under way then.
+	Cancels []time.Duration
+	Events  []event
 
 	first atomic.Int64 // the first slot, unix ms: the one thing that depends on when it is run
 }
@@ -46,10 +49,26 @@ func (p *plan) at(d time.Duration) time.Time { return time.UnixMilli(p.first.Loa
 // jobPlan is a job as the API gets it, and when.
 type jobPlan struct {
 	Fields map[string]any
-	At     time.Duration // before the first slot, if negative
+	// Instants are the fields that are instants, in whole seconds.
+	Instants map[string]time.Duration
+	At       time.Duration // before the first slot, if negative
 }
 
 func (j jobPlan) name() string { return j.Fields["name"].(string) }
+
+// has reports whether an instant is among the fields.
+func (j jobPlan) has(instant string) bool {
+	_, ok := j.Instants[instant]
+	return ok
+}
+
+// When the jobs are made that are there from the beginning: before anybody knows when
+// the first slot is, and as soon as that is known, which those with instants have to
+// wait for. Nothing is killed yet.
+const (
+	beforehand = -2 * time.Minute
+	onceKnown  = -time.Minute
+)
 
 // edit is a change of a job while it fires.
 type edit struct {
@@ -77,6 +96,7 @@ func newPlan(seed uint64, s size) *plan {
 	p := &plan{Seed: seed, Size: s}
 	p.planJobs(rng)
 	p.planEdits(rng)
+	p.planCancels(rng)
 	p.planEvents(rng)
 	return p
 }
@@ -91,15 +111,17 @@ var schedules = []struct {
 	{1, "0,1,2,10-20,21-49/1,50-59 * * * *"}, {1, "*/1 */1 * 1-12 0-7"},
 }
 
-// perJob is how many slots a job of every schedule has in n minutes, on average
-// and in thousandths.
+// perJob is how many slots a job has in n minutes, on average and in thousandths.
 func perJob(n int) int {
-	return 1000 * n * (17*6 + 3 + 2 + 3) / (20 * 6) // three of twenty fire every second or third minute
+	cron := 1000 * n * (17*6 + 3 + 2 + 3) / (20 * 6) // three of twenty fire every second or third minute
+	every := (1100 + 3800) * n / 2                   // a minute divided by each of its values, of both kinds
+	ends := cron * 3 / 4
+	return (17*cron + every + ends + 1000) / 20 // see timed: one of each, and one at
 }
 
 func (p *plan) planJobs(rng *rand.Rand) {
 	// Some more: there are those that are created late, paused, deleted or limited.
-	n := p.Size.Slots*1180/perJob(p.Size.Minutes) + 1
+	n := p.Size.Slots*1220/perJob(p.Size.Minutes) + 1
 	session := 0
 	for i := range n {
 		fields := map[string]any{
@@ -131,12 +153,58 @@ func (p *plan) planJobs(rng *rand.Rand) {
 		if rng.IntN(25) == 0 {
 			fields["maxRuns"] = 1 + rng.IntN(2)
 		}
-		at := -time.Minute
+		at := beforehand
 		if i%10 == 9 { // under faults
 			at = time.Duration(rng.Int64N(int64(p.firing() / 3)))
 		}
-		p.Jobs = append(p.Jobs, jobPlan{Fields: fields, At: at})
+		instants := p.timed(rng, i, fields)
+		if len(instants) > 0 {
+			at = max(at, onceKnown)
+		}
+		p.Jobs = append(p.Jobs, jobPlan{Fields: fields, Instants: instants, At: at})
 	}
+}
+
+// timed makes one of twenty jobs one of every so many seconds, one a job for one
+// instant, and lets one end early. The latter two are not made under faults, which could
+// take so long that their time is over.
+func (p *plan) timed(rng *rand.Rand, i int, fields map[string]any) map[string]time.Duration {
+	seconds := func(low, high time.Duration) time.Duration {
+		return (low + time.Duration(rng.Int64N(int64(high-low)))).Truncate(time.Second)
+	}
+	instants := map[string]time.Duration{}
+	switch {
+	case i%40 == 4, i%40 == 29: // the second one under faults
+		delete(fields, "schedule")
+		if fields["every"] = 30 + rng.IntN(61); rng.IntN(2) == 0 {
+			takesLong(rng, i, fields)
+		} else { // has several slots to catch up with after an outage of half a minute
+			fields["every"], fields["misfire"] = 12+rng.IntN(9), "run_all"
+			delete(fields, "jitterSeconds") // it could be longer
+		}
+		instants["startAt"] = seconds(-time.Minute, time.Minute)
+	case i%20 == 11:
+		delete(fields, "schedule")
+		delete(fields, "maxRuns")
+		instants["at"] = seconds(10*time.Second, p.firing())
+	case i%20 == 16:
+		end := seconds(p.firing()/2, p.firing())
+		if rng.IntN(2) == 0 {
+			end = end.Truncate(time.Minute) // a slot of most
+		}
+		instants["endAt"] = end
+	case i%20 == 8:
+		takesLong(rng, i, fields)
+	}
+	return instants
+}
+
+// takesLong gives a job turns that the ai-server takes about as long for as it is to the
+// next slot, and an overlap policy.
+func takesLong(rng *rand.Rand, i int, fields map[string]any) {
+	fields["task"] = longTask + task(i, 1)
+	fields["timeoutSeconds"] = 60
+	fields["overlap"] = []string{"skip", "queue_one", "allow", "cancel_previous"}[rng.IntN(4)]
 }
 
 // policies of jobs beside the defaults.
@@ -144,10 +212,13 @@ var policies = []struct {
 	name   string
 	values []any
 }{
-	{"misfire", []any{"run_once", "skip"}},
+	{"misfire", []any{"run_once", "skip", "run_all"}},
+	{"overlap", []any{"queue_one", "allow", "cancel_previous"}},
 	{"onAmbiguous", []any{"retry", "fail"}},
 	{"misfireGraceSeconds", []any{120, 3600}},
 	{"deliver", []any{"always", "on_failure"}},
+	{"maxRetries", []any{0, 1, 2, 3}},
+	{"jitterSeconds", []any{0, 5, 20}},
 }
 
 func pickSchedule(rng *rand.Rand) string {
@@ -163,6 +234,9 @@ func pickSchedule(rng *rand.Rand) string {
 // task is the text of a job's nth definition.
 func task(job, nth int) string { return fmt.Sprintf("task of job-%03d, edition %d", job, nth) }
 
+// longTask begins the text of those that take long.
+const longTask = "long "
+
 // firing is how long the jobs fire and the faults last.
 func (p *plan) firing() time.Duration {
 	return time.Duration(p.Size.Minutes)*time.Minute - 30*time.Second
@@ -170,8 +244,8 @@ func (p *plan) firing() time.Duration {
 
 func (p *plan) planEdits(rng *rand.Rand) {
 	for i, j := range p.Jobs {
-		if j.Fields["maxRuns"] != nil || j.At > 0 {
-			continue
+		if j.Fields["maxRuns"] != nil || j.At > 0 || j.has("at") || j.has("endAt") {
+			continue // it can be over by then
 		}
 		at := time.Duration(rng.Int64N(int64(p.firing() / 2)))
 		switch rng.IntN(20) {
@@ -187,6 +261,17 @@ func (p *plan) planEdits(rng *rand.Rand) {
 		}
 	}
 	slices.SortStableFunc(p.Edits, func(a, b edit) int { return cmp.Compare(a.At, b.At) })
+}
+
+// planCancels puts most of them where most is under way, as the faults.
+func (p *plan) planCancels(rng *rand.Rand) {
+	for range p.Size.Cancels {
+		at := time.Duration(rng.Int64N(int64(p.firing())))
+		if rng.IntN(3) > 0 {
+			at = at.Truncate(time.Minute) + time.Duration(rng.Int64N(int64(12*time.Second)))
+		}
+		p.Cancels = append(p.Cancels, at)
+	}
 }
 
 func (p *plan) planEvents(rng *rand.Rand) {
@@ -257,6 +342,21 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	a, b := newPlan(7, short), newPlan(7, short)
 	if !reflect.DeepEqual(a, b) {
 		t.Error("one seed gave two plans")
+	}
+	if sum := len(a.Jobs) * perJob(short.Minutes); sum < 1100*short.Slots || sum > 1350*short.Slots {
+		t.Errorf("%d jobs have %d slots in thousandths, wanted are %d and some more", len(a.Jobs), sum, short.Slots)
+	}
+	timed := map[string]int{}
+	for i, j := range a.Jobs {
+		for name, offset := range j.Instants {
+			timed[name]++
+			if j.At == beforehand || offset%time.Second != 0 || name != "startAt" && offset < j.At+10*time.Second {
+				t.Errorf("job %d has %s at %s and is made at %s", i, name, offset, j.At)
+			}
+		}
+	}
+	if timed["startAt"] < len(a.Jobs)/25 || timed["at"] < len(a.Jobs)/25 || timed["endAt"] < len(a.Jobs)/25 {
+		t.Errorf("%v instants of %d jobs", timed, len(a.Jobs))
 	}
 	if reflect.DeepEqual(a.Events, newPlan(8, short).Events) {
 		t.Error("two seeds gave one plan")

@@ -134,6 +134,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
 		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+		DisabledAt: f.millis("disabledAt"),
 	}
 	if labels := strings.Fields(f["labels"]); len(labels) > 0 {
 		j.Labels = labels

@@ -52,7 +52,7 @@ func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, li
 // Cursors reads the cursors of jobs, in one round trip; a missing job has an
 // empty UID.
 func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error) {
-	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}, timingFields...)
+	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace", "disabledAt"}, timingFields...)
 	rows, err := s.parts(ctx, ids, s.keys.job, names)
 	if err != nil {
 		return nil, fmt.Errorf("read cursors: %w", err)
@@ -65,7 +65,8 @@ func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error)
 			Timing: timing(id, f), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f),
 			Emitted: f["emitted"] != "" && f["emitted"] == f["nextSlot"],
 			Misfire: job.Misfire(f["misfire"]), Grace: time.Duration(f.int("misfireGrace")) * time.Second,
-			Newer: f.int("v") > job.Version,
+			DisabledAt: f.millis("disabledAt"),
+			Newer:      f.int("v") > job.Version,
 		}
 	}
 	return out, nil

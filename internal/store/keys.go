@@ -59,6 +59,13 @@ func (k keys) looks() string { return k.prefix + "looks" }
 // was, after the last resume (until); and the call that paused it (token).
 func (k keys) paused() string { return k.prefix + "paused" }
 
+// audit: STREAM of who changed what; capped.
+func (k keys) audit() string { return k.prefix + "audit" }
+
+// once: HASH with a time to live, what a request with an idempotency key did;
+// or STRING, for a minute, that a delete is done.
+func (k keys) once(key string) string { return k.prefix + "idem:" + key }
+
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.
 func (k keys) cancels() string { return k.prefix + "cancels" }
 

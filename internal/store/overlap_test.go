@@ -98,6 +98,19 @@ func TestOverlapCancelPrevious(t *testing.T) {
 	}
 }
 
+// TestOverlapLeavesANewerRunAlone: this release cannot tell what a cancel would do to it.
+func TestOverlapLeavesANewerRunAlone(t *testing.T) {
+	f := setup(t, Options{})
+	previous, next := f.overlapping("a", job.OverlapCancelPrevious)
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(previous.Run.ID), "v", job.Version+1).Err())
+	if v := f.claim(f.job("a"), next, newToken()).Verdict; v != job.BeginParked {
+		t.Errorf("the next slot: %s", v)
+	}
+	if state := f.rdb.HGet(f.ctx, f.keys.run(previous.Run.ID), "state").Val(); state != "running" {
+		t.Errorf("the run of a newer release is %s", state)
+	}
+}
+
 func TestOverlapQueueOne(t *testing.T) {
 	f := setup(t, Options{})
 	previous, next := f.overlapping("a", job.OverlapQueueOne)
@@ -108,6 +121,9 @@ func TestOverlapQueueOne(t *testing.T) {
 	queued := job.RunID("a", next)
 	if r := f.record(queued); r.State != job.StateQueued {
 		t.Fatalf("record %+v", r)
+	}
+	if look, _ := f.score(f.keys.wake(), "r:"+queued); look < f.now()+200_000 {
+		t.Errorf("what waits is looked at in %d ms", look-f.now())
 	}
 	if v := f.claim(f.job("a"), next, token).Verdict; v != job.BeginParked {
 		t.Errorf("its carrier again: %s", v)
@@ -234,5 +250,42 @@ func TestRunAll(t *testing.T) {
 				t.Errorf("a slot that comes due while the one on time runs: %s, want %s", v, want)
 			}
 		})
+	}
+}
+
+// TestRunAllBehindARunOnTime: what came due while a run that was on time took its time is
+// caught up with as well, and is no overlap.
+func TestRunAllBehindARunOnTime(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Misfire = job.MisfireRunAll
+	j := f.create("a", spec)
+	claim := func(slot, next job.Millis) job.Verdict {
+		t.Helper()
+		f.rewind("a", slot)
+		b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: j.UID, Slot: slot, Revision: j.Revision, Next: next, NextDue: next, Token: newToken()})
+		f.must(err)
+		return b.Verdict
+	}
+	now, far := f.now()/1000*1000, f.minute(100)
+	for _, c := range []struct {
+		name       string
+		slot, next job.Millis
+		want       job.Verdict
+	}{
+		{"on time", now, far, job.BeginOK},
+		{"two minutes late", now - 120_000, far, job.BeginBehind},
+		{"with the next one due", now - 30_000, now - 10_000, job.BeginBehind},
+		{"on time, beside the run", now - 30_000, far, job.BeginDropped},
+	} {
+		if v := claim(c.slot, c.next); v != c.want {
+			t.Errorf("a slot %s: %s, want %s", c.name, v, c.want)
+		}
+	}
+	// What lies ahead is looked at when it is due, whatever ends before.
+	_, err := f.CancelRun(f.ctx, job.RunID("a", now))
+	f.must(err)
+	if look, _ := f.score(f.keys.due(), "a"); look != far {
+		t.Errorf("the slot ahead is looked at %d ms too early", far-look)
 	}
 }

@@ -145,7 +145,7 @@ func oneLine(s string) string {
 // once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
 // job.ErrNewerVersion.
 func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
-	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken())
+	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", id, err)
 	}

@@ -72,8 +72,13 @@ func TestClaimIsRefused(t *testing.T) {
 		t.Errorf("a refused claim changed %+v", got)
 	}
 	// The carrier of the earlier job stood in the way of this one's: look again now.
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: slot}}))
+	other := base
+	other.UID = "other"
+	_, err := f.Claim(f.ctx, other)
+	f.must(err)
 	if at, _ := f.score(f.keys.due(), "a"); at > f.now() {
-		t.Errorf("due at %d", at)
+		t.Errorf("due in %d ms", at-f.now())
 	}
 
 	future := f.minute(5)
@@ -83,7 +88,7 @@ func TestClaimIsRefused(t *testing.T) {
 		t.Errorf("a claim before its time: %+v", b)
 	}
 	f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "v", 99).Err())
-	b, err := f.Claim(f.ctx, base)
+	b, err = f.Claim(f.ctx, base)
 	f.must(err)
 	if b.Verdict != job.BeginNewer {
 		t.Errorf("a newer record: %s", b.Verdict)
@@ -93,12 +98,15 @@ func TestClaimIsRefused(t *testing.T) {
 func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	f := setup(t, Options{})
 	b := f.begun("a", everyMinute())
-	first := f.minute(-4)
+	first := f.minute(-8)
 	for n := range 3 {
 		slot := first + job.Millis(n)*60_000
 		f.rewind("a", slot)
 		if got := f.claim(b.Job, slot, "t"); got.Verdict != job.BeginDropped {
 			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
+		if got := f.job("a"); got.NextSlot != slot+60_000 || got.LastSlot != slot {
+			t.Fatalf("the skipped slot left the cursor at %+v", got)
 		}
 	}
 	runs := f.runs("a")
@@ -109,11 +117,51 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	if r.Outcome != job.Skipped || r.Reason != job.ReasonOverlap || r.Slot != first || r.LastSlot != first+120_000 || r.Count != 3 {
 		t.Errorf("range %+v", r)
 	}
+	// Another reason is another range, and one that goes on is the newest record.
+	between := f.runNow("a")
+	f.rewind("a", first+180_000)
+	f.claim(b.Job, first+180_000, "t")
+	if runs := f.runs("a"); runs[0].ID != r.ID || runs[1].ID != between || runs[0].Count != 4 {
+		t.Errorf("a range that went on: %+v", runs)
+	}
+	f.cancel(between)
+	f.rewind("a", first+240_000)
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Schedule = "*/2 * * * *"; return s, nil })
+	f.must(err)
+	if runs := f.runs("a"); runs[0].Reason != job.ReasonEdited || f.record(r.ID).Count != 4 {
+		t.Errorf("after an edit over a due slot: %+v", runs)
+	}
 	f.commit(b, "x")
 	next := f.minute(1) - 60_000*2
 	f.rewind("a", next)
 	if got := f.claim(b.Job, next, "t9"); got.Verdict != job.BeginOK {
 		t.Errorf("after the commit: %s", got.Verdict)
+	}
+}
+
+// TestRangeEndsWithARun: what is skipped after it is another range.
+func TestRangeEndsWithARun(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	now := f.minute(0)
+	skip := func(slot job.Millis) {
+		t.Helper()
+		f.rewind("a", slot)
+		if got := f.claim(b.Job, slot, newToken()); got.Verdict != job.BeginDropped {
+			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
+	}
+	skip(now - minutes(5))
+	f.commit(b, "x")
+	f.rewind("a", now-minutes(4))
+	if got := f.claim(b.Job, now-minutes(4), newToken()); got.Verdict != job.BeginOK {
+		t.Fatalf("claim: %s", got.Verdict)
+	}
+	skip(now - minutes(3))
+	for _, slot := range []job.Millis{now - minutes(5), now - minutes(3)} {
+		if r := f.record(job.RunID("a", slot)); r.Count != 1 || r.Outcome != job.Skipped {
+			t.Errorf("range %+v", r)
+		}
 	}
 }
 
@@ -184,6 +232,30 @@ func TestMaxRunsDeletesTheJobAfterItsLastRun(t *testing.T) {
 	}
 	if n := len(f.runs("a")); n != 2 {
 		t.Errorf("%d records are readable, want 2", n)
+	}
+}
+
+// TestLastRunsEndTogether: the job goes with the last of them to end, not with the last
+// claim.
+func TestLastRunsEndTogether(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.MaxRuns, spec.Overlap = 2, job.OverlapQueueOne
+	j := f.create("a", spec)
+	slot := f.minute(-1)
+	f.rewind("a", slot)
+	first := f.claim(j, slot, "t1")
+	if v := f.claim(j, slot+minutes(1), "t2").Verdict; v != job.BeginParked {
+		t.Fatalf("the last claim: %s", v)
+	}
+	f.commit(first, "one")
+	second := f.begin(job.RunID("a", slot+minutes(1)))
+	if second.Verdict != job.BeginOK {
+		t.Fatalf("the last run: %s", second.Verdict)
+	}
+	f.commit(second, "two")
+	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("the job is still there: %v", err)
 	}
 }
 
@@ -370,7 +442,8 @@ func TestOnAmbiguousFail(t *testing.T) {
 func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 	f := setup(t, Options{})
 	for name, change := range map[string]func(id string){
-		"deleted": func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"deleted":    func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"made-again": func(id string) { f.must(f.DeleteJob(f.ctx, id)); f.create(id, everyMinute()) },
 		"disabled": func(id string) {
 			_, err := f.UpdateJob(f.ctx, id, func(s job.Spec) (job.Spec, error) { s.Enabled = false; return s, nil })
 			f.must(err)
@@ -384,7 +457,7 @@ func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 		if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
 			t.Errorf("%s: %s", name, got.Verdict)
 		}
-		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || r.Reason != name {
+		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || (r.Reason != name && r.Reason != job.ReasonDeleted) {
 			t.Errorf("%s: %s(%s)", name, r.Outcome, r.Reason)
 		}
 	}

@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,7 +57,7 @@ func (r *Run) alerts() (n int) {
 
 func (b *bench) checkAlert(j *Job, r *Run, n int) {
 	enough := 2
-	if j.Deliver == "on_failure" {
+	if j.Deliver == "on_failure" || j.most() > 0 && !j.Listed { // or it was the last run
 		enough = 1
 	}
 	switch {
@@ -88,27 +87,13 @@ func failed(r *Run) bool {
 	return r.Trigger == "schedule" && (r.Outcome == "failed" || r.Outcome == "timed_out")
 }
 
-// failuresUpTo is how many runs of a job had failed in a row when this one had, at most:
-// of those that ended in one millisecond the failures come last.
+// failuresUpTo is how many runs of a job had failed in a row when this one had, at most.
 func (b *bench) failuresUpTo(r *Run) int {
-	var ended []*Run
-	for i := range b.log.Runs {
-		x := &b.log.Runs[i]
-		if x.JobID == r.JobID && x.FinishedAt <= r.FinishedAt && (failed(x) || x.Outcome == "succeeded") {
-			ended = append(ended, x)
-		}
-	}
-	rank := func(x *Run) int {
-		if failed(x) {
-			return 1
-		}
-		return 0
-	}
-	slices.SortStableFunc(ended, func(x, y *Run) int {
-		return cmp.Or(cmp.Compare(x.FinishedAt, y.FinishedAt), rank(x)-rank(y))
-	})
 	n := 0
-	for _, x := range ended {
+	for _, x := range b.ended(r.JobID) {
+		if x.FinishedAt > r.FinishedAt {
+			break
+		}
 		if n++; !failed(x) {
 			n = 0
 		}

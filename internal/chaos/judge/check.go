@@ -65,8 +65,10 @@ func Check(l Log) *Report {
 	}
 
 	for i := range b.log.Jobs {
+		b.noteDisabled(&b.log.Jobs[i])
 		b.checkSlots(&b.log.Jobs[i])
 		b.checkOrder(&b.log.Jobs[i])
+		b.checkBeside(&b.log.Jobs[i])
 	}
 	for i := range b.log.Runs {
 		b.checkRun(&b.log.Runs[i])
@@ -74,6 +76,7 @@ func Check(l Log) *Report {
 	}
 	b.checkAlerts()
 	b.checkStrangers()
+	b.checkCancels()
 	b.checkOverlaps()
 	b.checkSessions()
 	return b.report
@@ -94,52 +97,6 @@ func (b *bench) runOf(m *Message) string {
 		b.fail("phantom message", c.Run, fmt.Sprintf("its reply was sent with the key %s", m.Key))
 	}
 	return c.Run
-}
-
-// slot is a minute of a job.
-type slot struct {
-	at   int64
-	sure bool // not, if an edit came around that minute and nobody knows which was first
-}
-
-const minute = 60_000
-
-// slots tries every minute of a job's life.
-func (j *Job) slots(until int64) ([]slot, error) {
-	crons := make([]cron, len(j.Definitions))
-	for i, d := range j.Definitions {
-		if d.Deleted || !d.Enabled {
-			continue
-		}
-		var err error
-		if crons[i], err = parseCron(d.Schedule, d.Zone); err != nil {
-			return nil, err
-		}
-	}
-	var out []slot
-	for at := (j.Definitions[0].Sent/minute + 1) * minute; at <= until; at += minute {
-		// In force are the definitions from the last one that surely came before
-		// this minute to the last one that may have.
-		rings, silent := false, false
-		for i, d := range j.Definitions {
-			replaced := i+1 < len(j.Definitions) && j.Definitions[i+1].Acked < at
-			if replaced || d.Sent >= at {
-				continue
-			}
-			if i == 0 && d.Acked >= at {
-				silent = true // perhaps it was not there yet
-			}
-			if d.Enabled && !d.Deleted && crons[i].rings(at) {
-				rings = true
-			} else {
-				silent = true
-			}
-		}
-		if rings {
-			out = append(out, slot{at: at, sure: !silent})
-		}
-	}
-	return out, nil
 }
 
 // checkSlots matches every slot of a job with exactly one record.
@@ -170,7 +127,7 @@ func (b *bench) checkSlots(j *Job) {
 		b.fail("phantom run", "", fmt.Sprintf("%s: %d manual runs, asked for %d times", j.ID, manual, j.Manual))
 	}
 	b.checkLife(j, len(claims))
-	if j.MaxRuns > 0 && len(claims) >= j.MaxRuns {
+	if most := j.most(); most > 0 && len(claims) >= most {
 		// The last claim ends the schedule.
 		last := slices.Max(claims)
 		slots = slices.DeleteFunc(slots, func(s slot) bool { return s.at > last })
@@ -220,10 +177,11 @@ func (b *bench) checkSlots(j *Job) {
 // after.
 func (b *bench) checkLife(j *Job, claims int) {
 	deleted := j.Definitions[len(j.Definitions)-1].Deleted
-	over := j.MaxRuns > 0 && claims >= j.MaxRuns
+	most := j.most()
+	over := most > 0 && claims >= most
 	switch {
-	case j.MaxRuns > 0 && claims > j.MaxRuns:
-		b.fail("too many runs", "", fmt.Sprintf("%s ran %d times, its maxRuns is %d", j.ID, claims, j.MaxRuns))
+	case most > 0 && claims > most:
+		b.fail("too many runs", "", fmt.Sprintf("%s ran %d times, it may %d times", j.ID, claims, most))
 	case !j.Listed && !deleted && !over:
 		b.fail("job lost", "", fmt.Sprintf("%s (%s) was acknowledged and is gone", j.ID, j.Name))
 	case j.Listed && (deleted || over):
@@ -255,9 +213,9 @@ func (b *bench) checkRun(r *Run) {
 		b.fail("call without an attempt", r.ID, fmt.Sprintf("%d calls arrived, %d attempts are on record", len(calls), len(r.Attempts)))
 	}
 	if len(calls) > 0 && r.Trigger == "schedule" {
-		b.report.Lag = append(b.report.Lag, calls[0].At-r.Slot)
-		if calls[0].At < r.Slot-1000 {
-			b.fail("call before its time", r.ID, fmt.Sprintf("it arrived %d ms before its slot", r.Slot-calls[0].At))
+		b.report.Lag = append(b.report.Lag, calls[0].At-j.due(r))
+		if calls[0].At < j.due(r)-early {
+			b.fail("call before its time", r.ID, fmt.Sprintf("it arrived %d ms before it was due", j.due(r)-calls[0].At))
 		}
 	}
 	if r.Outcome == "succeeded" {
@@ -271,7 +229,7 @@ func (b *bench) checkRun(r *Run) {
 		if c.At <= ended {
 			continue
 		}
-		if b.troubled(c.Process, c.At-thawed, c.At, Frozen) || b.cancelled(c, c.At) && c.At-ended < unheard {
+		if b.troubled(c.Process, c.At-thawed, c.At, Frozen) || b.unheardOf(c) {
 			b.report.LateCalls++
 			continue
 		}
@@ -283,10 +241,6 @@ func (b *bench) checkRun(r *Run) {
 // thawed is how long after a freeze a call may still be the one that the process
 // was about to make when it froze.
 const thawed = 10_000
-
-// unheard is how long after its run was cancelled for its successor a process may
-// still make the call: that old may be what it knows of its lease.
-const unheard = 2_500
 
 // checkReply: what is on record as the reply came from a call for this very run.
 func (b *bench) checkReply(r *Run) {
@@ -307,13 +261,13 @@ func nonceOf(reply string) string {
 }
 
 func (b *bench) checkPolicies(j *Job, r *Run) {
-	if late := r.CreatedAt - r.Slot; ran(r) && r.Trigger == "schedule" {
+	if late := r.CreatedAt - j.due(r); ran(r) && r.Trigger == "schedule" {
 		most := j.GraceMillis
 		if j.Misfire == "skip" {
 			most = minute
 		}
 		if late > most {
-			b.fail("stale run", r.ID, fmt.Sprintf("it began %d ms after its slot, %s allows %d", late, j.Misfire, most))
+			b.fail("stale run", r.ID, fmt.Sprintf("it began %d ms after it was due, %s allows %d", late, j.Misfire, most))
 		}
 	}
 	for _, a := range r.Attempts[:max(len(r.Attempts)-1, 0)] {
@@ -321,6 +275,7 @@ func (b *bench) checkPolicies(j *Job, r *Run) {
 			b.fail("call repeated", r.ID, fmt.Sprintf("attempt %d was ambiguous, and the job wants no other", a.N))
 		}
 	}
+	b.checkRetries(j, r)
 	for i, d := range j.Definitions[:len(j.Definitions)-1] {
 		next := j.Definitions[i+1]
 		if r.StartedAt <= next.Acked {

@@ -22,7 +22,7 @@ func clean() *Log {
 	session := Session{Key: "s"}
 	var heard []string
 	for i, id := range []string{"a", "b"} {
-		j := Job{ID: id, Name: "job " + id, Misfire: "run_once", GraceMillis: 3_600_000, Overlap: "skip", OnAmbiguous: "retry",
+		j := Job{ID: id, Name: "job " + id, Misfire: "run_once", GraceMillis: 3_600_000, Overlap: "skip", OnAmbiguous: "retry", MaxRetries: 3,
 			Channel: "chat", ChatID: id, Listed: true, Definitions: []Definition{
 				{Sent: at(0, int64(i)), Acked: at(0, int64(i)), Schedule: "* * * * *", Enabled: true, Task: "do"},
 				{Sent: at(3, 30_000), Acked: at(3, 30_010), Schedule: "0 0 1 1 *", Enabled: true, Task: "do"},
@@ -156,11 +156,11 @@ func (l *Log) tellsFailuresOnly(job string) {
 	l.Messages = slices.DeleteFunc(l.Messages, func(m Message) bool { return m.ChatID == job && !m.Alert })
 }
 
-// cancels makes a run one that was cancelled at an instant.
+// cancels makes a run one that was cancelled for its successor at an instant.
 func (l *Log) cancels(job string, slot int, when int64) {
 	l.fails(job, slot)
 	r, c := l.run(job, slot), l.call(job, slot)
-	r.Outcome, r.FinishedAt, c.How, c.Kept = "cancelled", when, HowHungUp, true
+	r.Outcome, r.Reason, r.FinishedAt, c.How, c.Kept = "cancelled", "overlap", when, HowHungUp, true
 }
 
 func TestCheck(t *testing.T) {
@@ -440,22 +440,29 @@ func TestCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := clean()
 			tt.change(l)
-			var kinds []string
-			report := Check(*l)
-			for _, v := range report.Violations {
-				kinds = append(kinds, v.Kind)
-			}
-			slices.Sort(kinds)
-			if diff := cmp.Diff(tt.want, slices.Compact(kinds)); diff != "" {
-				t.Errorf("violations (-want +got):\n%s%v", diff, report.Violations)
-			}
+			expect(t, l, tt.want)
 		})
+	}
+}
+
+// expect holds the kinds of violations, without repetitions, against what is wanted.
+func expect(t *testing.T, l *Log, want []string) {
+	t.Helper()
+	var kinds []string
+	report := Check(*l)
+	for _, v := range report.Violations {
+		kinds = append(kinds, v.Kind)
+	}
+	slices.Sort(kinds)
+	if diff := cmp.Diff(want, slices.Compact(kinds)); diff != "" {
+		t.Errorf("violations (-want +got):\n%s%v", diff, report.Violations)
 	}
 }
 
 func TestReportAndStory(t *testing.T) {
 	l := clean()
 	l.Troubles = []Trouble{{Kind: Crashed, Process: "worker-1.1", From: at(2, 100), To: at(2, 100), Detail: "before_call"}}
+	l.Cancels = []Cancel{{Run: l.run("b", 2).ID, Asked: at(2, 1800)}}
 	report := Check(*l)
 	if report.Slots != 6 || report.Outcomes["succeeded"] != 6 || report.PerRun[1] != 6 || report.Deliveries["delivered"] != 6 {
 		t.Errorf("report %+v", report)
@@ -466,7 +473,7 @@ func TestReportAndStory(t *testing.T) {
 		}
 	}
 	story := l.Story(l.run("b", 2).ID)
-	for _, want := range []string{`record {"id":"b:`, "slot\n", "call 4 by worker-1.1", "message m40 by worker-2.1", "crashed worker-1.1 before_call", "run ended as succeeded"} {
+	for _, want := range []string{`record {"id":"b:`, "slot\n", "call 4 by worker-1.1", "message m40 by worker-2.1", "crashed worker-1.1 before_call", "cancel asked for", "run ended as succeeded"} {
 		if !strings.Contains(story, want) {
 			t.Errorf("the story lacks %q:\n%s", want, story)
 		}

@@ -26,6 +26,7 @@ const (
 	CallsFile    = "ai.jsonl"       // Call, and an End of the same number
 	MessagesFile = "channel.jsonl"  // Message, and an End of the same number
 	TroublesFile = "troubles.jsonl" // Trouble
+	CancelsFile  = "cancels.jsonl"  // Cancel
 )
 
 // Log is everything that is known of a run of the suite.
@@ -36,6 +37,7 @@ type Log struct {
 	Calls    []Call
 	Messages []Message
 	Troubles []Trouble
+	Cancels  []Cancel
 	Until    int64 // when the history was read
 }
 
@@ -49,11 +51,15 @@ type Job struct {
 	Overlap     string       `json:"overlap"`
 	OnAmbiguous string       `json:"onAmbiguous"`
 	Deliver     string       `json:"deliver,omitempty"`
+	MaxRetries  int          `json:"maxRetries"`
 	MaxRuns     int          `json:"maxRuns,omitempty"`
-	Channel     string       `json:"channel,omitempty"`
-	ChatID      string       `json:"chatId,omitempty"`
-	Listed      bool         `json:"listed"`           // the API still lists it at the end
-	Manual      int          `json:"manual,omitempty"` // how often a manual run may have been started
+	// JitterMillis bounds the job's share of jitter, which the API has told.
+	JitterMillis int64  `json:"jitterMillis,omitempty"`
+	ShareMillis  int64  `json:"shareMillis,omitempty"`
+	Channel      string `json:"channel,omitempty"`
+	ChatID       string `json:"chatId,omitempty"`
+	Listed       bool   `json:"listed"`           // the API still lists it at the end
+	Manual       int    `json:"manual,omitempty"` // how often a manual run may have been started
 }
 
 // Definition is in force from some instant after Sent, when it was asked for, and
@@ -61,11 +67,16 @@ type Job struct {
 type Definition struct {
 	Sent     int64  `json:"sent"`
 	Acked    int64  `json:"acked"`
-	Schedule string `json:"schedule"`
+	Schedule string `json:"schedule,omitempty"`
 	Zone     string `json:"zone,omitempty"`
-	Enabled  bool   `json:"enabled"`
-	Deleted  bool   `json:"deleted,omitempty"`
-	Task     string `json:"task"`
+	// Every, in milliseconds and counted from StartAt, or At stands instead of Schedule.
+	Every   int64  `json:"every,omitempty"`
+	At      int64  `json:"at,omitempty"`
+	StartAt int64  `json:"startAt,omitempty"`
+	EndAt   int64  `json:"endAt,omitempty"`
+	Enabled bool   `json:"enabled"`
+	Deleted bool   `json:"deleted,omitempty"`
+	Task    string `json:"task"`
 }
 
 // Run is a record of the history.
@@ -195,6 +206,13 @@ type Trouble struct {
 	Detail  string `json:"detail,omitempty"` // the crash point, the direction of a cut
 }
 
+// Cancel is the wish that a run ends.
+type Cancel struct {
+	Run   string `json:"run"`
+	Asked int64  `json:"asked"`
+	Acked int64  `json:"acked,omitempty"` // 0: it was refused, or nobody heard the answer
+}
+
 // Read reads the log in dir; until is when the history was read.
 func Read(dir string, until int64) (Log, error) {
 	l := Log{Until: until}
@@ -209,6 +227,7 @@ func Read(dir string, until int64) (Log, error) {
 		{CallsFile, requestOrEnd(appendTo(&l.Calls), appendTo(&callEnds))},
 		{MessagesFile, requestOrEnd(appendTo(&l.Messages), appendTo(&messageEnds))},
 		{TroublesFile, appendTo(&l.Troubles)},
+		{CancelsFile, appendTo(&l.Cancels)},
 	} {
 		if err := eachLine(filepath.Join(dir, f.name), f.add); err != nil {
 			return Log{}, err

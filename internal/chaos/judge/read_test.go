@@ -14,6 +14,7 @@ func TestRead(t *testing.T) {
 	for name, text := range map[string]string{
 		CallsFile:    `{"n":1,"at":5,"run":"a:60","nonce":"n-1"}` + "\n" + `{"end":1,"at":9,"how":"ok"}` + "\n",
 		MessagesFile: `{"n":1,"at":11,"key":"a:60:1:0","delivered":true}` + "\n" + `{"end":1,"at":12,"how":"reset"}` + "\n",
+		CancelsFile:  `{"run":"a:60","asked":7}` + "\n" + `{"run":"a:60","asked":7,"acked":8}` + "\n",
 		RunsFile:     `{"id":"a:60","jobId":"a","outcome":"succeeded","attempts":[{"n":1,"result":"succeeded"}]}` + "\n",
 		JobsFile:     `{"id":"a","definitions":[{"sent":1,"acked":1,"schedule":"* * * * *","enabled":true}]}` + "\n",
 	} {
@@ -30,6 +31,7 @@ func TestRead(t *testing.T) {
 		Calls:    []Call{{N: 1, At: 5, Run: "a:60", Nonce: "n-1", EndedAt: 9, How: HowOK}},
 		Messages: []Message{{N: 1, At: 11, Key: "a:60:1:0", Delivered: true, EndedAt: 12, How: HowReset}},
 		Runs:     []Run{{ID: "a:60", JobID: "a", Outcome: "succeeded", Attempts: []Attempt{{N: 1, Result: "succeeded"}}}},
+		Cancels:  []Cancel{{Run: "a:60", Asked: 7}, {Run: "a:60", Asked: 7, Acked: 8}},
 		Jobs:     []Job{{ID: "a", Definitions: []Definition{{Sent: 1, Acked: 1, Schedule: "* * * * *", Enabled: true}}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -25,13 +25,14 @@ type Report struct {
 	Repeats    int            // messages sent again because the channel, falsely, said no
 	LateCalls  int            // calls after the end that nobody could prevent
 	Overlaps   int            // calls in one session whose earlier caller was lost or cancelled
-	Lag        []int64        // from slot to first call, ms
+	Lag        []int64        // from when a slot was due to its first call, ms
+	Policies   map[string]int // runs that began behind, instead of or beside others, or were caught up with
 	Violations []Violation
 }
 
 func newReport(l Log) *Report {
 	r := &Report{Outcomes: map[string]int{}, PerRun: map[int]int{}, Calls: map[string]int{}, Messages: map[string]int{},
-		Deliveries: map[string]int{}, Alerts: map[string]int{}, Attempts: map[string]int{}, Troubles: map[string]int{}, Ambiguous: map[string]int{}}
+		Deliveries: map[string]int{}, Alerts: map[string]int{}, Attempts: map[string]int{}, Troubles: map[string]int{}, Ambiguous: map[string]int{}, Policies: map[string]int{}}
 	for _, c := range l.Calls {
 		r.Calls[cmp.Or(c.How, "never answered")]++
 	}
@@ -88,8 +89,9 @@ func (r *Report) Table() string {
 	rows("alerts", r.Alerts)
 	rows("ambiguous sends", r.Ambiguous)
 	row("  of these sent again", r.Repeats)
+	rows("policies at work", r.Policies)
 	rows("troubles", r.Troubles)
-	row("lag from slot to first call", r.lag())
+	row("lag from due to first call", r.lag())
 	row("late calls, explained", r.LateCalls)
 	row("overlaps, explained", r.Overlaps)
 	row("violations", len(r.Violations))
@@ -147,6 +149,12 @@ func (l *Log) Story(run string) string {
 		for _, a := range r.Attempts {
 			tell(a.StartedAt, "attempt %d began at worker %s", a.N, a.Worker)
 			tell(a.EndedAt, "attempt %d booked as %s(%s) %s", a.N, a.Result, a.Cause, a.Error)
+		}
+	}
+	for _, c := range l.Cancels {
+		if c.Run == run {
+			tell(c.Asked, "cancel asked for")
+			tell(c.Acked, "cancel confirmed")
 		}
 	}
 	for _, c := range l.Calls {

@@ -9,45 +9,53 @@ import (
 // noticed is how long the ai-server may take to notice that a caller hung up.
 const noticed = 2_000
 
-// checkOverlaps: a session has one call at a time, unless whoever made the
-// earlier one was lost to the others.
+// checkOverlaps: a session has one call at a time, and so has a job that does not
+// allow its runs to overlap, unless whoever made the earlier one was lost to the others.
 func (b *bench) checkOverlaps() {
-	under := map[string][]*Call{} // by session, those that have not ended
+	under := map[string][]*Call{} // by session and by job, those that have not ended
 	for i := range b.log.Calls {
 		c := &b.log.Calls[i]
-		still := under[c.Session][:0]
-		for _, e := range under[c.Session] {
-			ends := e.EndedAt
-			if e.How == HowHungUp {
-				ends -= noticed
-			}
-			if e.EndedAt != 0 && ends <= c.At {
-				continue
-			}
-			still = append(still, e)
-			switch {
-			case b.troubled(e.Process, e.At-thawed, c.At, Killed, Crashed, Stopped, Frozen, Cut):
-				b.report.Overlaps++
-			case b.cancelled(e, c.At):
-				b.report.Overlaps++
-			default:
-				b.fail("calls overlap", c.Run, fmt.Sprintf("call %d by %s arrived in session %s while call %d by %s for %s was under way",
-					c.N, c.Process, c.Session, e.N, e.Process, e.Run))
-			}
+		b.besideOthers(c, session(c), under)
+		if j := b.jobOf(c); j != nil && j.Overlap != "allow" {
+			b.besideOthers(c, "job "+j.ID, under)
 		}
-		under[c.Session] = append(still, c)
 	}
 }
 
-// cancelled reports whether the run of a call had been cancelled for its successor,
-// which does not wait for the ai-server.
-func (b *bench) cancelled(e *Call, at int64) bool {
-	r := b.runs[e.Run]
-	if r == nil {
-		return false
+func session(c *Call) string { return "session " + c.Session }
+
+func (b *bench) besideOthers(c *Call, place string, under map[string][]*Call) {
+	still := under[place][:0]
+	for _, e := range under[place] {
+		ends := e.EndedAt
+		if e.How == HowHungUp {
+			ends -= noticed
+		}
+		if e.EndedAt != 0 && ends <= c.At {
+			continue
+		}
+		still = append(still, e)
+		if e.Session == c.Session && place != session(c) {
+			continue // told by the session
+		}
+		switch {
+		case b.troubled(e.Process, e.At-thawed, c.At, Killed, Crashed, Stopped, Frozen, Cut), b.cancelled(e, c.At), b.unheardOf(c):
+			b.report.Overlaps++
+		default:
+			b.fail("calls overlap", c.Run, fmt.Sprintf("call %d by %s arrived in %s while call %d by %s for %s was under way",
+				c.N, c.Process, place, e.N, e.Process, e.Run))
+		}
 	}
-	j := b.jobs[r.JobID]
-	return j != nil && j.Overlap == "cancel_previous" && r.Outcome == "cancelled" && r.FinishedAt <= at
+	under[place] = append(still, c)
+}
+
+// jobOf is the job of a call's run, nil if nobody made it.
+func (b *bench) jobOf(c *Call) *Job {
+	r := b.runs[c.Run]
+	if r == nil {
+		return nil
+	}
+	return b.jobs[r.JobID]
 }
 
 // checkOrder: the runs of a job are made in the order of their slots.
@@ -62,7 +70,7 @@ func (b *bench) checkOrder(j *Job) {
 		if r == nil || r.JobID != j.ID || r.Trigger != "schedule" {
 			continue
 		}
-		if newest != nil && r.Slot < newest.Slot && !b.troubled(c.Process, c.At-thawed, c.At, Frozen) {
+		if newest != nil && r.Slot < newest.Slot && !b.troubled(c.Process, c.At-thawed, c.At, Frozen) && !b.unheardOf(c) {
 			b.fail("wrong order", r.ID, fmt.Sprintf("call %d arrived after one for %s", c.N, newest.ID))
 		}
 		if newest == nil || r.Slot > newest.Slot {

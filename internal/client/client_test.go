@@ -1,0 +1,157 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewaycron/gatewaycron/internal/client"
+)
+
+// both runs a test over the network and within the process: they must not differ.
+func both(t *testing.T, handler http.Handler, test func(*testing.T, *client.Client)) {
+	t.Helper()
+	t.Run("network", func(t *testing.T) {
+		srv := httptest.NewServer(handler)
+		t.Cleanup(srv.Close)
+		test(t, newClient(t, srv.URL+"/prefix/", nil))
+	})
+	t.Run("process", func(t *testing.T) {
+		test(t, newClient(t, "http://127.0.0.1/prefix", client.Handler(handler)))
+	})
+}
+
+func newClient(t *testing.T, base string, transport http.RoundTripper) *client.Client {
+	t.Helper()
+	c, err := client.New(base, "secret", transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestRequestsAndAnswers(t *testing.T) {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("ETag", `"7"`)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, "%s %s %s %s %s %s", r.Method, r.RequestURI, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), r.Header.Get("If-Match"), body)
+	})
+	both(t, echo, func(t *testing.T, c *client.Client) {
+		for _, tc := range []struct {
+			request client.Request
+			want    string
+		}{
+			{client.Request{Method: "POST", Path: client.Path("jobs"), Body: map[string]any{"a": 1}},
+				`POST /prefix/api/cron/jobs Bearer secret application/json  {"a":1}`},
+			{client.Request{Method: "PATCH", Path: client.Path("jobs", "a/../b"), Header: http.Header{"If-Match": {`"6"`}}, Body: strings.NewReader("{}")},
+				`PATCH /prefix/api/cron/jobs/a%2F..%2Fb Bearer secret application/json "6" {}`},
+			{client.Request{Method: "GET", Path: client.Path("runs"), Query: url.Values{"cursor": {"a&b"}}},
+				`GET /prefix/api/cron/runs?cursor=a%26b Bearer secret   `},
+		} {
+			got, err := c.Do(t.Context(), tc.request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tc.want, string(got.Raw)); d != "" || got.Status != http.StatusCreated || got.Header.Get("ETag") != `"7"` {
+				t.Errorf("%d %v %s", got.Status, got.Header, d)
+			}
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	answers := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/prefix/problem":
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+			io.WriteString(w, `{"title":"T","status":1,"detail":"slow down","problems":[{"field":"f","detail":"d","example":"1"}]}`)
+		case "/prefix/html":
+			w.WriteHeader(http.StatusBadGateway)
+			io.WriteString(w, "<html>")
+		case "/prefix/elsewhere":
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		case "/prefix/panic":
+			panic(http.ErrAbortHandler)
+		}
+	})
+	both(t, answers, func(t *testing.T, c *client.Client) {
+		_, err := c.Do(t.Context(), client.Request{Method: "POST", Path: "/problem"})
+		want := &client.Error{Status: 429, Title: "T", Detail: "slow down", RetryAfter: 7 * time.Second,
+			Problems: []client.Problem{{Field: "f", Detail: "d", Example: "1"}}}
+		got, ok := errors.AsType[*client.Error](err)
+		if d := cmp.Diff(want, got); !ok || d != "" || err.Error() != "slow down" {
+			t.Errorf("%v: %s", err, d)
+		}
+		for path, status := range map[string]int{"/html": 502, "/elsewhere": 302} {
+			_, err := c.Do(t.Context(), client.Request{Method: "GET", Path: path})
+			if got, ok := errors.AsType[*client.Error](err); !ok || got.Status != status || !strings.Contains(got.Error(), "is it the API?") {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		if _, err := c.Do(t.Context(), client.Request{Method: "GET", Path: "/panic"}); err == nil {
+			t.Error("an answer that broke off is none")
+		}
+	})
+}
+
+func TestNoAnswerNamesNoQuery(t *testing.T) {
+	c := newClient(t, "http://127.0.0.1:1", nil)
+	_, err := c.Do(t.Context(), client.Request{Method: "GET", Path: "/api/cron/jobs", Query: url.Values{"q": {"private"}}})
+	if err == nil || strings.Contains(err.Error(), "private") || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestStream: what is written arrives before the answer ends, and a caller that goes away
+// ends it.
+func TestStream(t *testing.T) {
+	more, gone := make(chan struct{}), make(chan error, 2)
+	both(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "one\n")
+		w.(http.Flusher).Flush()
+		<-more
+		io.WriteString(w, "two\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		gone <- r.Context().Err()
+	}), func(t *testing.T, c *client.Client) {
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		resp, err := c.Open(ctx, client.Request{Method: "GET", Path: "/events"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		lines := bufio.NewScanner(resp.Body)
+		for _, want := range []string{"one", "two"} {
+			if !lines.Scan() || lines.Text() != want {
+				t.Fatalf("%q, want %q", lines.Text(), want)
+			}
+			if want == "one" {
+				more <- struct{}{}
+			}
+		}
+		leave()
+		<-gone
+	})
+}
+
+func TestBadAddresses(t *testing.T) {
+	for _, base := range []string{"", "127.0.0.1:19790", "ftp://x", "http://", "http://u:p@x", "http://x?token=1", "http://x#y"} {
+		if _, err := client.New(base, "", nil); err == nil {
+			t.Errorf("%q was accepted", base)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package client
+
+// Job is what callers show of a job. Times are UTC milliseconds, 0 for none.
+type Job struct {
+	ID            string   `json:"id"`
+	Name          string   `json:"name"`
+	Schedule      string   `json:"schedule"`
+	Timezone      string   `json:"timezone"`
+	Every         int      `json:"every"` // seconds
+	At            int64    `json:"at"`
+	StartAt       int64    `json:"startAt"`
+	EndAt         int64    `json:"endAt"`
+	JitterSeconds int      `json:"jitterSeconds"`
+	Enabled       bool     `json:"enabled"`
+	PauseReason   string   `json:"pauseReason"`
+	AgentID       string   `json:"agentId"`
+	SessionKey    string   `json:"sessionKey"`
+	Channel       string   `json:"channel"`
+	ChatID        string   `json:"chatId"`
+	Labels        []string `json:"labels"`
+	Task          string   `json:"task"`
+	TaskTruncated bool     `json:"taskTruncated"`
+	MaxRuns       int      `json:"maxRuns"`
+	RunsUsed      int      `json:"runsUsed"`
+	Failures      int      `json:"failures"` // in a row
+	Revision      int64    `json:"revision"`
+	CreatedAt     int64    `json:"createdAt"`
+	UpdatedAt     int64    `json:"updatedAt"`
+	LastRunAt     int64    `json:"lastRunAt"`
+	LastRunID     string   `json:"lastRunId"`
+	LastOutcome   string   `json:"lastOutcome"`
+	NextRunAt     int64    `json:"nextRunAt"`
+	NextDueAt     int64    `json:"nextDueAt"`
+	Next          []string `json:"next"`      // RFC 3339, UTC
+	NextLocal     []string `json:"nextLocal"` // the same in the job's zone
+	Description   string   `json:"description"`
+	RunID         string   `json:"runId"` // of a run that was just started
+}
+
+// Run is what callers show of a run.
+type Run struct {
+	ID             string     `json:"id"`
+	JobID          string     `json:"jobId"`
+	JobName        string     `json:"jobName"`
+	Trigger        string     `json:"trigger"`
+	State          string     `json:"state"`
+	Outcome        string     `json:"outcome"`
+	Reason         string     `json:"reason"`
+	Error          string     `json:"error"`
+	Slot           int64      `json:"slot"`
+	LastSlot       int64      `json:"lastSlot"`
+	Count          int        `json:"count"`
+	CreatedAt      int64      `json:"createdAt"`
+	NotBefore      int64      `json:"notBefore"`
+	StartedAt      int64      `json:"startedAt"`
+	FinishedAt     int64      `json:"finishedAt"`
+	SessionKey     string     `json:"sessionKey"`
+	Attempts       []Attempt  `json:"attempts"`
+	Reply          string     `json:"reply"`
+	ReplyTruncated bool       `json:"replyTruncated"`
+	Delivery       string     `json:"delivery"`
+	Deliveries     []Delivery `json:"deliveries"`
+}
+
+// Attempt is one try at a run.
+type Attempt struct {
+	N         int    `json:"n"`
+	Worker    string `json:"worker"`
+	StartedAt int64  `json:"startedAt"`
+	EndedAt   int64  `json:"endedAt"`
+	Result    string `json:"result"`
+	Cause     string `json:"cause"`
+	Error     string `json:"error"`
+}
+
+// Delivery is one way of a reply, or of an alert, to its chat.
+type Delivery struct {
+	N          int      `json:"n"`
+	Kind       string   `json:"kind"`
+	State      string   `json:"state"`
+	Error      string   `json:"error"`
+	MessageIDs []string `json:"messageIds"`
+}
+
+// Ended reports whether nothing more will happen to a run or its delivery.
+func (r Run) Ended() bool { return r.State == "done" && r.Delivery != "pending" }
