@@ -214,6 +214,10 @@ func TestParametersAreThoseOfTheDocument(t *testing.T) {
 				if p.Allows(value) != (status != http.StatusBadRequest) {
 					t.Errorf("%s %.200s\nanswered %d %.500s\nallowed by the document: %t", op.Method, target, status, answer, p.Allows(value))
 				}
+				var refused struct{ Problems []job.Problem }
+				if err := json.Unmarshal([]byte(answer), &refused); status == http.StatusBadRequest && (err != nil || len(refused.Problems) != 1 || refused.Problems[0].Field != p.Name) {
+					t.Errorf("%s %.200s\nanswered %.500s, which is not one problem of it", op.Method, target, answer)
+				}
 				asked++
 			}
 		}
