@@ -23,6 +23,7 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	Addr                string
+	URL                 string // of the API, for the command line; "" means the one at Addr
 	Token               string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
 	RedisCAFile         string // "" means the system's authorities
@@ -147,6 +148,7 @@ func settings() []setting {
 	}
 	return []setting{
 		addr,
+		link("URL", "", "the API that the command line calls; without it, the one at GATEWAY_CRON_ADDR", func(c *Config) *string { return &c.URL }),
 		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
 		redisURL,
 		str("REDIS_CA_FILE", "", "certificates (PEM) of the authority that signed Redis's; without it, the system's", func(c *Config) *string { return &c.RedisCAFile }),
@@ -310,6 +312,21 @@ func (c Config) checkExposure() error {
 	}
 	return fmt.Errorf("%sTOKEN must be set, because %sADDR listens beyond loopback: anybody who reaches it could run agents",
 		EnvPrefix, EnvPrefix)
+}
+
+// APIURL is where the command line finds the API.
+func (c Config) APIURL() string {
+	if c.URL != "" {
+		return c.URL
+	}
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return "http://" + c.Addr // Load has refused it
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens on every address, and this is one
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // Print writes the effective configuration, secrets hidden, one variable a line.
