@@ -162,5 +162,5 @@ func (t *tool) jobTable(jobs []client.Job) {
 		at := cell{text: t.clock(j.NextRunAt, zone(j.Timezone))}
 		rows[i] = []cell{{text: j.ID}, {text: name}, {text: t.when(j)}, next, at, last}
 	}
-	t.table([]column{{title: "ID"}, {"NAME", true}, {"WHEN", true}, {title: "NEXT"}, {"AT", true}, {"LAST", true}}, rows)
+	t.table([]column{{title: "ID"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}, {title: "NEXT"}, {title: "AT", spare: true}, {title: "LAST", cut: true}}, rows)
 }

@@ -142,6 +142,6 @@ func (t *tool) upcoming(cmd *cobra.Command, q url.Values) error {
 		}
 		rows[i] = []cell{{text: t.clock(due, zone(s.Timezone))}, {text: t.distance(due)}, {text: s.JobID}, {text: s.Name}, {text: s.Description}}
 	}
-	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB"}, {"NAME", true}, {"WHEN", true}}, rows)
+	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}}, rows)
 	return nil
 }

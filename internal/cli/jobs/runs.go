@@ -92,7 +92,7 @@ func (t *tool) runTable(runs []client.Run, loc *time.Location) {
 		rows[i] = []cell{{text: r.ID}, {text: t.clock(at, loc)}, outcome(r), {text: t.took(r.StartedAt, r.FinishedAt)},
 			{r.Delivery, deliveryStyle(r.Delivery)}, {text: said}}
 	}
-	t.table([]column{{title: "RUN"}, {title: "FOR"}, {"OUTCOME", true}, {title: "TOOK"}, {title: "DELIVERY"}, {"REPLY OR ERROR", true}}, rows)
+	t.table([]column{{title: "RUN"}, {title: "FOR"}, {title: "OUTCOME", cut: true}, {title: "TOOK"}, {title: "DELIVERY"}, {title: "REPLY OR ERROR", cut: true}}, rows)
 }
 
 // outcome says how a run ended, or how it stands.

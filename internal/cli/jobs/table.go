@@ -21,11 +21,12 @@ type cell struct {
 	style style
 }
 
-// column is a title, and whether its texts may be cut where the terminal is narrow. Ids
-// and times may not: half of them is worth nothing.
+// column is a title, and what may be done to it where the terminal is narrow: its texts
+// cut, or all of it left out. Half an id or a time is worth nothing.
 type column struct {
 	title string
 	cut   bool
+	spare bool
 }
 
 const (
@@ -47,7 +48,8 @@ func (t *tool) table(cols []column, rows [][]cell) {
 			widths[i] = max(widths[i], columns(row[i].text))
 		}
 	}
-	if t.Terminal.Width > 0 {
+	if t.Terminal.Width > 0 && shrink(cols, widths, t.Terminal.Width) {
+		cols, widths, rows = withoutSpare(cols, rows)
 		shrink(cols, widths, t.Terminal.Width)
 	}
 	titles := make([]cell, len(cols))
@@ -60,12 +62,30 @@ func (t *tool) table(cols []column, rows [][]cell) {
 	}
 }
 
-// shrink takes from the widest columns that may be cut until all fit, if they can.
-func shrink(cols []column, widths []int, room int) {
+// withoutSpare leaves out the columns that can be spared.
+func withoutSpare(cols []column, rows [][]cell) (fewer []column, left []int, cut [][]cell) {
+	cut = make([][]cell, len(rows))
+	for i, c := range cols {
+		if c.spare {
+			continue
+		}
+		fewer, left = append(fewer, c), append(left, columns(c.title))
+		for n, row := range rows {
+			cut[n] = append(cut[n], row[i])
+			left[len(left)-1] = max(left[len(left)-1], columns(row[i].text))
+		}
+	}
+	return fewer, left, cut
+}
+
+// shrink takes from the widest columns that may be cut until all fit, if they can. It
+// reports whether it took anything.
+func shrink(cols []column, widths []int, room int) bool {
 	total := gap * (len(widths) - 1)
 	for _, w := range widths {
 		total += w
 	}
+	narrow := total > room
 	for ; total > room; total-- {
 		widest := -1
 		for i, c := range cols {
@@ -74,10 +94,11 @@ func shrink(cols []column, widths []int, room int) {
 			}
 		}
 		if widest < 0 {
-			return
+			break
 		}
 		widths[widest]--
 	}
+	return narrow
 }
 
 func (t *tool) row(cells []cell, widths []int) {
