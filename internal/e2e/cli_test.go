@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,7 @@ func cli(t *testing.T, url string, args ...string) (code int, stdout, stderr str
 	t.Helper()
 	var out, said strings.Builder
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+url)
+	cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+url, "VISUAL=", "EDITOR=sed -i s/inbox/outbox/")
 	cmd.Stdout, cmd.Stderr = &out, &said
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -62,6 +63,19 @@ func TestCommandLine(t *testing.T) {
 	ok("paused: on holiday", "job", "pause", made.ID, "--reason", "on holiday")
 	ok("enabled", "job", "resume", made.ID)
 	ok("CET", "job", "next", "--schedule", "0 9 1 1 *", "--tz", "Europe/Berlin")
+	ok(made.ID, "job", "next")
+	ok(runID, "run", "list", "--job", made.ID, "--outcome", "succeeded")
+	ok(made.ID, "job", "list", "--channel", "telegram", "--outcome", "succeeded", "--enabled")
+	ok("created team-report", "job", "add", "@daily", "x", "--id", "team-report", "--label", "team:ops")
+	ok("team-report", "job", "list", "--label", "team:ops")
+	file := filepath.Join(t.TempDir(), "jobs.ndjson")
+	ok("", "job", "export", "--output", file)
+	ok("2 unchanged, 0 failed", "job", "import", file)
+	ok("deleted team-report", "job", "rm", "team-report", "--cancel-runs")
+	ok("would be: 1 created", "job", "import", file, "--dry-run")
+	fails(3, "", "job", "show", "team-report")
+	ok("changed", "job", "edit", made.ID, "--editor")
+	ok("Summarise my outbox", "job", "show", made.ID)
 	ok("everything is paused", "pause-all", "--reason", "a test")
 	fails(4, "paused", "job", "run", made.ID)
 	ok("going on", "resume-all")
