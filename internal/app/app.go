@@ -308,11 +308,16 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	c := a.opts.Config
 	client := asynq.NewClientFromRedisClient(a.rdb)
 	records := recordStore{a.store, queues, client, a.logger}
-	routes := api.New(api.Options{
+	surface := api.Options{
 		Jobs: records, History: records, Sessions: a.store, Switch: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
-	})
+	}
+	routes := api.New(surface)
+	tools, err := a.tools(surface, routes)
+	if err != nil {
+		return nil, err
+	}
 	opts, err := redisOptions(a.config())
 	if err != nil {
 		return nil, err
@@ -331,6 +336,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	// turn a POST into a GET.
 	r := chi.NewRouter()
 	dashboard.Register(r)
+	r.Handle("/mcp", tools)
 	r.Mount("/", routes)
 	return r, nil
 }
