@@ -85,6 +85,7 @@ often as you like. All settings are environment variables: gateway-cron config.`
 		newDemo(version, stdout, stderr),
 		newStandIns(stdout),
 		newHealthcheck(),
+		newMCP(version, os.Stdin, stdout, stderr),
 		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {
 				c, err := load()
