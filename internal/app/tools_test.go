@@ -24,7 +24,7 @@ func TestToolsAreGuarded(t *testing.T) {
 	}
 	const (
 		look = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
-		make = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_cron_job","arguments":{"schedule":"0 9 * * *","task":"x"}}}`
+		add  = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_cron_job","arguments":{"schedule":"0 9 * * *","task":"x"}}}`
 	)
 	for _, tc := range []struct {
 		name, token string
@@ -34,11 +34,11 @@ func TestToolsAreGuarded(t *testing.T) {
 			{look, nil, 401, "Authorization: Bearer"},
 			{look, map[string]string{"Authorization": "Bearer wrong"}, 401, "Authorization: Bearer"},
 			{look, map[string]string{"Authorization": "Bearer secret"}, 200, "create_cron_job"},
-			{make, map[string]string{"Authorization": "Bearer secret"}, 200, "Created job_"},
+			{add, map[string]string{"Authorization": "Bearer secret"}, 200, "Created job_"},
 			{look, map[string]string{"Authorization": "Bearer secret", "Host": "cron.example.com"}, 200, "create_cron_job"},
 		}},
 		{"without one", "", []row{
-			{make, nil, 200, "Created job_"},
+			{add, nil, 200, "Created job_"},
 			{look, map[string]string{"Host": "evil.example.com"}, 403, "localhost"},
 			{look, map[string]string{"Origin": "http://evil.example.com"}, 403, "web pages"},
 			{look, map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "web pages"},

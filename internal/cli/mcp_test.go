@@ -1,45 +1,61 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/gatewaycron/gatewaycron/internal/config"
 )
 
+// tools runs the command on these streams until in ends.
+func tools(t *testing.T, in io.Reader, out io.Writer, args ...string) error {
+	t.Helper()
+	cmd := newMCP("v9", in, out, io.Discard)
+	cmd.SetArgs(args)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	return cmd.ExecuteContext(t.Context())
+}
+
+// TestMCP: the client is answered, nothing else is printed, and the end of its stream is
+// the end.
 func TestMCP(t *testing.T) {
-	serve := func(env map[string]string, input string, args ...string) (stdout string, err error) {
-		t.Helper()
-		environ(t, env)
-		var out, log bytes.Buffer
-		cmd := newMCP("v9", strings.NewReader(input), &out, &log)
-		cmd.SetArgs(args)
-		cmd.SilenceUsage, cmd.SilenceErrors = true, true
-		err = cmd.ExecuteContext(t.Context())
-		return out.String(), err
+	environ(t, nil)
+	in, client := io.Pipe()
+	var out output
+	ended := make(chan error, 1)
+	go func() { ended <- tools(t, in, &out) }()
+	io.WriteString(client, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`+"\n")
+	eventually(t, "an answer", func() bool { return strings.HasSuffix(out.String(), "\n") })
+	client.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
-	const hello = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}` + "\n"
-	out, err := serve(nil, hello)
 	var answer struct {
 		Result struct{ ServerInfo struct{ Name, Version string } }
 	}
-	if json.Unmarshal([]byte(out), &answer) != nil || answer.Result.ServerInfo.Name != "gateway-cron" || answer.Result.ServerInfo.Version != "v9" || err != nil {
-		t.Errorf("%v: nothing but the answer may be printed, not %q", err, out)
+	if err := json.Unmarshal([]byte(out.String()), &answer); err != nil || answer.Result.ServerInfo.Name != "gateway-cron" || answer.Result.ServerInfo.Version != "v9" {
+		t.Errorf("%v: %q", err, out.String())
 	}
+}
+
+func TestMCPRefuses(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"URL":   {"URL": "ftp://x"},
 		"TOKEN": {"TOKEN": "a", "TOKEN_FILE": "b"},
 	} {
+		environ(t, env)
 		var usage usageError
-		out, err := serve(env, hello)
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), config.EnvPrefix+name) || out != "" {
-			t.Errorf("%s: %v %q", name, err, out)
+		var out output
+		err := tools(t, strings.NewReader(""), &out)
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), config.EnvPrefix+name) || out.String() != "" {
+			t.Errorf("%s: %v %q", name, err, out.String())
 		}
 	}
-	if _, err := serve(nil, "", "extra"); err == nil {
+	environ(t, map[string]string{"TOKEN": "", "TOKEN_FILE": "", "URL": ""})
+	if err := tools(t, strings.NewReader(""), io.Discard, "extra"); err == nil {
 		t.Error("an argument was accepted")
 	}
 }

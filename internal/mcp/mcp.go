@@ -83,8 +83,8 @@ func (s *Server) Handler(maxBodyBytes int64) http.Handler {
 // Run serves one client over a pair of streams, a message a line, until in or ctx ends.
 func (s *Server) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	err := s.sdk.Run(ctx, &sdk.IOTransport{Reader: io.NopCloser(in), Writer: writeCloser{out}})
-	if ctx.Err() != nil || errors.Is(err, io.EOF) {
-		return nil // told to stop, or the client has gone
+	if told, gone := ctx.Err() != nil, errors.Is(err, io.EOF); told || gone {
+		err = nil // it ended as it should
 	}
 	return err
 }

@@ -372,7 +372,7 @@ func TestSchemas(t *testing.T) {
 	}
 
 	// The real API, without a store: it finds what is wrong before it needs one.
-	real := tools(t, api.New(api.Options{Version: "v9", Now: time.Now, Logger: slog.New(slog.DiscardHandler)}))
+	actual := tools(t, api.New(api.Options{Version: "v9", Now: time.Now, Logger: slog.New(slog.DiscardHandler)}))
 	for _, tool := range listed.Tools {
 		if tool.Name != "create_cron_job" && tool.Name != "preview_schedule" {
 			continue
@@ -386,7 +386,7 @@ func TestSchemas(t *testing.T) {
 			for _, value := range []any{examples[0], map[string]any{}} {
 				// A field that cannot be, so that nothing is made of it.
 				arguments, _ := json.Marshal(map[string]any{name: value, "zzzzzzzzzz": 1})
-				text, _, _ := call(t, real, tool.Name, string(arguments))
+				text, _, _ := call(t, actual, tool.Name, string(arguments))
 				isExample := value == examples[0]
 				if refused := strings.Contains(text, name+" must be"); refused == isExample || strings.Contains(text, name+" is not a field") {
 					t.Errorf("%s: %s: %v: %s", tool.Name, name, value, text)
