@@ -34,7 +34,9 @@ func TestMCP(t *testing.T) {
 		t.Error(err)
 	}
 	var answer struct {
-		Result struct{ ServerInfo struct{ Name, Version string } }
+		Result struct {
+			ServerInfo struct{ Name, Version string }
+		}
 	}
 	if err := json.Unmarshal([]byte(out.String()), &answer); err != nil || answer.Result.ServerInfo.Name != "gateway-cron" || answer.Result.ServerInfo.Version != "v9" {
 		t.Errorf("%v: %q", err, out.String())
