@@ -13,7 +13,7 @@ RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos compose-test redis clean
+.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos bench compose-test redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ chaos: redis ## kill, freeze and cut it off for 25 minutes: CHAOS_SLOTS (10000),
 	go test -count=1 -tags faults ./internal/fault
 	CHAOS_SLOTS="$${CHAOS_SLOTS:-10000}" CHAOS_KILLS="$${CHAOS_KILLS:-300}" CHAOS_DIR="$${CHAOS_DIR:-$$(mktemp -d)}" \
 		go test -count=1 -v -timeout 60m -run '^TestChaos$$' ./internal/chaos
+
+# BENCH takes its flags: BENCH='-quick', BENCH='-workloads due,idle -repeat 1 -profile prof'.
+bench: redis ## measure it beside plain asynq, on this machine: about 45 minutes; BENCH='-quick'
+	go run ./internal/bench -out bench.json $(BENCH)
 
 compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
 	@scripts/compose-test.sh

@@ -21,38 +21,53 @@ import (
 // next slot along with its definition.
 type JobStore interface {
 	// CreateJob stores a new job; an empty id has the store make one.
-	// It returns job.ErrExists when the id is taken.
-	CreateJob(ctx context.Context, id string, spec job.Spec) (job.Job, error)
+	// It returns job.ErrExists when the id is taken. With the Once of a request that was
+	// carried out before it answers what that made; it returns job.ErrOtherRequest, and
+	// *job.SpentError when that is gone.
+	CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error)
 	// UpdateJob applies edit to the job's newest definition, and again when the
-	// job changed meanwhile. An error of edit is returned as it is. It returns
-	// job.ErrNotFound, and job.ErrConflict when the changes never ended.
-	UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error)
-	// DeleteJob returns job.ErrNotFound for an unknown id.
-	DeleteJob(ctx context.Context, id string) error
+	// job changed meanwhile, each time after the checks. An error of theirs is returned as
+	// it is. It returns job.ErrNotFound, and job.ErrConflict when the changes never ended.
+	UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error), checks ...func(job.Job) error) (job.Job, error)
+	// DeleteJob returns job.ErrNotFound for an unknown id. The checks are asked about the
+	// job as it is deleted, and an error of theirs is returned as it is.
+	DeleteJob(ctx context.Context, id string, checks ...func(job.Job) error) error
+	// DeleteJobAndRuns is DeleteJob, cancels the unfinished runs of the job in the same
+	// step, and answers how many.
+	DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error)
 	// Job returns job.ErrNotFound for an unknown id.
 	Job(ctx context.Context, id string) (job.Job, error)
-	// Jobs returns a page of jobs and the cursor of the next, "" after the last.
-	// It returns a *job.InvalidError for a cursor it did not make.
-	Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error)
 	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
 	// job.ErrTooMany when too many runs of the job are unfinished, and job.ErrPaused
-	// while everything is paused.
-	RunJob(ctx context.Context, id string) (job.Job, string, error)
+	// while everything is paused. Once is as for CreateJob.
+	RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error)
 }
 
 // HistoryStore keeps the runs, which outlive their job.
 type HistoryStore interface {
-	// Runs returns a page of a job's runs, newest first, and the cursor of the
-	// next. It returns job.ErrNotFound when neither job nor history exists, and
-	// a *job.InvalidError for a cursor it did not make.
-	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
 	// Run returns job.ErrNotFound for an unknown id.
 	Run(ctx context.Context, id string) (job.Run, error)
 	// CancelRun ends an unfinished run. It returns job.ErrNotFound and job.ErrEnded.
 	CancelRun(ctx context.Context, id string) error
 	// Redeliver sends the reply of an ended run once more. It returns job.ErrNotFound,
-	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften.
-	Redeliver(ctx context.Context, id string) error
+	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget and job.ErrTooOften. Once is as for
+	// CreateJob.
+	Redeliver(ctx context.Context, id string, once ...job.Once) error
+}
+
+// Finder answers lists. An empty cursor asks for the first page, and the last page has no
+// next one; a page before it may be short or empty, because a call looks at a bounded
+// number of records. It returns a *job.InvalidError for a cursor it did not make.
+type Finder interface {
+	// FindJobs returns a page of the jobs that the filter picks, oldest first.
+	FindJobs(ctx context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error)
+	// FindRuns returns a page of the runs that the filter picks, newest first. It returns
+	// job.ErrNotFound when the filter names a job of which there is neither a record nor
+	// a history.
+	FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error)
+	// Upcoming returns the next limit slots of all jobs, at most within from now; 0 is
+	// no bound.
+	Upcoming(ctx context.Context, within time.Duration, limit int) (job.Upcoming, error)
 }
 
 // SessionStore keeps what runs said in their sessions.
@@ -78,8 +93,10 @@ type Switch interface {
 type Options struct {
 	Jobs     JobStore
 	History  HistoryStore
+	Find     Finder
 	Sessions SessionStore
 	Switch   Switch
+	Audit    AuditLog
 
 	// CheckTarget says what is wrong with a job's chat target, such as a channel
 	// that is not connected. It is asked when a job with a channel is created or
@@ -93,6 +110,14 @@ type Options struct {
 	Token string
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
 	MaxBodyBytes int64
+	// RatePerMinute is how often a client may ask in a minute, and RateBurst how often at
+	// once; 0 a minute is as often as it likes.
+	RatePerMinute, RateBurst int
+	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
+	MaxLasting int
+	// Stopping is closed when the server is about to stop: requests that wait or stream
+	// end then. Nil is never.
+	Stopping <-chan struct{}
 	// Version is shown by /health.
 	Version string
 	Now     func() time.Time
@@ -116,14 +141,22 @@ func New(o Options) http.Handler {
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultMaxBodyBytes
 	}
+	if o.MaxLasting <= 0 {
+		o.MaxLasting = defaultMaxLasting
+	}
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
-	return (&server{Options: o, schedules: schedule.NewCache(1024)}).routes()
+	return (&server{
+		Options: o, schedules: schedule.NewCache(1024),
+		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
+	}).routes()
 }
 
 // server carries the dependencies of the handlers.
 type server struct {
 	Options
 	schedules *schedule.Cache
+	rate      *rateLimiter
+	lasting   chan struct{} // holds one for each request that lasts
 }

@@ -36,7 +36,7 @@ func setup(t *testing.T, change ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{t: t, store: newFakeStore(), log: &bytes.Buffer{}}
 	o := api.Options{
-		Jobs: b.store, History: b.store, Sessions: b.store, Switch: b.store,
+		Jobs: b.store, History: b.store, Find: b.store, Sessions: b.store, Switch: b.store, Audit: b.store,
 		CheckTarget: func(target job.Target) []job.Problem {
 			if target.Channel == "telegram" {
 				return nil

@@ -15,7 +15,7 @@ import (
 func ExampleNew() {
 	store := newFakeStore() // a real one is handed in by the process that serves
 	handler := api.New(api.Options{
-		Jobs: store, History: store, Sessions: store, Switch: store,
+		Jobs: store, History: store, Find: store, Sessions: store, Switch: store,
 		Now:    time.Now,
 		Logger: slog.New(slog.DiscardHandler),
 	})

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -18,14 +20,26 @@ type fakeStore struct {
 	runs     map[string][]job.Run // by job id, newest first
 	sessions map[string]job.Session
 	status   job.Status
+	upcoming job.Upcoming
+
+	jobFilter job.JobFilter // asked for last
+	runFilter job.RunFilter
 
 	calls   []string // the operations asked for, in order
 	limits  []int    // the limits asked for, in order
 	replays int      // how often UpdateJob runs its edit again
+	manual  int      // manual runs so far
+	// meanwhile changes a job under the next edit, which is done again then.
+	meanwhile func()
+	onces     map[string]fakeOnce
+	audit     []job.Audited // newest first
 }
 
+// fakeOnce is what became of a request with a key.
+type fakeOnce struct{ print, made string }
+
 func newFakeStore() *fakeStore {
-	return &fakeStore{jobs: map[string]job.Job{}, runs: map[string][]job.Run{}, sessions: map[string]job.Session{}}
+	return &fakeStore{onces: map[string]fakeOnce{}, jobs: map[string]job.Job{}, runs: map[string][]job.Run{}, sessions: map[string]job.Session{}}
 }
 
 func (f *fakeStore) called(op, key string) error {
@@ -36,22 +50,50 @@ func (f *fakeStore) called(op, key string) error {
 	return nil
 }
 
-func (f *fakeStore) CreateJob(_ context.Context, id string, spec job.Spec) (job.Job, error) {
+func (f *fakeStore) CreateJob(_ context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
 	if err := f.called("create", id); err != nil {
 		return job.Job{}, err
+	}
+	if first, err := f.first(once); first != "" || err != nil {
+		return f.jobs[first], err
+	}
+	if _, ok := f.jobs[id]; ok {
+		return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
 	}
 	if id == "" {
 		id = "job" + strconv.Itoa(len(f.jobs)+1)
 	}
-	j := job.Job{Spec: spec, ID: id, Revision: 1, CreatedAt: nowMillis, UpdatedAt: nowMillis}
+	j := job.Job{Spec: spec, ID: id, UID: "UIDOF" + id, Revision: 1, CreatedAt: nowMillis, UpdatedAt: nowMillis}
 	if spec.Enabled {
 		j.NextSlot = slotMillis
 	}
 	f.jobs[id] = j
+	f.remember(once, id)
 	return j, nil
 }
 
-func (f *fakeStore) UpdateJob(_ context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error) {
+// first is what a request made when it came before, "" if it did not.
+func (f *fakeStore) first(once []job.Once) (string, error) {
+	if len(once) == 0 {
+		return "", nil
+	}
+	before, ok := f.onces[once[0].Key]
+	if ok && before.print != once[0].Print {
+		return "", job.ErrOtherRequest
+	}
+	if j, _, _ := strings.Cut(before.made, ":"); ok && f.jobs[j].ID == "" {
+		return "", &job.SpentError{ID: before.made}
+	}
+	return before.made, nil
+}
+
+func (f *fakeStore) remember(once []job.Once, made string) {
+	if len(once) > 0 {
+		f.onces[once[0].Key] = fakeOnce{once[0].Print, made}
+	}
+}
+
+func (f *fakeStore) UpdateJob(_ context.Context, id string, edit func(job.Spec) (job.Spec, error), checks ...func(job.Job) error) (job.Job, error) {
 	if err := f.called("update", id); err != nil {
 		return job.Job{}, err
 	}
@@ -59,12 +101,22 @@ func (f *fakeStore) UpdateJob(_ context.Context, id string, edit func(job.Spec) 
 	if !ok {
 		return job.Job{}, job.ErrNotFound
 	}
-	for range f.replays + 1 {
+	again := f.replays
+	for n := 0; n <= again; n++ {
+		for _, check := range checks {
+			if err := check(f.jobs[id]); err != nil {
+				return job.Job{}, err
+			}
+		}
 		spec, err := edit(f.jobs[id].Spec)
 		if err != nil {
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 		}
 		j.Spec = spec
+		if f.meanwhile != nil {
+			f.meanwhile()
+			f.meanwhile, again = nil, again+1
+		}
 	}
 	j.Revision++
 	if !j.Enabled {
@@ -74,15 +126,29 @@ func (f *fakeStore) UpdateJob(_ context.Context, id string, edit func(job.Spec) 
 	return j, nil
 }
 
-func (f *fakeStore) DeleteJob(_ context.Context, id string) error {
+func (f *fakeStore) DeleteJob(_ context.Context, id string, checks ...func(job.Job) error) error {
 	if err := f.called("delete", id); err != nil {
 		return err
 	}
-	if _, ok := f.jobs[id]; !ok {
+	j, ok := f.jobs[id]
+	if !ok {
 		return fmt.Errorf("delete job %s: %w", id, job.ErrNotFound)
+	}
+	for _, check := range checks {
+		if err := check(j); err != nil {
+			return err
+		}
 	}
 	delete(f.jobs, id)
 	return nil
+}
+
+func (f *fakeStore) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error) {
+	if err := f.DeleteJob(ctx, id, checks...); err != nil {
+		return 0, err
+	}
+	f.calls = append(f.calls, "cancel runs of "+id)
+	return 2, nil
 }
 
 func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
@@ -96,8 +162,9 @@ func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job, string, error) {
+func (f *fakeStore) FindJobs(_ context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error) {
 	f.limits = append(f.limits, limit)
+	f.jobFilter = filter
 	if err := f.called("list", cursor); err != nil {
 		return nil, "", err
 	}
@@ -108,7 +175,12 @@ func (f *fakeStore) Jobs(_ context.Context, cursor string, limit int) ([]job.Job
 	return fakePage(all, cursor, limit)
 }
 
-func (f *fakeStore) RunJob(_ context.Context, id string) (job.Job, string, error) {
+func (f *fakeStore) Upcoming(_ context.Context, within time.Duration, limit int) (job.Upcoming, error) {
+	f.limits = append(f.limits, limit)
+	return f.upcoming, f.called("upcoming", within.String())
+}
+
+func (f *fakeStore) RunJob(_ context.Context, id string, once ...job.Once) (job.Job, string, error) {
 	if err := f.called("run", id); err != nil {
 		return job.Job{}, "", err
 	}
@@ -116,15 +188,22 @@ func (f *fakeStore) RunJob(_ context.Context, id string) (job.Job, string, error
 	if !ok {
 		return job.Job{}, "", job.ErrNotFound
 	}
-	return j, id + ":manual:01JABCDEF", nil
+	run, err := f.first(once)
+	if err == nil && run == "" {
+		f.manual++
+		run = fmt.Sprintf("%s:manual:01JABCDE%d", id, f.manual)
+		f.remember(once, run)
+	}
+	return j, run, err
 }
 
-func (f *fakeStore) Runs(_ context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
+func (f *fakeStore) FindRuns(_ context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
 	f.limits = append(f.limits, limit)
-	if err := f.called("runs", jobID); err != nil {
+	f.runFilter = filter
+	if err := f.called("runs", filter.JobID); err != nil {
 		return nil, "", err
 	}
-	runs, ok := f.runs[jobID]
+	runs, ok := f.runs[filter.JobID]
 	if !ok {
 		return nil, "", job.ErrNotFound
 	}
@@ -153,7 +232,7 @@ func (f *fakeStore) CancelRun(_ context.Context, id string) error {
 	})
 }
 
-func (f *fakeStore) Redeliver(_ context.Context, id string) error {
+func (f *fakeStore) Redeliver(_ context.Context, id string, _ ...job.Once) error {
 	return f.change("redeliver", id, job.ErrNoReply, func(r *job.Run) bool {
 		r.DeliveryState = job.DeliveryPending
 		return r.Reply != ""
@@ -219,6 +298,14 @@ func (f *fakeStore) Resume(context.Context) (job.Millis, error) {
 
 func (f *fakeStore) Status(context.Context) (job.Status, error) {
 	return f.status, f.called("status", "")
+}
+
+func (f *fakeStore) Audit(_ context.Context, target, cursor string, limit int) ([]job.Audited, string, error) {
+	f.limits = append(f.limits, limit)
+	if err := f.called("audit", target); err != nil {
+		return nil, "", err
+	}
+	return fakePage(f.audit, cursor, limit)
 }
 
 // fakePage uses the offset as its cursor.

@@ -19,6 +19,7 @@ var jobShape = shape[job.Spec]{
 		// nothing to say, would resume a paused job by renaming it.
 		withoutNull(boolean("enabled", func(s *job.Spec) *bool { return &s.Enabled })),
 		text("name", `"Morning summary"`, func(s *job.Spec) *string { return &s.Name }),
+		texts("labels", `["team:ops","daily"]`, func(s *job.Spec) *[]string { return &s.Labels }),
 
 		text("agentId", `"main"`, func(s *job.Spec) *string { return &s.AgentID }),
 		text("sessionKey", `"agent:main:telegram:dm:123"`, func(s *job.Spec) *string { return &s.SessionKey }),
@@ -53,6 +54,7 @@ var jobShape = shape[job.Spec]{
 		"everyseconds": "every", "interval": "every", "intervalseconds": "every", "runat": "at", "date": "at",
 		"jitter": "jitterSeconds", "start": "startAt", "end": "endAt", "until": "endAt",
 		"tz": "timezone", "effort": "reasoningEffort", "title": "name",
+		"label": "labels", "tags": "labels", "tag": "labels",
 		"agent": "agentId", "session": "sessionKey", "chat": "chatId", "timeout": "timeoutSeconds",
 	},
 	example: `{"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
@@ -78,6 +80,26 @@ func text[T any, S ~string](name, example string, at func(*T) *S) field[T] {
 			return "", "must be a string, not " + kindOf(raw)
 		}
 		return S(v), ""
+	})
+}
+
+// texts is an array of strings.
+func texts[T any](name, example string, at func(*T) *[]string) field[T] {
+	return stored(name, example, at, func(raw json.RawMessage) ([]string, string) {
+		var items []json.RawMessage
+		if json.Unmarshal(raw, &items) != nil {
+			return nil, "must be an array of strings, not " + kindOf(raw)
+		}
+		var v []string // nil without any, as in a job that never had one
+		for i, item := range items {
+			if kind := kindOf(item); kind != "a string" {
+				return nil, fmt.Sprintf("entry %d must be a string, not %s", i+1, kind)
+			}
+			var s string
+			_ = json.Unmarshal(item, &s) // it was valid JSON
+			v = append(v, s)
+		}
+		return v, ""
 	})
 }
 
@@ -184,11 +206,18 @@ func instant[T any](name string, at func(*T) *job.Millis) field[T] {
 		if problem != "" {
 			return 0, problem
 		}
-		if year := ms.Time().Year(); ms <= 0 || year < 1970 || year >= 2200 {
-			return 0, "must be between the years 1970 and 2200"
+		if problem := checkYear(ms); problem != "" {
+			return 0, problem
 		}
 		return (ms + 999) / 1000 * 1000, ""
 	})
+}
+
+func checkYear(ms job.Millis) (problem string) {
+	if year := ms.Time().Year(); ms <= 0 || year < 1970 || year >= 2200 {
+		return "must be between the years 1970 and 2200"
+	}
+	return ""
 }
 
 func readInstant(raw json.RawMessage) (job.Millis, string) {
@@ -239,6 +268,26 @@ func stored[T, V any](name, example string, at func(*T) *V, read func(json.RawMe
 func insteadOf[T any](required string, f field[T]) field[T] {
 	f.insteadOf = required
 	return f
+}
+
+// within are the fields of a part of T.
+func within[T, P any](fields []field[P], part func(*T) *P) []field[T] {
+	whole := make([]field[T], len(fields))
+	for i, f := range fields {
+		whole[i] = field[T]{name: f.name, example: f.example, insteadOf: f.insteadOf,
+			read: func(raw json.RawMessage) (func(*T), string) {
+				set, problem := f.read(raw)
+				if set == nil {
+					return nil, problem
+				}
+				return func(t *T) { set(part(t)) }, problem
+			},
+		}
+		if f.clear != nil {
+			whole[i].clear = func(t *T) { f.clear(part(t)) }
+		}
+	}
+	return whole
 }
 
 // withoutNull refuses null in an edit.

@@ -30,7 +30,7 @@ func FuzzDecodeJob(f *testing.F) {
 		if edit {
 			nulls = nullClears
 		}
-		in, err := decodeObject(body, jobShape, nulls)
+		in, err := decodeObject(body, namedJobShape, nulls)
 		if err == nil {
 			err = in.check(nil)
 		}
@@ -52,7 +52,7 @@ func FuzzDecodeJob(f *testing.F) {
 		if len(plain) != len(in.sent) {
 			t.Fatalf("%d fields in, %d understood", len(plain), len(in.sent))
 		}
-		var once, twice job.Spec
+		var once, twice namedJob
 		in.apply(&once)
 		in.apply(&twice)
 		in.apply(&twice)

@@ -121,10 +121,12 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// limitTime ends requests whose store does not answer.
+// limitTime ends requests whose store does not answer. One that is to wait has that
+// much longer; what is wrong with its wish, the handler says.
 func limitTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		wait, _ := readWait(r)
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout+wait)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

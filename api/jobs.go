@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -16,29 +17,45 @@ const (
 )
 
 func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
-	in, err := readObject(s, w, r, jobShape, nullIsAbsent)
+	body, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}
-	spec := job.Spec{Enabled: true}
-	in.apply(&spec)
-	if err := in.check(s.problems(spec)); err != nil {
+	once, err := readOnce(r, body)
+	if err != nil {
 		return err
 	}
-	j, err := s.Jobs.CreateJob(r.Context(), "", normalised(spec))
+	in, err := decodeObject(body, namedJobShape, nullIsAbsent)
 	if err != nil {
+		return err
+	}
+	said := namedJob{Spec: job.Spec{Enabled: true}}
+	in.apply(&said)
+	id, problems := said.newID()
+	if err := in.check(append(problems, s.problems(said.Spec)...)); err != nil {
+		return err
+	}
+	j, err := s.Jobs.CreateJob(r.Context(), id, normalised(said.Spec), once...)
+	switch {
+	case errors.Is(err, job.ErrExists):
+		return taken(id)
+	case err != nil:
 		return in.respell(err)
 	}
 	w.Header().Set("Location", "/api/cron/jobs/"+url.PathEscape(j.ID))
-	return writeJSON(w, http.StatusCreated, s.detailedJob(j))
+	return s.writeJob(w, http.StatusCreated, j)
 }
 
 func (s *server) listJobs(w http.ResponseWriter, r *http.Request) error {
-	page, err := readPage(r, defaultJobsPage, maxJobsPage)
+	var filter job.JobFilter
+	page, err := readPage(r, defaultJobsPage, maxJobsPage, jobFilters(&filter)...)
+	if err == nil {
+		err = checkWindow("nextAfter", filter.NextAfter, "nextBefore", filter.NextBefore)
+	}
 	if err != nil {
 		return err
 	}
-	jobs, next, err := s.Jobs.Jobs(r.Context(), page.cursor, page.limit)
+	jobs, next, err := s.Find.FindJobs(r.Context(), filter, page.cursor, page.limit)
 	if err != nil {
 		return err
 	}
@@ -58,7 +75,12 @@ func (s *server) getJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	if now := s.tagOf(j); unchanged(r, now) {
+		w.Header().Set("ETag", now.String())
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // patchJob changes the fields that are sent and leaves the others.
@@ -67,18 +89,27 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in, err := readObject(s, w, r, jobShape, nullClears)
+	checks, err := s.readIfMatch(r)
 	if err != nil {
 		return err
 	}
-	if len(in.set) == 0 && len(in.problems) == 0 {
+	in, err := readObject(s, w, r, namedJobShape, nullClears)
+	if err != nil {
+		return err
+	}
+	var said namedJob
+	in.apply(&said)
+	if wrong := said.oldID(id); len(wrong) > 0 {
+		return in.check(wrong)
+	}
+	if len(in.problems) == 0 && (len(in.set) == 0 || len(in.set) == 1 && said.id != nil) {
 		return invalid("body", "names no field to change", `{"enabled":false}`)
 	}
 	var refused error // by the last call of the edit
 	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
-		after := before
-		in.apply(&after)
-		after = replaceTiming(in.sent, after)
+		said := namedJob{Spec: before}
+		in.apply(&said)
+		after := replaceTiming(in.sent, said.Spec)
 		found := s.problems(after)
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its
@@ -97,14 +128,14 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 			after = normalised(after)
 		}
 		return after, nil
-	})
+	}, checks...)
 	switch {
 	case refused != nil:
 		return refused
 	case err != nil:
 		return in.respell(err)
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // pauseShape is what may be said with a pause.
@@ -160,11 +191,15 @@ func (s *server) resumeJob(w http.ResponseWriter, r *http.Request) error {
 
 // editJob applies an edit and answers the job as it is then.
 func (s *server) editJob(w http.ResponseWriter, r *http.Request, id string, edit func(job.Spec) (job.Spec, error)) error {
-	j, err := s.Jobs.UpdateJob(r.Context(), id, edit)
+	checks, err := s.readIfMatch(r)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, s.detailedJob(j))
+	j, err := s.Jobs.UpdateJob(r.Context(), id, edit, checks...)
+	if err != nil {
+		return err
+	}
+	return s.writeJob(w, http.StatusOK, j)
 }
 
 // only are the problems of one field.
@@ -181,35 +216,85 @@ func problemsOf(err error) []job.Problem {
 	return slices.Clone(invalid.Problems)
 }
 
+// deleteJob removes a job. Its runs under way finish, unless they are to be cancelled.
 func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
 	id, err := jobID(r)
 	if err != nil {
 		return err
 	}
+	q, err := readQuery(r, "cancelRuns")
+	if err != nil {
+		return err
+	}
+	cancelRuns, err := readFlag(q, "cancelRuns")
+	if err != nil {
+		return err
+	}
+	checks, err := s.readIfMatch(r)
+	if err != nil {
+		return err
+	}
 	if err := s.refuseBody(w, r); err != nil {
 		return err
 	}
-	if err := s.Jobs.DeleteJob(r.Context(), id); err != nil {
+	deleted := deletedJob{ID: id, Deleted: true}
+	if cancelRuns {
+		var cancelled int
+		cancelled, err = s.Jobs.DeleteJobAndRuns(r.Context(), id, checks...)
+		deleted.CancelledRuns = &cancelled
+	} else {
+		err = s.Jobs.DeleteJob(r.Context(), id, checks...)
+	}
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, deletedJob{ID: id, Deleted: true})
+	return writeJSON(w, http.StatusOK, deleted)
 }
 
-// runJob answers as soon as the run is queued: a run takes minutes.
+// runJob answers as soon as the run is queued, since a run takes minutes; or, if the
+// client wants to wait, when it has ended.
 func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 	id, err := jobID(r)
 	if err != nil {
 		return err
 	}
+	wait, err := readWait(r)
+	if err != nil {
+		return err
+	}
 	if err := s.refuseBody(w, r); err != nil {
 		return err
 	}
-	j, runID, err := s.Jobs.RunJob(r.Context(), id)
+	once, err := readOnce(r, nil) // its body, if any, says nothing
+	if err != nil {
+		return err
+	}
+	if wait > 0 { // before the start: who is turned away has started nothing
+		leave, err := s.last()
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	j, runID, err := s.startRun(r.Context(), id, once...)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Location", "/api/cron/runs/"+url.PathEscape(runID))
+	if wait > 0 {
+		if run := s.awaitEnd(r.Context(), job.Run{ID: runID}, wait); run.State == job.StateDone {
+			return writeJSON(w, http.StatusOK, endedRun{runView: wholeRun(run), RunID: runID})
+		}
+	}
+	w.Header().Set("ETag", s.tagOf(j).String()) // of the job, which this answer is
 	return writeJSON(w, http.StatusAccepted, startedJob{jobView: wholeJob(j), RunID: runID})
+}
+
+// startRun starts a run, in the time that a change may take.
+func (s *server) startRun(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return s.Jobs.RunJob(ctx, id, once...)
 }
 
 // jobID returns the job id of the path. What cannot be an id is answered like

@@ -14,12 +14,12 @@ import (
 func TestAJobOnTheWire(t *testing.T) {
 	b := setup(t)
 	b.seed("morning", func(j *job.Job) {
-		j.Name, j.Channel, j.ChatID, j.IsGroup = "Morning", "telegram", "-100", new(false)
+		j.Name, j.Channel, j.ChatID, j.IsGroup, j.Labels = "Morning", "telegram", "-100", new(false), []string{"daily"}
 		j.MaxRuns, j.Claims = 4, 1
 		j.LastRunAt, j.LastRunID, j.LastOutcome, j.Failures = nowMillis, "morning:1", job.TimedOut, 2
 	})
 	want := map[string]any{
-		"id": "morning", "name": "Morning", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "enabled": true,
+		"id": "morning", "name": "Morning", "labels": []any{"daily"}, "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "enabled": true,
 		"channel": "telegram", "chatId": "-100", "isGroup": false, "task": "Morning summary",
 		"maxRuns": 4.0, "runsUsed": 1.0,
 		"misfire": "run_once", "misfireGraceSeconds": 3600.0, "timeoutSeconds": 900.0, "onAmbiguous": "retry", "deliver": "always",
@@ -38,14 +38,14 @@ func TestAJobOnTheWire(t *testing.T) {
 	}
 
 	a := b.call("POST", "/api/cron/jobs/morning/run", "").want(http.StatusAccepted)
-	want["runId"] = "morning:manual:01JABCDEF"
+	want["runId"] = "morning:manual:01JABCDE1"
 	delete(want, "next")
 	delete(want, "nextLocal")
 	delete(want, "description")
 	if diff := cmp.Diff(want, a.body); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
-	if got := a.header.Get("Location"); got != "/api/cron/runs/morning:manual:01JABCDEF" {
+	if got := a.header.Get("Location"); got != "/api/cron/runs/morning:manual:01JABCDE1" {
 		t.Errorf("Location of the run = %q", got)
 	}
 }
@@ -112,6 +112,9 @@ func TestPatch(t *testing.T) {
 		change     func(*job.Spec)
 	}{
 		{"pause", `{"enabled":false}`, func(s *job.Spec) { s.Enabled = false }},
+		{"labels", `{"labels":["b"]}`, func(s *job.Spec) { s.Labels = []string{"b"} }},
+		{"null clears labels", `{"labels":null}`, func(s *job.Spec) { s.Labels = nil }},
+		{"no labels", `{"labels":[]}`, func(s *job.Spec) { s.Labels = nil }},
 		{"several", `{"name":"n","max_runs":3,"timezone":"UTC"}`, func(s *job.Spec) { s.Name, s.MaxRuns, s.Timezone = "n", 3, "UTC" }},
 		{"null clears texts", `{"timezone":null,"channel":null,"chat_id":null,"peerId":null}`, func(s *job.Spec) { s.Timezone, s.Channel, s.ChatID, s.PeerID = "", "", "", "" }},
 		{"null clears numbers", `{"maxRuns":null,"timeoutSeconds":null}`, func(s *job.Spec) { s.MaxRuns, s.TimeoutSeconds = 0, 0 }},
@@ -137,7 +140,7 @@ func TestPatch(t *testing.T) {
 				j.Channel, j.ChatID, j.PeerID, j.IsGroup = "telegram", "1", "2", new(true)
 				j.Context, j.AllowScheduling, j.MaxRetries = job.ContextSession, true, new(7)
 				j.StartAt, j.EndAt, j.JitterSeconds = 1700000000000, 1900000000000, 60
-				j.RetryDelaysSeconds = []int{9}
+				j.RetryDelaysSeconds, j.Labels = []int{9}, []string{"a"}
 				j.MaxRuns, j.TimeoutSeconds, j.Misfire, j.OnAmbiguous = 9, 60, job.MisfireSkip, job.OnAmbiguousFail
 				j.Deliver = job.DeliverNever
 			}).Spec
@@ -166,7 +169,9 @@ func TestPatchRefuses(t *testing.T) {
 		{"a zone for a schedule", `{"timezone":"Nowhere"}`, "timezone", ""},
 		{"a channel without a chat", `{"chat_id":null}`, "chat_id", "is required with channel"},
 		{"a channel that is not connected", `{"channel":"slack"}`, "channel", "not connected"},
-		{"its id", `{"id":"b"}`, "id", "set by the server"},
+		{"another id", `{"id":"b"}`, "id", "cannot be changed"},
+		{"no id", `{"id":null}`, "id", "cannot be null"},
+		{"its own id alone", `{"id":"a"}`, "body", "names no field"},
 		{"at, with what it excludes", `{"at":1806231600000,"max_runs":2}`, "max_runs", "left out with at"},
 		{"two timings", `{"at":1806231600000,"schedule":"* * * * *"}`, "at", "one of schedule, every and at"},
 		{"zero", `{"maxRuns":0}`, "maxRuns", "from 1"},

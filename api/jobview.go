@@ -15,10 +15,12 @@ const (
 // jobView is a job on the wire. Times are epoch milliseconds; a field without a
 // value is absent, a policy without one is shown with the default in force.
 type jobView struct {
-	ID       string `json:"id"`
-	Name     string `json:"name,omitempty"`
-	Schedule string `json:"schedule"`
-	Timezone string `json:"timezone"`
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+	// Labels are what the job can be found by.
+	Labels   []string `json:"labels,omitempty"`
+	Schedule string   `json:"schedule"`
+	Timezone string   `json:"timezone"`
 	// Every, in seconds, or At stands instead of the schedule.
 	Every         int        `json:"every,omitempty"`
 	At            job.Millis `json:"at,omitempty"`
@@ -88,12 +90,14 @@ type startedJob struct {
 type deletedJob struct {
 	ID      string `json:"id"`
 	Deleted bool   `json:"deleted"`
+	// CancelledRuns is given when its unfinished runs were to be cancelled too.
+	CancelledRuns *int `json:"cancelledRuns,omitempty"`
 }
 
 func wholeJob(j job.Job) jobView {
 	spec := j.WithDefaults()
 	v := jobView{
-		ID: j.ID, Name: spec.Name, Schedule: spec.Schedule, Timezone: spec.Timezone, Enabled: spec.Enabled,
+		ID: j.ID, Name: spec.Name, Labels: spec.Labels, Schedule: spec.Schedule, Timezone: spec.Timezone, Enabled: spec.Enabled,
 		Every: spec.EverySeconds, At: spec.At, StartAt: spec.StartAt, EndAt: spec.EndAt, JitterSeconds: spec.JitterSeconds,
 		AgentID: spec.AgentID, SessionKey: spec.SessionKey,
 		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,

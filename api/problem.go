@@ -19,6 +19,7 @@ type problem struct {
 	Status    int           `json:"status"`
 	Detail    string        `json:"detail,omitempty"`
 	Problems  []job.Problem `json:"problems,omitempty"`
+	ETag      string        `json:"etag,omitempty"` // as it is now; with 412
 	RequestID string        `json:"requestId,omitempty"`
 }
 
@@ -26,6 +27,7 @@ type problem struct {
 type apiError struct {
 	status int
 	detail string
+	etag   string // of what was refused to be changed; may be empty
 }
 
 func (e *apiError) Error() string { return e.detail }
@@ -52,9 +54,14 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 		p.RequestID = requestID(r)
 		s.Logger.ErrorContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
 	}
+	if rate, ok := errors.AsType[*rateError](err); ok {
+		w.Header().Set("Retry-After", rate.seconds())
+	}
 	switch p.Status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusPreconditionFailed:
+		w.Header().Set("ETag", p.ETag)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	case http.StatusRequestEntityTooLarge:
@@ -71,11 +78,13 @@ func toProblem(err error) problem {
 		invalid  *job.InvalidError
 		size     *http.MaxBytesError
 		notReady *notReadyError
+		spent    *job.SpentError
+		rate     *rateError
 	)
 	p := problem{Status: http.StatusInternalServerError, Detail: "Something failed here; the log has more under this request id."}
 	switch {
 	case errors.As(err, &own):
-		p.Status, p.Detail = own.status, own.detail
+		p.Status, p.Detail, p.ETag = own.status, own.detail, own.etag
 	case errors.As(err, &invalid):
 		p.Status, p.Detail, p.Problems = http.StatusBadRequest, summary(invalid.Problems), invalid.Problems
 	case errors.As(err, &size):
@@ -85,10 +94,18 @@ func toProblem(err error) problem {
 		if unreachable(err) {
 			p.Detail = "Not ready: the store cannot be reached."
 		}
+	case errors.As(err, &rate):
+		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
 	case errors.Is(err, job.ErrNotFound):
 		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. GET /api/cron/jobs lists the jobs with their ids."
 	case errors.Is(err, job.ErrExists):
 		p.Status, p.Detail = http.StatusConflict, "A job of that id exists already."
+	case errors.As(err, &spent):
+		p.Status, p.Detail = http.StatusGone, "A request with this Idempotency-Key made "+spent.ID+
+			" before, whose job is gone since. Nothing was made now; for another one, send another key."
+	case errors.Is(err, job.ErrOtherRequest):
+		p.Status, p.Detail = http.StatusUnprocessableEntity,
+			"This Idempotency-Key was used for another request within a day, so nothing was done; use a new key for each request, and the same only to send one again."
 	case errors.Is(err, job.ErrConflict):
 		p.Status, p.Detail = http.StatusConflict, "The job was being changed by somebody else; send the request again."
 	case errors.Is(err, job.ErrTooMany):

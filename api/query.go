@@ -19,16 +19,21 @@ type page struct {
 	limit  int
 }
 
-func readPage(r *http.Request, standard, most int) (page, error) {
-	q, err := readQuery(r, "cursor", "limit")
-	if err != nil {
-		return page{}, err
-	}
-	if len(q.Get("cursor")) > maxCursorBytes {
-		return page{}, invalid("cursor", "is none of ours; send the nextCursor of the page before", "")
-	}
-	limit, err := readLimit(q, standard, most)
-	return page{cursor: q.Get("cursor"), limit: limit}, err
+// readPage reads which part of a list is asked for, and the filters that the list has.
+func readPage(r *http.Request, standard, most int, filters ...param) (page, error) {
+	p := page{limit: standard}
+	filters = append(filters, cursorParam(&p.cursor), countParam("limit", most, strconv.Itoa(standard), &p.limit))
+	return p, readParams(r, filters...)
+}
+
+func cursorParam(at *string) param {
+	return param{"cursor", "…", func(value string) string {
+		if len(value) > maxCursorBytes {
+			return "is none of ours; send the nextCursor of the page before"
+		}
+		*at = value
+		return ""
+	}}
 }
 
 func readLimit(q url.Values, standard, most int) (int, error) {
@@ -40,6 +45,20 @@ func readLimit(q url.Values, standard, most int) (int, error) {
 		return 0, invalid("limit", fmt.Sprintf("must be a whole number from 1 to %d", most), strconv.Itoa(standard))
 	}
 	return n, nil
+}
+
+// readFlag reads a parameter that is true or false; absent it is false.
+func readFlag(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	if q.Has(name) {
+		return false, invalid(name, "must be true or false", "true")
+	}
+	return false, nil
 }
 
 // readQuery accepts the named parameters, each once. Others are refused: a

@@ -19,7 +19,7 @@ func (s *server) routes() http.Handler {
 	r.Get("/readyz", s.handle(s.readyz))
 
 	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), limitTime)
+		r.Use(s.guard(), s.limitRate, limitTime)
 
 		r.Post("/api/cron/jobs", s.handle(s.createJob))
 		r.Get("/api/cron/jobs", s.handle(s.listJobs))
@@ -31,15 +31,27 @@ func (s *server) routes() http.Handler {
 		r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
 
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
+		r.Get("/api/cron/runs", s.handle(s.listAllRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
 		r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
 		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
 
+		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
+		r.Get("/api/cron/audit", s.handle(s.listAudit))
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))
+	})
+
+	// These take as long as they take; each of their steps is limited.
+	r.Group(func(r chi.Router) {
+		r.Use(s.guard(), s.limitRate)
+
+		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
+		r.Get("/api/cron/export", s.handle(s.exportJobs))
+		r.Post("/api/cron/import", s.handle(s.importJobs))
 	})
 	return r
 }

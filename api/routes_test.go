@@ -25,7 +25,7 @@ func TestOddPathsTouchNothing(t *testing.T) {
 		"/api/cron/jobs/%2e%2e", "/api/cron/jobs/%2E%2E/run", "/api/cron/jobs/%2F", "/api/cron/jobs/%2Frun", "/api/cron/jobs/a%2Frun",
 		"/api/cron/jobs/*", "/api/cron/jobs/%2A", "/api/cron/jobs/%20", "/api/cron/jobs/%00", "/api/cron/jobs/A", "/api/cron/jobs/a%00",
 		"/api/cron/jobs/%2561", "/api/cron/jobs/" + strings.Repeat("a", 65), "/api/cron/jobs/%C3%A4", "/api/cron/jobs/%ff", "/api/cron/jobs/-a",
-		"/api/cron/runs", "/api/cron/runs/", "/api/sessions", "/api/sessions/", "/API/cron/jobs/a", "/api/agents/subagents",
+		"/api/cron/runs/", "/api/sessions", "/api/sessions/", "/API/cron/jobs/a", "/api/agents/subagents",
 	}
 	for _, path := range paths {
 		for _, method := range []string{"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "BREW"} {
@@ -71,15 +71,21 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/jobs/a/pause", []string{"POST"}},
 		{"/api/cron/jobs/a/resume", []string{"POST"}},
 		{"/api/cron/jobs/a/runs", []string{"GET"}},
+		{"/api/cron/runs", []string{"GET"}},
 		{"/api/cron/runs/a:1", []string{"GET"}},
+		{"/api/cron/runs/a:1/events", []string{"GET"}},
 		{"/api/cron/runs/a:1/cancel", []string{"POST"}},
 		{"/api/cron/runs/a%3A1/redeliver", []string{"POST"}},
 		{"/api/sessions/a:b", []string{"GET"}},
 		{"/api/sessions/a%2Fb", []string{"GET"}},
 		{"/api/cron/preview", []string{"POST"}},
 		{"/api/cron/status", []string{"GET"}},
+		{"/api/cron/audit", []string{"GET"}},
+		{"/api/cron/upcoming", []string{"GET"}},
 		{"/api/cron/pause", []string{"POST"}},
 		{"/api/cron/resume", []string{"POST"}},
+		{"/api/cron/export", []string{"GET"}},
+		{"/api/cron/import", []string{"POST"}},
 		{"/health", []string{"GET"}},
 		{"/readyz", []string{"GET"}},
 	} {
@@ -151,7 +157,7 @@ func TestARunOnTheWire(t *testing.T) {
 	b := setup(t)
 	b.store.runs["a"] = []job.Run{
 		{
-			ID: "a:manual:01JABC", JobID: "a", JobUID: "secret-uid", Trigger: job.TriggerManual, State: job.StateDone, Outcome: job.Succeeded,
+			ID: "a:manual:01JABC", JobID: "a", JobName: "Morning", JobUID: "secret-uid", Trigger: job.TriggerManual, State: job.StateDone, Outcome: job.Succeeded,
 			CreatedAt: 1, NotBefore: 1, StartedAt: 2, FinishedAt: 3, SessionKey: "agent:main:cron:a",
 			Attempts: []job.Attempt{{N: 1, Worker: "w", StartedAt: 2, EndedAt: 3, Result: job.ResultSucceeded}},
 			Reply:    strings.Repeat("ü", 501), DeliveryState: job.DeliveryUnknown,
@@ -164,7 +170,7 @@ func TestARunOnTheWire(t *testing.T) {
 		{ID: "a:1774771200", JobID: "a", Trigger: job.TriggerSchedule, State: job.StateDone, Outcome: job.Missed, Reason: job.ReasonStale, Slot: 1, LastSlot: 5, Count: 3, CreatedAt: 1, FinishedAt: 1},
 	}
 	succeeded := map[string]any{
-		"id": "a:manual:01JABC", "jobId": "a", "trigger": "manual", "state": "done", "outcome": "succeeded",
+		"id": "a:manual:01JABC", "jobId": "a", "jobName": "Morning", "trigger": "manual", "state": "done", "outcome": "succeeded",
 		"createdAt": 1.0, "startedAt": 2.0, "finishedAt": 3.0, "sessionKey": "agent:main:cron:a",
 		"attempts": []any{map[string]any{"n": 1.0, "worker": "w", "startedAt": 2.0, "endedAt": 3.0, "result": "succeeded"}},
 		"reply":    strings.Repeat("ü", 501), "delivery": "unknown",

@@ -24,31 +24,30 @@ func (s *server) listRuns(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := readPage(r, defaultRunsPage, maxRunsPage)
-	if err != nil {
-		return err
-	}
-	runs, next, err := s.History.Runs(r.Context(), id, page.cursor, page.limit)
-	if err != nil {
-		return err
-	}
-	list := runList{Runs: make([]runView, len(runs)), NextCursor: next}
-	for i, run := range runs {
-		v := wholeRun(run)
-		v.Reply, v.ReplyTruncated = truncate(v.Reply, leanReplyRunes)
-		list.Runs[i] = v
-	}
-	return writeJSON(w, http.StatusOK, list)
+	return s.answerRuns(w, r, &job.RunFilter{JobID: id})
 }
 
+// getRun answers a run, at once or, if the client wants to wait, when it has ended.
 func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
 	id, err := runID(r)
 	if err != nil {
 		return err
 	}
-	run, err := s.History.Run(r.Context(), id)
+	wait, err := readWait(r)
 	if err != nil {
 		return err
+	}
+	run, err := s.look(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if wait > 0 && run.State != job.StateDone {
+		leave, err := s.last()
+		if err != nil {
+			return err
+		}
+		defer leave()
+		run = s.awaitEnd(r.Context(), run, wait)
 	}
 	return writeJSON(w, http.StatusOK, wholeRun(run))
 }
@@ -61,7 +60,13 @@ func (s *server) cancelRun(w http.ResponseWriter, r *http.Request) error {
 
 // redeliverRun sends a reply once more, without the model.
 func (s *server) redeliverRun(w http.ResponseWriter, r *http.Request) error {
-	return s.changeRun(w, r, http.StatusAccepted, s.History.Redeliver)
+	once, err := readOnce(r, nil) // its body, if any, says nothing
+	if err != nil {
+		return err
+	}
+	return s.changeRun(w, r, http.StatusAccepted, func(ctx context.Context, id string) error {
+		return s.History.Redeliver(ctx, id, once...)
+	})
 }
 
 // changeRun does something with a run and answers the run as it is then.
@@ -98,6 +103,7 @@ func runID(r *http.Request) (string, error) {
 type runView struct {
 	ID      string      `json:"id"`
 	JobID   string      `json:"jobId"`
+	JobName string      `json:"jobName,omitempty"`
 	Trigger job.Trigger `json:"trigger"`
 	State   job.State   `json:"state"`
 	Outcome job.Outcome `json:"outcome,omitempty"`
@@ -119,6 +125,13 @@ type runView struct {
 	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
 	Delivery       job.DeliveryState `json:"delivery,omitempty"`
 	Deliveries     []deliveryView    `json:"deliveries,omitempty"`
+}
+
+// endedRun is a run that was waited for, its id also where the answer without waiting
+// has it.
+type endedRun struct {
+	runView
+	RunID string `json:"runId"`
 }
 
 type deliveryView struct {
@@ -143,7 +156,7 @@ type runList struct {
 
 func wholeRun(run job.Run) runView {
 	v := runView{
-		ID: run.ID, JobID: run.JobID, Trigger: run.Trigger,
+		ID: run.ID, JobID: run.JobID, JobName: run.JobName, Trigger: run.Trigger,
 		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
 		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Delivery: run.DeliveryState,

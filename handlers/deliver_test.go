@@ -339,9 +339,11 @@ func TestWaitingSendSeesTheRateLimit(t *testing.T) {
 	for range runs {
 		must(t, receive(f, "a delivery", ended))
 	}
-	for _, run := range runs {
+	for _, run := range runs[:perChannel] {
 		f.wantWaiting(run, since, 50*time.Second, 75*time.Second, 0)
 	}
+	// Later than the channel asked for: those who wait must not come all at once.
+	f.wantWaiting(runs[perChannel], since, 64*time.Second, 80*time.Second, 0)
 	if n := f.chat.Count(); n != perChannel {
 		t.Errorf("%d messages, want %d", n, perChannel)
 	}
@@ -396,5 +398,31 @@ func TestHangingChannel(t *testing.T) {
 	}
 	if n := f.chat.Count(); n != queued+1 {
 		t.Errorf("%d messages of %d replies", n, queued+1)
+	}
+}
+
+// TestClosedChannel: of two waits the longer one counts, and whoever comes does not queue
+// for a place.
+func TestClosedChannel(t *testing.T) {
+	now := time.Now()
+	h := &deliverHandler{gates: map[string]*gate{}, now: func() time.Time { return now }}
+	h.shut("slack", time.Hour)
+	h.shut("slack", time.Second)
+	for range perChannel {
+		h.gate("slack").places <- struct{}{}
+	}
+	if wait, ok := h.enter(t.Context(), "slack"); ok || wait != time.Hour {
+		t.Errorf("entered %v, asked to wait for %v", ok, wait)
+	}
+}
+
+// TestPartThatWasSentAlready, after one that was not: it is passed over.
+func TestPartThatWasSentAlready(t *testing.T) {
+	f := setup(t, setupOptions{reply: replying("aabbcc"), wrap: inChunks(2)})
+	run := f.committed("a", toChat())
+	must(t, f.rdb.HSet(f.ctx, key("delivery", run, "1"), "p1", "s:m-0").Err())
+	must(t, f.deliver(run))
+	if d := f.delivery(run); d.State != job.DeliveryDelivered || !cmp.Equal(f.texts(), []string{"aa", "cc"}) {
+		t.Errorf("delivery %+v, sent %q", d, f.texts())
 	}
 }

@@ -107,7 +107,7 @@ func setup(t *testing.T, o setupOptions) *fixture {
 	f.opts = Options{
 		Runs: f.store, Deliveries: f.store, Sessions: f.store, AI: ai, Channels: channels{manager, o.wrap, o.only},
 		Redis: rdb, Queues: f.queues, Logger: slog.New(slog.NewTextHandler(f.log, nil)), QueueLog: queueLog{f.log},
-		ID: "worker-1", WorkspaceID: "ws-1", Concurrency: o.turns, Grace: o.grace,
+		ID: "worker-1", WorkspaceID: "ws-1", Model: "model-1", Effort: "low", Concurrency: o.turns, Grace: o.grace,
 	}
 	f.worker = New(f.opts)
 	t.Cleanup(func() {

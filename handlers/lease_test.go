@@ -79,7 +79,7 @@ func TestLeaseOutlivesAnOutage(t *testing.T) {
 			var renewed atomic.Int64
 			r := &renewer{answer: func(ctx context.Context) error {
 				if back.IsZero() {
-					back = time.Now().Add(time.Hour)
+					back = time.Now().Add(time.Hour + time.Second) // in the middle of a try
 				}
 				if time.Now().Before(back) {
 					return away(ctx)
@@ -93,7 +93,7 @@ func TestLeaseOutlivesAnOutage(t *testing.T) {
 				if ctx.Err() != nil || renewed.Load() != 0 || r.asked.Load() < 300 {
 					t.Errorf("after an hour without Redis: %v, %d renewals asked for", context.Cause(ctx), r.asked.Load())
 				}
-				pass(renewEvery + renewEvery + renewAgain) // the first of them before the outage
+				pass(renewEvery + time.Second + renewEvery + renewAgain) // the first two are of the outage
 				synctest.Wait()
 				if renewed.Load() == 0 {
 					t.Error("no renewal with Redis back")
@@ -154,6 +154,22 @@ func TestFresh(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFreshCountsFromTheQuestion: an answer that took long says how things were when it
+// was asked for.
+func TestFreshCountsFromTheQuestion(t *testing.T) {
+	r := &renewer{answer: func(context.Context) error { pass(3 * time.Second); return nil }}
+	withLease(t, r, func(t *testing.T, ctx context.Context, l *lease) {
+		pass(renewEvery + 3*time.Second)
+		synctest.Wait()
+		if r.asked.Load() != 1 {
+			t.Fatalf("%d renewals", r.asked.Load())
+		}
+		if err := l.fresh(ctx); err != nil || r.asked.Load() != 2 {
+			t.Errorf("%v after %d renewals, want another one", err, r.asked.Load())
+		}
+	})
 }
 
 // redisError is an error answer of Redis.
@@ -439,5 +455,60 @@ func TestResultsSurviveAnOutage(t *testing.T) {
 				t.Errorf("%d calls, %d messages", f.ai.Count()-calls, f.chat.Count()-messages)
 			}
 		})
+	}
+}
+
+// slowStore answers the begin of a send when it is too late, unless it was asked to answer
+// within the bound.
+type slowStore struct {
+	DeliveryStore
+	asked atomic.Int64
+}
+
+func (s *slowStore) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
+	s.asked.Add(1)
+	if by, bounded := ctx.Deadline(); bounded && time.Until(by) <= freshFor {
+		return "", context.DeadlineExceeded
+	}
+	return s.DeliveryStore.SendBegin(ctx, run, n, epoch, part, parts, token)
+}
+
+// TestNoSendAfterALateAnswer: what Redis answered long ago says nothing about whose send
+// it is now.
+func TestNoSendAfterALateAnswer(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	slow := &slowStore{DeliveryStore: f.store}
+	f.worker.deliveries.store = slow
+	done := side(func() error { return f.deliver(run) })
+	f.await("the begin is asked again", func() bool { return slow.asked.Load() > 1 || f.chat.Count() > 0 })
+	f.worker.cut(errShutdown)
+	must(t, receive(f, "the delivery", done))
+	if n := f.chat.Count(); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// thievedStore gives a delivery to somebody else when its first part is about to be sent.
+type thievedStore struct {
+	DeliveryStore
+	steal func()
+}
+
+func (s thievedStore) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
+	s.steal()
+	return s.DeliveryStore.SendBegin(ctx, run, n, epoch, part, parts, token)
+}
+
+func TestNoSendOfAFencedDelivery(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	f.worker.deliveries.store = thievedStore{f.store, func() { f.steal(key("delivery", run, "1")) }}
+	must(t, f.deliver(run))
+	if n := f.chat.Count(); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+	if d := f.delivery(run); d.State != job.DeliveryPending {
+		t.Errorf("delivery %+v", d)
 	}
 }

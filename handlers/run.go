@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -61,6 +62,8 @@ type runHandler struct {
 	kick        func(ctx context.Context, carriers []job.Carrier)
 	worker      string
 	workspaceID string
+	model       string // of jobs that name none, and so effort
+	effort      string
 	logger      *slog.Logger
 
 	mu      sync.Mutex
@@ -69,7 +72,8 @@ type runHandler struct {
 
 func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
 	return &runHandler{
-		base: base, store: o.Runs, ai: o.AI, worker: o.ID, workspaceID: o.WorkspaceID, logger: o.Logger,
+		base: base, store: o.Runs, ai: o.AI, worker: o.ID, workspaceID: o.WorkspaceID,
+		model: o.Model, effort: o.Effort, logger: o.Logger,
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
 		kick:       kicker(o.Queues, client, o.Logger),
@@ -237,8 +241,8 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
 		SessionID:       b.Run.SessionKey,
 		Messages:        append(history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
-		Model:           b.Job.Model,
-		ReasoningEffort: b.Job.Effort,
+		Model:           cmp.Or(b.Job.Model, h.model),
+		ReasoningEffort: cmp.Or(b.Job.Effort, h.effort),
 		WorkspaceID:     h.workspaceID,
 		Gateway: aiserver.Gateway{
 			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.IsGroup,

@@ -81,6 +81,21 @@ func TestSlot(t *testing.T) {
 	}
 }
 
+// A job that names no model runs on that of the deployment.
+func TestModelOfTheDeployment(t *testing.T) {
+	f := setup(t, setupOptions{})
+	carrier, run := f.due("a", rarely())
+	f.enqueue(carrier)
+	f.serve()
+	f.await("the reply", func() bool {
+		r, err := f.store.Run(f.ctx, run)
+		return err == nil && r.Outcome == job.Succeeded
+	})
+	if c := f.ai.Calls()[0]; c.Model != "model-1" || c.ReasoningEffort != "low" {
+		t.Errorf("model %q, reasoning effort %q", c.Model, c.ReasoningEffort)
+	}
+}
+
 // Any number of carriers of a slot, at once and afterwards, make one run.
 func TestDoubledCarriers(t *testing.T) {
 	turn := newHold(t)
@@ -295,6 +310,62 @@ func TestLostAnswerOfABegin(t *testing.T) {
 	}
 }
 
+// deafStore does not answer a begin, and notes when it was asked.
+type deafStore struct {
+	RunStore
+	asked int
+	at    time.Time
+	then  func() // after the question
+}
+
+func (s *deafStore) Begin(ctx context.Context, run, token, worker string) (job.Begun, error) {
+	s.asked, s.at = s.asked+1, time.Now()
+	if s.then == nil {
+		return s.RunStore.Begin(ctx, run, token, worker)
+	}
+	s.then()
+	<-ctx.Done()
+	return job.Begun{}, ctx.Err()
+}
+
+// TestBeginEndsWithItsCarrier, and with its worker: there is nothing to ask again for.
+func TestBeginEndsWithItsCarrier(t *testing.T) {
+	f := setup(t, setupOptions{})
+	f.create("a", rarely())
+	c, run := f.manual("a")
+	for _, name := range []string{"carrier", "worker"} {
+		ctx, lost := context.WithCancel(f.ctx)
+		f.worker = New(f.opts)
+		deaf := &deafStore{RunStore: f.store, then: lost}
+		if name == "worker" {
+			deaf.then = func() { f.worker.cut(errShutdown) }
+		}
+		f.worker.runs.store = deaf
+		err := f.worker.runs.handle(ctx, c.Task)
+		if back := (*giveBack)(nil); !errors.As(err, &back) || deaf.asked != 1 {
+			t.Errorf("%s: %v after %d questions", name, err, deaf.asked)
+		}
+		lost()
+	}
+	if r := f.record(run); r.State != job.StateWaiting || f.ai.Count() != 0 {
+		t.Errorf("run %+v", r)
+	}
+}
+
+// TestLeaseIsAsOldAsItsQuestion: the answer to a begin can take long.
+func TestLeaseIsAsOldAsItsQuestion(t *testing.T) {
+	f := setup(t, setupOptions{})
+	f.create("a", rarely())
+	_, run := f.manual("a")
+	slow := &deafStore{RunStore: f.store}
+	f.worker.runs.store = slow
+	begun, asked, err := f.worker.runs.begin(f.ctx, tasks.Run{V: tasks.Version, Run: run})
+	must(t, err)
+	if begun.Verdict != job.BeginOK || asked.After(slow.at) {
+		t.Errorf("%s, asked %v after the question had arrived", begun.Verdict, asked.Sub(slow.at))
+	}
+}
+
 // A record on which a script fails gets no better by asking again: it must not
 // hold a worker.
 func TestDamagedRecordHoldsNoWorker(t *testing.T) {
@@ -353,6 +424,20 @@ func TestEditedJob(t *testing.T) {
 	must(t, err)
 	if j.NextSlot != job.ToMillis(want) || j.LastSlot != at {
 		t.Errorf("the cursor is at %s, want %s by the new schedule", j.NextSlot.Time(), want)
+	}
+}
+
+// TestCarrierOfASlotToCatchUpWith frees its id: the slot comes up again when the run in
+// progress has ended.
+func TestCarrierOfASlotToCatchUpWith(t *testing.T) {
+	f := setup(t, setupOptions{})
+	spec := rarely()
+	spec.Misfire = job.MisfireRunAll
+	j, late := f.create("a", spec), f.minute(-3)
+	f.moveTo("a", late)
+	f.manual("a") // unfinished
+	if err := f.turn(f.slotOf(j, late)); !errors.Is(err, asynq.RevokeTask) || f.ai.Count() != 0 {
+		t.Errorf("%v after %d calls", err, f.ai.Count())
 	}
 }
 

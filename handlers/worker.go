@@ -36,7 +36,9 @@ type Options struct {
 
 	ID          string // names this worker in the attempts it makes
 	WorkspaceID string // sent to the ai-server with each call; may be empty
-	Concurrency int    // calls under way at once
+	// Model and Effort are of jobs that name none; "" means the ai-server's default.
+	Model, Effort string
+	Concurrency   int // calls under way at once
 	// Grace is how long running turns may go on after a stop; then they are cut,
 	// and their attempts are ambiguous.
 	Grace time.Duration

@@ -282,6 +282,28 @@ func TestStopBetweenTheParts(t *testing.T) {
 	}
 }
 
+// lastRefusal is a channel that refuses while its worker is cut.
+type lastRefusal struct {
+	channel.Channel
+	cut func()
+}
+
+func (c lastRefusal) Send(context.Context, channel.Message) (string, error) {
+	c.cut()
+	return "", &channel.Error{Kind: channel.KindRetryable, Message: "503"}
+}
+
+// TestStopDuringARefusal: the send surely did not arrive, and it was us who stopped.
+func TestStopDuringARefusal(t *testing.T) {
+	f := setup(t, setupOptions{})
+	run := f.committed("a", toChat())
+	ch, _ := f.opts.Channels.Lookup("slack")
+	f.worker.deliveries.channels = channels{channel: lastRefusal{ch, func() { f.worker.cut(errShutdown) }}}
+	since := f.now()
+	must(t, f.deliver(run))
+	f.wantWaiting(run, since, 0, 0, 0)
+}
+
 // Nor does it send what waits for a place on its channel.
 func TestStopBeforeASend(t *testing.T) {
 	send := newHold(t)
@@ -304,7 +326,8 @@ func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrew(1)
 		leave := make(chan struct{})
-		handler := c.handler(t.Context(), func(context.Context, *asynq.Task) error { <-leave; return nil })
+		stop, ended := context.WithCancel(t.Context())
+		handler := c.handler(stop, func(context.Context, *asynq.Task) error { <-leave; return nil })
 		first := side(func() error { return handler.ProcessTask(t.Context(), nil) })
 		synctest.Wait()
 
@@ -321,9 +344,16 @@ func TestCrew(t *testing.T) {
 		}
 		forget()
 		wantGivenBack(t, "the second", <-second, time.Second)
+		third := side(func() error { return handler.ProcessTask(t.Context(), nil) })
+		synctest.Wait()
+		ended()
+		if err := <-third; retryDelay(0, err, nil) != 0 || isFailure(err) {
+			t.Errorf("one that waits for a place at the stop: %v, want it back at once", err)
+		}
 		close(leave)
 		must(t, <-first)
 		<-gone
-		must(t, handler.ProcessTask(t.Context(), nil)) // the place is free again
+		free := c.handler(t.Context(), func(context.Context, *asynq.Task) error { return nil })
+		must(t, free.ProcessTask(t.Context(), nil)) // the place is free again
 	})
 }

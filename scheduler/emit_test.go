@@ -327,3 +327,32 @@ func TestWorkersAway(t *testing.T) {
 		t.Errorf("records %+v", runs)
 	}
 }
+
+// TestDisabledJob: what was due when a job was disabled gets its record, and what came
+// later gets none.
+func TestDisabledJob(t *testing.T) {
+	f := setup(t)
+	w, _ := f.emitter()
+	f.create("a")
+	first := f.minute(-200)
+	f.put("a", first)
+	f.must(f.rdb.HSet(f.ctx, f.key("job", "a"), "enabled", 0, "disabledAt", int64(first+90_000)).Err())
+	for range 3 {
+		f.refresh(w)
+	}
+	for _, task := range f.runTasks() {
+		b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: f.cursor("a").UID, Slot: f.cursor("a").NextSlot, Revision: f.cursor("a").Revision,
+			Next: f.cursor("a").NextSlot + 60_000, Token: task.ID})
+		if f.must(err); b.Verdict != job.BeginDropped {
+			t.Errorf("claim: %s", b.Verdict)
+		}
+	}
+	runs, _, err := f.Runs(f.ctx, "a", "", 10)
+	f.must(err)
+	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Slot != first || runs[0].LastSlot != first+60_000 || runs[0].Count != 2 {
+		t.Errorf("records %+v", runs)
+	}
+	if c := f.cursor("a"); c.NextSlot != 0 || f.look("a") != 0 {
+		t.Errorf("cursor %+v", c)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
@@ -128,6 +129,24 @@ func TestEnqueueAllNamesWhatFailed(t *testing.T) {
 	}
 	if len(placed) != 98 || len(f.runTasks()) != 98 {
 		t.Errorf("placed %d, enqueued %d, want 98", len(placed), len(f.runTasks()))
+	}
+}
+
+// TestOnlyWhatWasEnqueuedIsMarked: what was not is due still.
+func TestOnlyWhatWasEnqueuedIsMarked(t *testing.T) {
+	f := setup(t)
+	w, _ := f.emitter()
+	due := f.minute(0)
+	f.create("a")
+	f.put("a", due)
+	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { _ = nowhere.Close() })
+	w.enqueue = newEnqueuer(nowhere)
+	if err := w.place(f.ctx, []job.Cursor{f.cursor("a")}); err == nil {
+		t.Error("no error")
+	}
+	if c := f.cursor("a"); c.Emitted || f.look("a") != due {
+		t.Errorf("a slot whose carrier is nowhere: %+v, looked at %d ms after it", c, f.look("a")-due)
 	}
 }
 

@@ -83,6 +83,15 @@ func graceOf(c job.Cursor) time.Duration {
 	return c.Grace
 }
 
+// until is the time by which a cursor's slots are decided about at now: a job that was
+// disabled has none after that.
+func until(c job.Cursor, now job.Millis) job.Millis {
+	if c.DisabledAt != 0 {
+		return min(c.DisabledAt, now)
+	}
+	return now
+}
+
 // hold says which slots of a cursor do not run because everything was paused until then
 // (Redis time); nil if its slot was not due yet. Unlike decide it leaves no slot to a
 // claim, which would be refused, and none to the misfire policy: a pause is not made up

@@ -222,14 +222,31 @@ func TestDecideSettlesEachSlotOnce(t *testing.T) {
 	})
 }
 
+// TestUntil: a job that was disabled has no slots since.
+func TestUntil(t *testing.T) {
+	for _, tc := range []struct{ disabled, now, want job.Millis }{{0, 9, 9}, {5, 9, 5}, {12, 9, 9}} {
+		if got := until(job.Cursor{DisabledAt: tc.disabled}, tc.now); got != tc.want {
+			t.Errorf("%+v: %d", tc, got)
+		}
+	}
+}
+
 // TestDecideInPieces catches up with a cursor that is further behind than one
-// decision walks: piece follows piece, until the newest slot runs.
+// decision walks: piece follows piece, until the newest slot runs, also where the last one
+// of a piece would not be too late.
 func TestDecideInPieces(t *testing.T) {
+	for name, grace := range map[string]time.Duration{"hour": time.Hour, "all of it": 30 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) { decideInPieces(t, grace) })
+	}
+}
+
+func decideInPieces(t *testing.T, grace time.Duration) {
+	t.Helper()
 	const behind = 2*maxWalk + 500
 	sched := parse(t, "* * * * *", "")
 	first := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	now := first.Add(behind*time.Minute + 5*time.Second)
-	c := job.Cursor{NextSlot: job.ToMillis(first), NextDue: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: time.Hour}
+	c := job.Cursor{NextSlot: job.ToMillis(first), NextDue: job.ToMillis(first), Misfire: job.MisfireRunOnce, Grace: grace}
 	passed, pieces := 0, 0
 	for {
 		d := decide(c, sched, now)

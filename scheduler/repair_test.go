@@ -131,6 +131,36 @@ func TestScanIsBoundedAndGoesOn(t *testing.T) {
 	}
 }
 
+// TestScanGetsToTheEnd of lists that are longer than one scan, and of which hardly
+// anything is damaged.
+func TestScanGetsToTheEnd(t *testing.T) {
+	f := setup(t)
+	r := f.repairs()
+	const damaged, jobs = 200, checkPage + 50
+	_, err := f.rdb.Pipelined(f.ctx, func(p redis.Pipeliner) error {
+		for i := range repairPages*repairPage + 2*repairPage {
+			p.ZAdd(f.ctx, f.wake(), redis.Z{Score: float64(f.now()) + 1e6, Member: fmt.Sprint("z:of a newer release-", i)})
+		}
+		for i := range damaged {
+			run := fmt.Sprint("a:", i)
+			p.HSet(f.ctx, "{"+prefix+"}:run:"+run, "v", job.Version, "state", "waiting", "notBefore", 1)
+			p.ZAdd(f.ctx, f.wake(), redis.Z{Score: float64(f.now()) + 1e6, Member: "r:" + run})
+		}
+		for i := range jobs { // without a uid
+			p.HSet(f.ctx, fmt.Sprintf("{%s}:job:bad-%d", prefix, i), "v", job.Version)
+			p.ZAdd(f.ctx, "{"+prefix+"}:jobs", redis.Z{Score: float64(i + 1), Member: fmt.Sprint("bad-", i)})
+		}
+		return nil
+	})
+	f.must(err)
+	for range 3 {
+		f.must(r.run(f.ctx))
+	}
+	if rep := f.report(); rep.Counts[job.OpenMissing] != damaged || len(rep.Quarantined) != jobs {
+		t.Errorf("three scans repaired %d of %d, and found %d of %d", rep.Counts[job.OpenMissing], damaged, len(rep.Quarantined), jobs)
+	}
+}
+
 func TestOnlyTheEmitterScans(t *testing.T) {
 	f := setup(t)
 	r := f.scheduler().repair // holds no lease

@@ -290,7 +290,7 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	if c.UID == "" && c.NextSlot != 0 {
 		return false, errors.New("uid is missing")
 	}
-	if c.UID == "" || c.NextSlot == 0 || c.NextDue > now {
+	if c.NextSlot == 0 || c.NextDue > now {
 		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
 	}
 	timetable, err := w.schedules.Timetable(c.Timing)
@@ -299,7 +299,7 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 	}
 	collapse := hold(c, timetable, w.heldUntil.Time())
 	if collapse == nil {
-		collapse = decide(c, timetable, now.Time())
+		collapse = decide(c, timetable, until(c, now).Time())
 	}
 	if collapse == nil {
 		return true, nil

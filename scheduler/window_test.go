@@ -259,6 +259,33 @@ func TestRingingEntryStays(t *testing.T) {
 	}
 }
 
+// TestArmedEntryFollowsAnEdit: an entry of another slot would ring at the wrong time, and
+// one of a newer release is that release's.
+func TestArmedEntryFollowsAnEdit(t *testing.T) {
+	f := setup(t)
+	w, _ := f.emitter()
+	f.create("a")
+	f.create("newer")
+	f.put("a", f.minute(10))
+	f.put("newer", f.minute(10))
+	f.must(f.rdb.HSet(f.ctx, "{"+prefix+"}:job:newer", "v", job.Version+1).Err())
+	f.refresh(w)
+	if f.configs(w)["newer"] != nil {
+		t.Error("a slot of a newer release is armed")
+	}
+	for _, in := range []int{30, 20} {
+		f.put("a", f.minute(in))
+		f.refresh(w)
+		entry := f.configs(w)["a"]
+		if entry == nil {
+			t.Fatalf("after an edit no slot is armed")
+		}
+		if at, ok := parse(t, entry.Cronspec, "UTC").Next(f.now().Time()); !ok || job.ToMillis(at) != f.minute(in) {
+			t.Errorf("%q fires at %v, want %v", entry.Cronspec, at, f.minute(in).Time())
+		}
+	}
+}
+
 func TestEmittedSlotsAreNotArmedAgain(t *testing.T) {
 	f := setup(t)
 	w, clock := f.emitter()

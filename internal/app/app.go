@@ -68,6 +68,7 @@ type App struct {
 	host     string
 	listener net.Listener
 	http     *http.Server
+	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
 	rdb      redis.UniversalClient
@@ -207,7 +208,7 @@ func (a *App) Serve(ctx context.Context) error {
 		a.onClose(ai.CloseIdle)
 		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store, AI: ai, Channels: channels,
 			Redis: a.rdb, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
-			WorkspaceID: c.WorkspaceID, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
+			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
 		roles = append(roles, w.Run, a.beating("worker"))
 	}
 
@@ -309,8 +310,9 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	client := asynq.NewClientFromRedisClient(a.rdb)
 	records := recordStore{a.store, queues, client, a.logger}
 	surface := api.Options{
-		Jobs: records, History: records, Sessions: a.store, Switch: a.store,
-		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes,
+		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
+		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	}
 	routes := api.New(surface)
@@ -360,6 +362,8 @@ func (a *App) serveHTTP(listener net.Listener) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	a.stopping = make(chan struct{})
+	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 	go func() {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)
@@ -367,7 +371,8 @@ func (a *App) serveHTTP(listener net.Listener) {
 	}()
 }
 
-// stopHTTP ends the API: nothing new is accepted, requests under way have a moment.
+// stopHTTP ends the API: nothing new is accepted, requests under way have a moment, and
+// those that wait or stream end at once.
 func (a *App) stopHTTP() {
 	if a.http == nil {
 		return
@@ -422,8 +427,8 @@ func (s recordStore) CancelRun(ctx context.Context, id string) error {
 }
 
 // Redeliver sends a reply once more; see store.Store.Redeliver.
-func (s recordStore) Redeliver(ctx context.Context, id string) error {
-	carriers, err := s.Store.Redeliver(ctx, id)
+func (s recordStore) Redeliver(ctx context.Context, id string, once ...job.Once) error {
+	carriers, err := s.Store.Redeliver(ctx, id, once...)
 	s.carry(ctx, carriers)
 	return err
 }
@@ -442,8 +447,8 @@ func (s recordStore) carry(ctx context.Context, carriers []job.Carrier) {
 }
 
 // RunJob starts a manual run; see store.Store.RunJob.
-func (s recordStore) RunJob(ctx context.Context, id string) (job.Job, string, error) {
-	j, run, err := s.Store.RunJob(ctx, id)
+func (s recordStore) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
+	j, run, err := s.Store.RunJob(ctx, id, once...)
 	if err != nil {
 		return j, run, err
 	}

@@ -9,21 +9,13 @@ import (
 	"testing"
 )
 
-// TestPromisesNameTests: the README says which test holds which promise, and a test
-// that was renamed holds none.
+// TestPromisesNameTests: the README says which test holds which promise, docs/testing.md
+// which one holds which rule of the protocol, and a test that was renamed holds none.
 func TestPromisesNameTests(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(readme), -1)
-	if len(named) < 8 {
-		t.Fatalf("the README names %d tests: %q", len(named), named)
-	}
 	var tests strings.Builder
-	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -34,9 +26,19 @@ func TestPromisesNameTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range named {
-		if !strings.Contains(tests.String(), "\nfunc "+name+"(t *testing.T) {") {
-			t.Errorf("%s is named in the README and is no test", name)
+	for file, least := range map[string]int{"README.md": 8, filepath.Join("docs", "testing.md"): 60} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(text), -1)
+		if len(named) < least {
+			t.Errorf("%s names %d tests: %q", file, len(named), named)
+		}
+		for _, name := range named {
+			if !strings.Contains(tests.String(), "\nfunc "+name+"(t *testing.T) {") {
+				t.Errorf("%s is named in %s and is no test", name, file)
+			}
 		}
 	}
 }

@@ -52,6 +52,11 @@ var rules = []rule{
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
 	{
+		pkg:  "internal/bench",
+		ours: []string{"internal/cli", "internal/redisproc/childproc"},
+		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
+	},
+	{
 		pkg:    "internal/client",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what the command line and the agent tools know of the API is what came over the wire",
@@ -120,6 +125,12 @@ var rules = []rule{
 		ours:   []string{"internal/job", "internal/schedule"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
+	},
+	{
+		pkg:    "internal/doctor",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(redis, asynq, router, logging, commands),
+		why:    "says what records and answers mean; where they come from is handed in, so that it can only read",
 	},
 	{
 		pkg:    "web",

@@ -70,7 +70,7 @@ func newFleet(t testing.TB, p *plan, dir, binary string, rs *redistest.Server, a
 	t.Helper()
 	f := &fleet{t: t, plan: p, dir: dir, binary: binary, troubles: openJournal(t, dir, judge.TroublesFile),
 		aiURL: ai, chatURL: chat, exits: make(chan *process, 100),
-		env: []string{"GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_LOG_LEVEL=debug", "GATEWAY_CRON_LOG_FORMAT=json",
+		env: []string{"GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_LOG_LEVEL=debug", "GATEWAY_CRON_LOG_FORMAT=json", "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0",
 			"GATEWAY_CRON_SHUTDOWN_GRACE=5s", "GATEWAY_CRON_CHANNEL_MANAGER_TOKEN=" + chatToken, "GATEWAY_CRON_TELEGRAM_TOKEN=" + telegramToken}}
 	for _, name := range slices.Concat(schedulers, workers, []string{"api"}) {
 		way, err := newProxy(rs.Network(), rs.Addr())

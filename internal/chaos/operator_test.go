@@ -155,6 +155,12 @@ func (o *operator) fields(p jobPlan) map[string]any {
 	return fields
 }
 
+// over reports whether a planned job could have no slot any more.
+func (o *operator) over(p jobPlan) bool {
+	return p.has("at") && !o.plan.at(p.Instants["at"]).After(time.Now()) ||
+		p.has("endAt") && !o.plan.at(p.Instants["endAt"]-time.Minute).After(time.Now())
+}
+
 // create makes a job. After an answer that was lost it looks for the job's name
 // before it asks again: the request may have been carried out, or still be.
 func (o *operator) create(ctx context.Context, index int) error {
@@ -167,6 +173,9 @@ func (o *operator) create(ctx context.Context, index int) error {
 			return nil
 		}
 		var refused refusal
+		if errors.As(err, &refused) && o.over(planned) {
+			return nil // the machine was too slow for it: there is no such job
+		}
 		if errors.As(err, &refused) || ctx.Err() != nil {
 			return err
 		}

@@ -66,8 +66,8 @@ func (j jobPlan) has(instant string) bool {
 // the first slot is, and as soon as that is known, which those with instants have to
 // wait for. Nothing is killed yet.
 const (
-	beforehand = -time.Minute
-	atLast     = -2 * time.Second
+	beforehand = -2 * time.Minute
+	onceKnown  = -time.Minute
 )
 
 // edit is a change of a job while it fires.
@@ -159,7 +159,7 @@ func (p *plan) planJobs(rng *rand.Rand) {
 		}
 		instants := p.timed(rng, i, fields)
 		if len(instants) > 0 {
-			at = max(at, atLast)
+			at = max(at, onceKnown)
 		}
 		p.Jobs = append(p.Jobs, jobPlan{Fields: fields, Instants: instants, At: at})
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,7 +61,9 @@ func newRoot(version string, stdout, stderr io.Writer) *cobra.Command {
                          unless GATEWAY_CRON_REDIS_URL names one
 
 On several machines, run api, scheduler and worker apart on one Redis, each as
-often as you like. All settings are environment variables: gateway-cron config.`,
+often as you like. Settings are environment variables, and what the desktop's
+config.json5 has of them: gateway-cron config lists all. gateway-cron doctor says
+what is wrong.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: version, // the flag, beside the sub-command
 		Args:    noArgs,
@@ -85,6 +88,7 @@ often as you like. All settings are environment variables: gateway-cron config.`
 		newDemo(version, stdout, stderr),
 		newStandIns(stdout),
 		newHealthcheck(),
+		newDoctor(stdout),
 		newMCP(version, os.Stdin, stdout, stderr),
 		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {
@@ -136,9 +140,37 @@ func newHealthcheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.Healthcheck(cmd.Context(), c, role)
+			return app.Healthcheck(cmd.Context(), c.Config, role)
 		}}
 	cmd.Flags().StringVar(&role, "role", "api", "api (also serve), scheduler or worker")
+	return cmd
+}
+
+func newDoctor(stdout io.Writer) *cobra.Command {
+	o := app.DoctorOptions{Stdout: stdout}
+	var at string
+	cmd := &cobra.Command{Use: "doctor", Short: "say what is wrong, or why a job did not run; changes nothing",
+		Long: `Looks at Redis, the ai-server, the channels, the schedulers and the workers, and at
+what stands still, and says of each how it is and what to do. With --job it says why
+that job ran, or did not. It only reads. Exit code 1 if anything fails.`,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if at != "" {
+				if o.At, err = time.Parse(time.RFC3339, at); err != nil {
+					return usageError{fmt.Errorf("--at %q: must be a time such as %s", at, "2026-11-23T09:00:00+01:00")}
+				}
+				if o.Job == "" {
+					return usageError{errors.New("--at needs --job: the id of the job to explain")}
+				}
+			}
+			c, err := load()
+			if err != nil {
+				return err
+			}
+			return app.Doctor(cmd.Context(), c, o)
+		}}
+	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
+	cmd.Flags().StringVar(&at, "at", "", "explain the job at this time (RFC 3339) instead of its last slots")
+	cmd.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
 	return cmd
 }
 
@@ -150,8 +182,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func load() (config.Config, error) {
-	c, err := config.Load(os.LookupEnv)
+func load() (config.Loaded, error) {
+	c, err := config.Read(os.LookupEnv)
 	if err != nil {
 		return c, usageError{fmt.Errorf("configuration:\n%w", err)}
 	}
@@ -163,11 +195,14 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 	if err != nil {
 		return app.Options{}, err
 	}
-	logger := newLogger(c, stderr)
+	logger := newLogger(c.Config, stderr)
+	for _, w := range c.Warnings {
+		logger.Warn("configuration", "warning", w)
+	}
 	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
 		logger.Warn("unknown settings are ignored; gateway-cron config lists those that exist", "variables", unknown)
 	}
-	return app.Options{Name: name, Config: c, Roles: roles, Version: version, EmbeddedRedis: embedded,
+	return app.Options{Name: name, Config: c.Config, Roles: roles, Version: version, EmbeddedRedis: embedded,
 		Stdout: stdout, Logger: logger}, nil
 }
 

@@ -29,6 +29,7 @@ func environ(t *testing.T, env map[string]string) {
 			t.Setenv(name, "") // the same as not set
 		}
 	}
+	t.Setenv(config.EnvPrefix+"CONFIG", "none")
 	for name, value := range env {
 		t.Setenv(config.EnvPrefix+name, value)
 	}
@@ -136,7 +137,11 @@ func TestExitCodes(t *testing.T) {
 		{"worker --concurrency 3", nil, 2, "", "unknown flag: --concurrency"},
 		{"healthcheck --role", nil, 2, "", "flag needs an argument"},
 		{"healthcheck --role chef", nil, 2, "", `--role "chef": must be api, scheduler or worker`},
+		{"doctor --at 9:00 --job a", nil, 2, "", `--at "9:00": must be a time such as 2026-11-23T09:00:00+01:00`},
+		{"doctor --at 2026-11-23T09:00:00Z", nil, 2, "", "--at needs --job"},
+		{"doctor", map[string]string{"PREFIX": "A"}, 2, "", "GATEWAY_CRON_PREFIX must be"},
 		{"config", map[string]string{"CONCURRENCY": "many", "TOKEN_FILE": "/does/not/exist"}, 2, "", "GATEWAY_CRON_CONCURRENCY must be"},
+		{"serve", map[string]string{"CONFIG": "/does/not/exist"}, 2, "", "GATEWAY_CRON_CONFIG names a file that cannot be read"},
 		{"config", map[string]string{"CONCURRENCY": "many", "TOKEN_FILE": "/does/not/exist"}, 2, "", "GATEWAY_CRON_TOKEN cannot be read"},
 		{"config", map[string]string{"REDIS_URL": "hunter2"}, 2, "", "GATEWAY_CRON_REDIS_URL must be"},
 		{"serve", map[string]string{"ADDR": "0.0.0.0:0"}, 2, "", "GATEWAY_CRON_TOKEN must be set"},
@@ -151,6 +156,8 @@ func TestExitCodes(t *testing.T) {
 		{"worker", map[string]string{"REDIS_URL": "redis://u:hunter2@h:1/none"}, 1, "", "GATEWAY_CRON_REDIS_URL cannot be read"},
 		{"healthcheck", map[string]string{"ADDR": "127.0.0.1:1"}, 1, "", "unhealthy"},
 		{"healthcheck --role worker", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, "", "unhealthy"},
+		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
+		{"doctor --json --job a", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"level": "fail"`, "unhealthy: 1 of 1"},
 		{"stand-ins --ai-addr nowhere", nil, 1, "", "stand-in ai-server"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

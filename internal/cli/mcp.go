@@ -29,11 +29,11 @@ GATEWAY_CRON_TOKEN. A running gateway-cron offers the same tools at /mcp.`,
 			if err != nil {
 				return err
 			}
-			calls, err := client.New(apiURL(c), c.Token, nil)
+			calls, err := client.New(apiURL(c.Config), c.Token, nil)
 			if err != nil {
 				return usageError{fmt.Errorf("%sURL: %w", config.EnvPrefix, err)}
 			}
-			tools := mcp.New(mcp.Options{Client: calls, Version: version, Now: time.Now, Logger: newLogger(c, stderr)})
+			tools := mcp.New(mcp.Options{Client: calls, Version: version, Now: time.Now, Logger: newLogger(c.Config, stderr)})
 			return tools.Run(cmd.Context(), stdin, stdout)
 		}}
 }

@@ -1,5 +1,6 @@
-// Package config turns the environment into a checked Config. It reads, checks
-// and reports; it opens nothing but secret files and decides nothing.
+// Package config turns the environment and the desktop's configuration file into a
+// checked Config. It reads, checks and reports; it opens nothing but that file and
+// secret files, and decides nothing.
 //
 // It must import nothing of ours.
 package config
@@ -23,6 +24,7 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	Addr                string
+	PublicAccess        bool // others reach it, whatever Addr says
 	Token               string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
 	RedisCAFile         string // "" means the system's authorities
@@ -32,6 +34,8 @@ type Config struct {
 	StateDir            string
 	AIServerURL         string
 	WorkspaceID         string
+	Model               string // of jobs that name none; "" means the ai-server's default
+	ReasoningEffort     string
 	ChannelManagerURL   string
 	ChannelManagerToken string
 	TelegramToken       string
@@ -40,6 +44,8 @@ type Config struct {
 	Prefix              string
 	ShutdownGrace       time.Duration
 	MaxBodyBytes        int64
+	RateLimitPerMinute  int
+	RateLimitBurst      int
 	HistoryPerJob       int
 	TaskRetention       time.Duration
 	DashboardWritable   bool
@@ -101,7 +107,7 @@ func settings() []setting {
 			parse: func(c *Config, v string) error {
 				n, err := strconv.ParseInt(v, 10, 64)
 				if err != nil || n < low || n > high {
-					return fmt.Errorf("must be a whole number from %d to %d", low, high)
+					return fmt.Errorf("must be a whole number from %d to %d, for example %s", low, high, deflt)
 				}
 				set(c, n)
 				return nil
@@ -120,6 +126,17 @@ func settings() []setting {
 				return nil
 			},
 			show: func(c *Config) string { return field(c).String() },
+		}
+	}
+	flag := func(name, help string, field func(*Config) *bool) setting {
+		return setting{name: name, deflt: "false", help: help,
+			parse: func(c *Config, v string) (err error) {
+				if *field(c), err = strconv.ParseBool(v); err != nil {
+					return errors.New("must be true or false")
+				}
+				return nil
+			},
+			show: func(c *Config) string { return strconv.FormatBool(*field(c)) },
 		}
 	}
 	redisURL := secret("REDIS_URL", "Redis to use; without it, serve and demo run their own",
@@ -148,6 +165,8 @@ func settings() []setting {
 	return []setting{
 		addr,
 		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
+		flag("PUBLIC_ACCESS", "whether others reach the API through a tunnel or a proxy; a token is then needed on loopback too",
+			func(c *Config) *bool { return &c.PublicAccess }),
 		redisURL,
 		str("REDIS_CA_FILE", "", "certificates (PEM) of the authority that signed Redis's; without it, the system's", func(c *Config) *string { return &c.RedisCAFile }),
 		str("REDIS_CERT_FILE", "", "certificate (PEM) to show to Redis", func(c *Config) *string { return &c.RedisCertFile }),
@@ -164,6 +183,8 @@ func settings() []setting {
 		str("STATE_DIR", defaultStateDir(), "where the embedded Redis keeps its data", func(c *Config) *string { return &c.StateDir }),
 		link("AI_SERVER_URL", "http://127.0.0.1:39200", "the ai-server that runs the agents", func(c *Config) *string { return &c.AIServerURL }),
 		str("WORKSPACE_ID", "", "workspace sent to the ai-server with each call", func(c *Config) *string { return &c.WorkspaceID }),
+		str("MODEL", "", "model of jobs that name none; without it, the ai-server's default", func(c *Config) *string { return &c.Model }),
+		str("REASONING_EFFORT", "", "reasoning effort of jobs that name none; without it, the ai-server's default", func(c *Config) *string { return &c.ReasoningEffort }),
 		link("CHANNEL_MANAGER_URL", "", "channel manager that delivers replies", func(c *Config) *string { return &c.ChannelManagerURL }),
 		secret("CHANNEL_MANAGER_TOKEN", "bearer token of the channel manager", func(c *Config) *string { return &c.ChannelManagerToken }),
 		secret("TELEGRAM_TOKEN", "bot token; connects Telegram directly", func(c *Config) *string { return &c.TelegramToken }),
@@ -175,18 +196,15 @@ func settings() []setting {
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
 		number("MAX_BODY_BYTES", "1048576", "largest request body of the API", 1024, 64<<20,
 			func(c *Config) int64 { return c.MaxBodyBytes }, func(c *Config, n int64) { c.MaxBodyBytes = n }),
+		number("RATE_LIMIT_PER_MINUTE", "120", "requests a minute to the API from the holders of the token, or from an address without one; 0 for no limit", 0, 1_000_000,
+			func(c *Config) int64 { return int64(c.RateLimitPerMinute) }, func(c *Config, n int64) { c.RateLimitPerMinute = int(n) }),
+		number("RATE_LIMIT_BURST", "30", "how many of them at once", 1, 1_000_000,
+			func(c *Config) int64 { return int64(c.RateLimitBurst) }, func(c *Config, n int64) { c.RateLimitBurst = int(n) }),
 		number("HISTORY_PER_JOB", "200", "run records kept for a job", 1, 100_000,
 			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),
 		duration("TASK_RETENTION", "10m", "how long a finished task stays in the dashboard", time.Second, 24*time.Hour,
 			func(c *Config) *time.Duration { return &c.TaskRetention }),
-		{name: "DASHBOARD_WRITABLE", deflt: "false", help: "let the dashboard delete, run and pause tasks",
-			parse: func(c *Config, v string) (err error) {
-				if c.DashboardWritable, err = strconv.ParseBool(v); err != nil {
-					return errors.New("must be true or false")
-				}
-				return nil
-			},
-			show: func(c *Config) string { return strconv.FormatBool(c.DashboardWritable) }},
+		flag("DASHBOARD_WRITABLE", "let the dashboard delete, run and pause tasks", func(c *Config) *bool { return &c.DashboardWritable }),
 		{name: "LOG_LEVEL", deflt: "info", help: "debug, info, warn or error",
 			parse: func(c *Config, v string) error {
 				if err := c.LogLevel.UnmarshalText([]byte(v)); err != nil {
@@ -206,35 +224,56 @@ func settings() []setting {
 	}
 }
 
-// Load reads the environment. All problems are reported at once, one a line,
-// without the values of secrets.
+// Loaded is a configuration and where it comes from.
+type Loaded struct {
+	Config
+	// Warnings are what the operator should know and what stops nothing, one line each.
+	Warnings []string
+
+	file    file
+	sources map[string]string // of each setting, by its name; "" where it is not set
+}
+
+// Load is Read for those who want the configuration alone.
 func Load(lookup func(string) (string, bool)) (Config, error) {
-	var (
-		c        Config
-		problems []error
-	)
+	l, err := Read(lookup)
+	return l.Config, err
+}
+
+// Read reads the environment and the configuration file: a variable counts first, then
+// its secret file, the configuration file, the default. All problems are reported at
+// once, one a line, each with its source, without the values of secrets.
+func Read(lookup func(string) (string, bool)) (Loaded, error) {
+	f, problems := readFile(lookup)
+	l := Loaded{Warnings: f.warnings, file: f, sources: map[string]string{}}
 	for _, s := range settings() {
-		value, err := read(lookup, s)
-		if err == nil && (value != "" || s.deflt != "") {
-			if value == "" {
-				value = s.deflt
-			}
-			err = s.parse(&c, value)
+		value, source, err := read(lookup, s)
+		place := EnvPrefix + s.name // what a problem is about
+		if err == nil && value == "" && f.values[s.name].value != "" {
+			value, source = f.values[s.name].value, f.values[s.name].source
+			place = source
 		}
+		if err == nil && value == "" && s.deflt != "" {
+			value, source = s.deflt, "default"
+		}
+		if err == nil && value != "" {
+			err = s.parse(&l.Config, value)
+		}
+		l.sources[s.name] = source
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s%s %w", EnvPrefix, s.name, err))
+			problems = append(problems, fmt.Errorf("%s %w", place, err))
 		}
 	}
-	if err := c.checkExposure(); err != nil {
+	if err := l.checkExposure(); err != nil {
 		problems = append(problems, err)
 	}
-	return c, errors.Join(problems...)
+	return l, errors.Join(problems...)
 }
 
 // Unknown lists the variables that look like ours and are none: a misspelt one would
 // otherwise be ignored in silence.
 func Unknown(environ []string) []string {
-	known := map[string]bool{}
+	known := map[string]bool{fileVariable: true}
 	for _, s := range settings() {
 		known[EnvPrefix+s.name] = true
 		if s.secret {
@@ -253,25 +292,28 @@ func Unknown(environ []string) []string {
 // maxSecretBytes bounds a secret file.
 const maxSecretBytes = 64 << 10
 
-// read is the value of a setting, from its variable or its secret file.
-func read(lookup func(string) (string, bool), s setting) (string, error) {
-	value, _ := lookup(EnvPrefix + s.name)
-	value = strings.TrimSpace(value)
+// read is the value of a setting by the environment, and what gave it: its variable or
+// its secret file.
+func read(lookup func(string) (string, bool), s setting) (value, source string, err error) {
+	value, _ = lookup(EnvPrefix + s.name)
+	if value = strings.TrimSpace(value); value != "" {
+		source = EnvPrefix + s.name
+	}
 	if !s.secret {
-		return value, nil
+		return value, source, nil
 	}
 	path, _ := lookup(EnvPrefix + s.name + "_FILE")
 	if path == "" {
-		return value, nil
+		return value, source, nil
 	}
 	if value != "" {
-		return "", errors.New("and its _FILE are both set: set one of them")
+		return "", "", errors.New("and its _FILE are both set: set one of them")
 	}
-	value, err := readSecret(path)
+	value, err = readSecret(path)
 	if err != nil {
-		return "", fmt.Errorf("cannot be read from its _FILE: %w", err)
+		return "", "", fmt.Errorf("cannot be read from its _FILE: %w", err)
 	}
-	return value, nil
+	return value, EnvPrefix + s.name + "_FILE", nil
 }
 
 // readSecret reads a secret file. An empty one is an error: to go on without the
@@ -297,30 +339,49 @@ func readSecret(path string) (string, error) {
 }
 
 // checkExposure refuses to serve others without a token.
-func (c Config) checkExposure() error {
-	if c.Token != "" || c.Addr == "" {
+func (l Loaded) checkExposure() error {
+	if l.Token != "" || l.Addr == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(c.Addr)
+	host, _, err := net.SplitHostPort(l.Addr)
 	if err != nil {
 		return nil //nolint:nilerr // reported with ADDR
 	}
+	why := l.sources["ADDR"] + " listens beyond loopback"
 	if ip, err := netip.ParseAddr(host); (err == nil && ip.IsLoopback()) || host == "localhost" {
-		return nil
+		if !l.PublicAccess {
+			return nil
+		}
+		why = l.sources["PUBLIC_ACCESS"] + " says that others have access"
 	}
-	return fmt.Errorf("%sTOKEN must be set, because %sADDR listens beyond loopback: anybody who reaches it could run agents",
-		EnvPrefix, EnvPrefix)
+	return fmt.Errorf("%sTOKEN must be set, because %s: anybody who reaches it could run agents; take the output of openssl rand -hex 32",
+		EnvPrefix, why)
 }
 
-// Print writes the effective configuration, secrets hidden, one variable a line.
-func (c Config) Print() string {
+// Print writes the effective configuration, secrets hidden, one variable a line, each
+// with where it comes from.
+func (l Loaded) Print() string {
 	var b strings.Builder
+	line := func(name, value, source, help string) {
+		if source == "" {
+			source = "not set"
+		}
+		fmt.Fprintf(&b, "%-38s %s\n%-38s   # [%s] %s\n", EnvPrefix+name, value, "", source, help)
+	}
+	path := l.file.path
+	if path == "" {
+		path = fileNone
+	}
+	line(strings.TrimPrefix(fileVariable, EnvPrefix), path, l.file.note, fileHelp)
 	for _, s := range settings() {
-		value := s.show(&c)
+		value := s.show(&l.Config)
 		if s.secret && value != "" {
 			value = "(set, hidden)"
 		}
-		fmt.Fprintf(&b, "%-38s %s\n%-38s   # %s\n", EnvPrefix+s.name, value, "", s.help)
+		line(s.name, value, l.sources[s.name], s.help)
+	}
+	for _, w := range l.Warnings {
+		fmt.Fprintf(&b, "# warning: %s\n", w)
 	}
 	return b.String()
 }
@@ -343,14 +404,18 @@ func checkRedisURL(v string) error {
 func checkURL(v string, schemes ...string) error {
 	u, err := url.Parse(v)
 	if err != nil { // the error would repeat the value, which may hold a password
-		return fmt.Errorf("must be a URL that starts with %s://", strings.Join(schemes, ":// or "))
+		return errNoURL(schemes)
 	}
 	for _, scheme := range schemes {
 		if u.Scheme == scheme && (u.Host != "" || scheme == "unix") {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be a URL that starts with %s://", strings.Join(schemes, ":// or "))
+	return errNoURL(schemes)
+}
+
+func errNoURL(schemes []string) error {
+	return fmt.Errorf("must be a URL that starts with %s://, for example %s://127.0.0.1", strings.Join(schemes, ":// or "), schemes[0])
 }
 
 // defaultStateDir is where the platform keeps the state of a user's programs.

@@ -19,17 +19,26 @@ import (
 type env map[string]string
 
 func (e env) lookup(name string) (string, bool) {
+	if !strings.HasPrefix(name, EnvPrefix) {
+		v, ok := e["$"+name] // not ours
+		return v, ok
+	}
 	v, ok := e[strings.TrimPrefix(name, EnvPrefix)]
-	return v, ok && strings.HasPrefix(name, EnvPrefix)
+	return v, ok
 }
 
 func load(t *testing.T, e env) Config {
 	t.Helper()
-	c, err := Load(e.lookup)
+	return loaded(t, e).Config
+}
+
+func loaded(t *testing.T, e env) Loaded {
+	t.Helper()
+	l, err := Read(e.lookup)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return l
 }
 
 // problems are the lines of Load's error.
@@ -56,6 +65,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
 		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
+		RateLimitPerMinute: 120, RateLimitBurst: 30,
 		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	for name, e := range map[string]env{
@@ -80,7 +90,8 @@ var full = env{
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
-	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
+	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "RATE_LIMIT_PER_MINUTE": "7000", "RATE_LIMIT_BURST": "1", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
+	"MODEL": "m", "REASONING_EFFORT": "low", "PUBLIC_ACCESS": "true",
 	"DASHBOARD_WRITABLE": "TRUE", "LOG_LEVEL": "Warn", "LOG_FORMAT": "json",
 }
 
@@ -90,7 +101,8 @@ func TestEverySetting(t *testing.T) {
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
-		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, HistoryPerJob: 9, TaskRetention: time.Hour,
+		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, RateLimitPerMinute: 7000, RateLimitBurst: 1, HistoryPerJob: 9, TaskRetention: time.Hour,
+		Model: "m", ReasoningEffort: "low", PublicAccess: true,
 		DashboardWritable: true, LogLevel: slog.LevelWarn, LogFormat: "json",
 	}
 	if d := cmp.Diff(want, load(t, full)); d != "" {
@@ -113,19 +125,22 @@ func TestBadValues(t *testing.T) {
 		"ADDR": {"19790", "localhost", "127.0.0.1:1:2", "[::1"},
 		"REDIS_URL": {"redis.example:6379", "http://redis.example", "redis:///0", "redis://%zz", "://", "/run/redis.sock",
 			"redis+sentinel:///m", "redis+sentinel://", "redis+cluster", "redis+other://h:1", "unix+cluster://h:1", "valkey://h:1"},
-		"REDIS_CHECK":         {"yes", "Strict", "lax"},
-		"AI_SERVER_URL":       {"ai.example", "ftp://ai.example", "http://", "http:///path", "http://%zz"},
-		"CHANNEL_MANAGER_URL": {"channels", "unix:///x"},
-		"TELEGRAM_URL":        {"api.telegram.org"},
-		"CONCURRENCY":         {"0", "-1", "10001", "many", "1.5", "0x10", "99999999999999999999"},
-		"PREFIX":              {"Prod", "-x", "_x", "a:b", "{a}", "a b", "ä", strings.Repeat("x", 33)},
-		"SHUTDOWN_GRACE":      {"25", "-1s", "1h1s", "soon"},
-		"MAX_BODY_BYTES":      {"1023", "67108865", "1MB"},
-		"HISTORY_PER_JOB":     {"0", "100001"},
-		"TASK_RETENTION":      {"0s", "999ms", "24h1ns"},
-		"DASHBOARD_WRITABLE":  {"yes", "2"},
-		"LOG_LEVEL":           {"trace", "verbose"},
-		"LOG_FORMAT":          {"xml", "JSON"},
+		"REDIS_CHECK":           {"yes", "Strict", "lax"},
+		"AI_SERVER_URL":         {"ai.example", "ftp://ai.example", "http://", "http:///path", "http://%zz"},
+		"CHANNEL_MANAGER_URL":   {"channels", "unix:///x"},
+		"TELEGRAM_URL":          {"api.telegram.org"},
+		"CONCURRENCY":           {"0", "-1", "10001", "many", "1.5", "0x10", "99999999999999999999"},
+		"PREFIX":                {"Prod", "-x", "_x", "a:b", "{a}", "a b", "ä", strings.Repeat("x", 33)},
+		"SHUTDOWN_GRACE":        {"25", "-1s", "1h1s", "soon"},
+		"MAX_BODY_BYTES":        {"1023", "67108865", "1MB"},
+		"HISTORY_PER_JOB":       {"0", "100001"},
+		"TASK_RETENTION":        {"0s", "999ms", "24h1ns"},
+		"DASHBOARD_WRITABLE":    {"yes", "2"},
+		"PUBLIC_ACCESS":         {"no"},
+		"RATE_LIMIT_PER_MINUTE": {"-1", "1000001", "2/s"},
+		"RATE_LIMIT_BURST":      {"0", "1000001"},
+		"LOG_LEVEL":             {"trace", "verbose"},
+		"LOG_FORMAT":            {"xml", "JSON"},
 	} {
 		for _, value := range values {
 			got := problems(env{name: value})
@@ -225,7 +240,7 @@ func TestSecretsAreHidden(t *testing.T) {
 				continue
 			}
 			e := env{s.name: value}
-			c, err := Load(e.lookup)
+			c, err := Read(e.lookup)
 			if err != nil {
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("%s=%s: the error %q tells it", s.name, value, err)
@@ -243,7 +258,7 @@ func TestSecretsAreHidden(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) {
-	out := load(t, full).Print()
+	out := loaded(t, full).Print()
 	for _, s := range settings() {
 		if s.help == "" {
 			t.Errorf("%s has no help", s.name)
@@ -254,13 +269,13 @@ func TestPrint(t *testing.T) {
 			want = "7"
 		case "TASK_RETENTION":
 			want = "1h0m0s"
-		case "DASHBOARD_WRITABLE", "LOG_LEVEL":
+		case "DASHBOARD_WRITABLE", "PUBLIC_ACCESS", "LOG_LEVEL":
 			want = strings.ToLower(want)
 		}
 		if s.secret {
 			want = "(set, hidden)"
 		}
-		line := fmt.Sprintf("%-38s %s\n%-38s   # %s\n", EnvPrefix+s.name, want, "", s.help)
+		line := fmt.Sprintf("%-38s %s\n%-38s   # [%s] %s\n", EnvPrefix+s.name, want, "", EnvPrefix+s.name, s.help)
 		if !strings.Contains(out, line) {
 			t.Errorf("no line\n%sin\n%s", line, out)
 		}
@@ -270,7 +285,7 @@ func TestPrint(t *testing.T) {
 			t.Errorf("%s is printed", secret)
 		}
 	}
-	if out := load(t, env{}).Print(); strings.Contains(out, "hidden") {
+	if out := loaded(t, env{}).Print(); strings.Contains(out, "hidden") {
 		t.Error("a secret that is not set is printed as set")
 	}
 	// What is printed for a setting can be set.

@@ -80,14 +80,14 @@ func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer) *world {
 	w := &world{t: t, redis: redistest.Start(t, redistest.WithAOF())}
 	w.rdb = w.redis.Client()
 	w.store = store.New(w.rdb, store.Options{})
-	w.env = []string{"GATEWAY_CRON_REDIS_URL=" + w.redis.URL(), "GATEWAY_CRON_ADDR=127.0.0.1:0"}
+	w.env = []string{"GATEWAY_CRON_REDIS_URL=" + w.redis.URL(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none"}
 	w.standIns(turn)
 	return w
 }
 
 // alone is a deployment whose Redis is the embedded one.
 func alone(t *testing.T) *world {
-	return &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + t.TempDir(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_REDIS_URL="}}
+	return &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + t.TempDir(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_REDIS_URL="}}
 }
 
 func (w *world) standIns(turn func(standin.ChatCall) standin.Answer) {
@@ -137,7 +137,8 @@ func (w *world) start(role string, env ...string) *process {
 // on top of the environment.
 func (w *world) launch(cmd *exec.Cmd, role string) *process {
 	w.t.Helper()
-	cmd.Env = append(append(os.Environ(), w.env...), cmd.Env...)
+	unlimited := append(os.Environ(), "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0") // tests ask without a pause
+	cmd.Env = append(append(unlimited, w.env...), cmd.Env...)
 	p := &process{t: w.t, cmd: cmd, role: role, log: &syncBuffer{}, out: &syncBuffer{}, done: make(chan struct{})}
 	cmd.Stderr = p.log
 	stdout, err := cmd.StdoutPipe()

@@ -16,7 +16,7 @@ import (
 func TestAgentTools(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.env = append(w.env, "GATEWAY_CRON_TOKEN=hunter2")
+	w.env = append(w.env, "GATEWAY_CRON_TOKEN=hunter2", "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0") // this agent is quicker than one that thinks
 	serve := w.start("serve")
 	// What is said over HTTP stands for itself, so that any replica can answer it.
 	second := w.start("api")
@@ -37,9 +37,10 @@ func TestAgentTools(t *testing.T) {
 				"At 09:00 on weekdays (Europe/Berlin). The next times:")
 			a.refused("create_cron_job", map[string]any{"schedule": "0 9 * * 1-5 *", "task": "x"}, "schedule")
 			id := a.call("create_cron_job", map[string]any{"schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin",
-				"task": "say hi over " + name, "name": "Greeting", "channel": "telegram", "chatId": "123"},
+				"task": "say hi over " + name, "name": "Greeting", "labels": []string{name}, "channel": "telegram", "chatId": "123"},
 				"at 09:00 on weekdays (Europe/Berlin). Runs next ", "The reply goes to telegram chat 123.")["id"]
-			a.call("list_cron_jobs", nil, id.(string), "say hi over "+name)
+			a.call("list_cron_jobs", map[string]any{"label": name, "enabled": true}, "1 job:", id.(string), "say hi over "+name)
+			a.refused("list_cron_jobs", map[string]any{"owner": "me"}, "owner is not a parameter here")
 			a.call("update_cron_job", map[string]any{"jobId": id, "schedule": "30 8 * * 1-5", "maxRuns": 3}, "at 08:30", "deleted after 3 more runs")
 			a.call("update_cron_job", map[string]any{"jobId": id, "clear": []string{"maxRuns"}}, "at 08:30")
 			a.call("pause_cron_job", map[string]any{"jobId": id, "reason": "a test"}, "is paused (a test)")

@@ -73,7 +73,7 @@ func newWorld(t *testing.T, redis ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	return &world{t: t, ai: ai, env: append(redis, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_AI_SERVER_URL="+server.URL())}
+	return &world{t: t, ai: ai, env: append(redis, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0", "GATEWAY_CRON_AI_SERVER_URL="+server.URL())}
 }
 
 // command is a command of the product.

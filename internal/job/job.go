@@ -175,7 +175,8 @@ type Spec struct {
 	// says, the same for every slot, and less than the time to the next slot.
 	JitterSeconds int
 	Enabled       bool
-	Task          string // the text the agent is given
+	Task          string   // the text the agent is given
+	Labels        []string // what to find the job by; see ValidLabel
 
 	AgentID    string // "" means the deployment's default agent, "main"
 	SessionKey string // "" means derived, see ResolveSession
@@ -362,7 +363,8 @@ type Job struct {
 	LastRunID   string
 	LastRunAt   Millis // when the last ended run started
 	LastOutcome Outcome
-	Failures    int // failed runs of the schedule in a row; any success ends the row
+	Failures    int    // failed runs of the schedule in a row; any success ends the row
+	DisabledAt  Millis // when failures disabled the job; 0 if they did not
 }
 
 // Outcome is how a run ended. A run without one is unfinished.
@@ -452,6 +454,7 @@ const (
 	CauseRequested    Cause = "requested"     // somebody cancelled the run
 	CauseOverlap      Cause = "overlap"       // a newer slot of the job took its place
 	CausePaused       Cause = "paused"        // the operator stopped everything, this too
+	CauseDeleted      Cause = "deleted"       // its job was deleted, and its runs with it
 	CauseInternal     Cause = "internal"      // our own defect
 )
 

@@ -44,7 +44,10 @@ type Cursor struct {
 	Emitted  bool   // a carrier of NextSlot was enqueued
 	Misfire  Misfire
 	Grace    time.Duration
-	Newer    bool // written by a newer release: leave it alone
+	// DisabledAt is when failures disabled the job: later slots are not its; 0 if they
+	// did not.
+	DisabledAt Millis
+	Newer      bool // written by a newer release: leave it alone
 }
 
 // Slot names one nominal time of a job.

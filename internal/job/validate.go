@@ -34,6 +34,7 @@ const (
 	MinEverySeconds        = 10
 	MaxEverySeconds        = 366 * 24 * 3600
 	MaxJitterSeconds       = 24 * 3600
+	MaxLabels              = 10
 )
 
 // lastInstant is the latest that at, startAt and endAt may be.
@@ -47,6 +48,16 @@ var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
 // ValidID reports whether id has the form of a job id.
 func ValidID(id string) bool { return idPattern.MatchString(id) }
+
+// labelPattern is the form of a label: no spaces, which keep the labels of a job apart
+// in its record, and nothing that a query string would have to escape.
+var labelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.:/-]{0,62}$`)
+
+// LabelForm says what a label must look like.
+const LabelForm = "must be 1 to 63 lower-case letters, digits or _ . : / -, the first a letter or digit"
+
+// ValidLabel reports whether label has the form of a label.
+func ValidLabel(label string) bool { return labelPattern.MatchString(label) }
 
 // channelPattern keeps a channel name safe as a path segment.
 var channelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -79,6 +90,7 @@ func (s Spec) Validate() error {
 	v.text("name", s.Name, MaxNameBytes, `"Morning summary"`)
 	v.timing(s)
 	v.task(s.Task)
+	v.labels(s.Labels)
 
 	v.identifier("agentId", s.AgentID, `"main"`)
 	v.identifier("sessionKey", s.SessionKey, `"agent:main:telegram:dm:123"`)
@@ -247,6 +259,23 @@ func (v *validator) task(task string) {
 		v.add("task", fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), MaxTaskBytes), "")
 	case !utf8.ValidString(task) || strings.ContainsRune(task, 0):
 		v.add("task", "must be valid UTF-8 text without NUL", "")
+	}
+}
+
+func (v *validator) labels(labels []string) {
+	const example = `["team:ops","daily"]`
+	if len(labels) > MaxLabels {
+		v.add("labels", fmt.Sprintf("are %d; at most %d are allowed", len(labels), MaxLabels), example)
+	}
+	for i, label := range labels {
+		switch {
+		case !ValidLabel(label):
+			v.add("labels", fmt.Sprintf("entry %d %s", i+1, LabelForm), example)
+			return
+		case slices.Contains(labels[:i], label):
+			v.add("labels", fmt.Sprintf("entry %d is there twice; send it once", i+1), example)
+			return
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -177,7 +178,7 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 		Jobs       []entry `json:"jobs"`
 		NextCursor string  `json:"nextCursor,omitempty"`
 		Note       string  `json:"note,omitempty"`
-	}{Jobs: []entry{}, NextCursor: page.NextCursor, Note: c.stopped(ctx)}
+	}{Jobs: []entry{}, NextCursor: page.NextCursor}
 
 	var b strings.Builder
 	for _, j := range page.Jobs[:min(len(page.Jobs), maxJobsPage)] {
@@ -189,6 +190,9 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 			fmt.Fprintf(&b, " Last run: %s.", j.LastOutcome)
 		}
 		fmt.Fprintf(&b, " Task: %s\n", e.Task)
+	}
+	if slices.ContainsFunc(page.Jobs, waits) {
+		data.Note = c.stopped(ctx)
 	}
 	text := b.String()
 	switch {
@@ -242,14 +246,17 @@ func preview(ctx context.Context, c *call) (answer, error) {
 // tellJob says what was done with a job, if anything, and what will happen next.
 func (c *call) tellJob(ctx context.Context, done string, j job) answer {
 	text := strings.TrimSpace(done+" "+ref(j)) + ": " + c.story(j)
-	if note := c.stopped(ctx); note != "" {
-		text += " " + note
+	if waits(j) {
+		text = strings.TrimSpace(text + " " + c.stopped(ctx))
 	}
 	return answer{text: text, data: jobAnswer{
 		ID: j.ID, Name: j.Name, Enabled: j.Enabled, Description: j.Description, Timezone: j.Timezone,
 		NextRunAt: rfc3339(j.NextRunAt, j.Timezone), NextRunAtUTC: rfc3339(j.NextRunAt, "UTC"), Summary: text,
 	}}
 }
+
+// waits reports whether a job has a run to come.
+func waits(j job) bool { return j.Enabled && j.NextRunAt != 0 }
 
 // stopped is a sentence if everything is paused, since no job runs then, whatever its
 // own record says; else "". Nothing rests on it, so that its error is left out.

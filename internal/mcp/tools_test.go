@@ -383,11 +383,11 @@ func TestSchemas(t *testing.T) {
 				t.Errorf("%s: %s has no example", tool.Name, name)
 				continue
 			}
-			for _, value := range []any{examples[0], map[string]any{}} {
+			for i, value := range []any{examples[0], map[string]any{}} {
 				// A field that cannot be, so that nothing is made of it.
 				arguments, _ := json.Marshal(map[string]any{name: value, "zzzzzzzzzz": 1})
 				text, _, _ := call(t, actual, tool.Name, string(arguments))
-				isExample := value == examples[0]
+				isExample := i == 0
 				if refused := strings.Contains(text, name+" must be"); refused == isExample || strings.Contains(text, name+" is not a field") {
 					t.Errorf("%s: %s: %v: %s", tool.Name, name, value, text)
 				}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -49,6 +50,9 @@ func TestCancelUnderWay(t *testing.T) {
 	}
 	if a := f.wantCancelled(b.Run.ID).Attempts[0]; a.Result != job.ResultCancelled || a.Cause != job.CauseRequested || a.EndedAt == 0 {
 		t.Errorf("attempt %+v", a)
+	}
+	if epoch := f.rdb.HGet(f.ctx, f.keys.run(b.Run.ID), "epoch").Val(); epoch == strconv.FormatInt(b.Epoch, 10) {
+		t.Error("the attempt has its epoch still")
 	}
 	if err := f.Renew(f.ctx, b.Run.ID, b.Epoch); !errors.Is(err, job.ErrFenced) {
 		t.Errorf("renewal: %v", err)
@@ -135,7 +139,7 @@ func TestCancelIsToldAndResent(t *testing.T) {
 	b, last := f.begun("a", everyMinute()), f.begun("b", everyMinute())
 	told := f.listen()
 	for range 2 {
-		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t")
+		word, _, err := f.answer(f.ctx, f.scripts.cancel, b.Run.ID, "t", "me")
 		f.must(err)
 		if word != "ok" {
 			t.Errorf("answered %s", word)
@@ -235,7 +239,7 @@ func TestRedeliveryResent(t *testing.T) {
 	b := f.beginDelivery(run)
 	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
 	for range 2 {
-		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries)
+		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries, "me", "", "")
 		f.must(err)
 		if word != "ok" {
 			t.Errorf("answered %s", word)
@@ -243,5 +247,30 @@ func TestRedeliveryResent(t *testing.T) {
 	}
 	if n := len(f.record(run).Deliveries); n != 2 {
 		t.Errorf("%d deliveries", n)
+	}
+}
+
+// TestRedeliverOfAnotherJob: a job that was made of the same id since, or that this release
+// cannot read, does not say where a reply goes.
+func TestRedeliverOfAnotherJob(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Channel, spec.ChatID = "telegram", "of another"
+	for name, change := range map[string]func(id string){
+		"made-again": func(id string) { f.must(f.DeleteJob(f.ctx, id)); f.create(id, spec) },
+		"newer": func(id string) {
+			f.must(f.rdb.HSet(f.ctx, f.keys.job(id), "v", job.Version+1, "channel", "telegram", "chatId", "of another").Err())
+		},
+	} {
+		run := f.delivery(name)
+		b := f.beginDelivery(run)
+		f.sendBegin(run, b, 0)
+		f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
+		change(name)
+		_, err := f.Redeliver(f.ctx, run)
+		f.must(err)
+		if d := f.record(run).Deliveries; len(d) != 2 || d[1].Target != d[0].Target {
+			t.Errorf("%s: deliveries %+v", name, d)
+		}
 	}
 }

@@ -71,7 +71,8 @@ func specFields(id string, s job.Spec) map[string]string {
 	return map[string]string{
 		"every": positive(int64(s.EverySeconds)), "at": positive(int64(s.At)), "startAt": positive(int64(s.StartAt)),
 		"endAt": positive(int64(s.EndAt)), "jitter": positive(int64(s.JitterSeconds)),
-		"name": s.Name, "schedule": s.Schedule, "timezone": s.Timezone, "enabled": enabled, "task": s.Task,
+		"labels": strings.Join(s.Labels, " "),
+		"name":   s.Name, "schedule": s.Schedule, "timezone": s.Timezone, "enabled": enabled, "task": s.Task,
 		"agentId": s.AgentID, "sessionKey": s.SessionKey, "model": s.Model, "reasoningEffort": s.Effort,
 		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
 		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
@@ -133,6 +134,10 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
 		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+		DisabledAt: f.millis("disabledAt"),
+	}
+	if labels := strings.Fields(f["labels"]); len(labels) > 0 {
+		j.Labels = labels
 	}
 	if j.At != 0 {
 		j.MaxRuns = 0 // its own, not the client's

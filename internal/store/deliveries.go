@@ -16,15 +16,18 @@ const maxDeliveryRetries = 8
 const maxDeliveries = 20
 
 // Redeliver puts the reply of an ended run into the outbox once more and answers the
-// carriers that may be enqueued at once. Errors: job.ErrNotFound, job.ErrUnfinished,
-// job.ErrNoReply, job.ErrNoTarget, job.ErrTooOften, job.ErrNewerVersion.
-func (s *Store) Redeliver(ctx context.Context, run string) ([]job.Carrier, error) {
-	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries)
+// carriers that may be enqueued at once; not again for the Once of a request that did so
+// already. Errors: job.ErrNotFound, job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget,
+// job.ErrTooOften, job.ErrOtherRequest, job.ErrNewerVersion.
+func (s *Store) Redeliver(ctx context.Context, run string, once ...job.Once) ([]job.Carrier, error) {
+	first := onceOf(once)
+	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries, job.ActorOf(ctx), first.Key, first.Print)
 	if err != nil {
 		return nil, fmt.Errorf("redeliver %s: %w", run, err)
 	}
 	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "unfinished": job.ErrUnfinished,
-		"silent": job.ErrNoReply, "nowhere": job.ErrNoTarget, "many": job.ErrTooOften}[word]; refused != nil {
+		"silent": job.ErrNoReply, "nowhere": job.ErrNoTarget, "many": job.ErrTooOften,
+		"other": job.ErrOtherRequest}[word]; refused != nil {
 		return nil, fmt.Errorf("redeliver %s: %w", run, refused)
 	}
 	return kicks(rest), nil

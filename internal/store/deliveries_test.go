@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -51,9 +53,21 @@ func TestDeliveryInParts(t *testing.T) {
 	if other := f.beginDelivery(run); other.Verdict != job.BeginBusy {
 		t.Errorf("second carrier: %s", other.Verdict)
 	}
+	resent := f.delivery("resent")
+	for range 2 {
+		if d, err := f.BeginDelivery(f.ctx, resent, 1, "t"); err != nil || d.Verdict != job.BeginOK || d.Epoch != 1 {
+			t.Errorf("begin, sent twice: %+v %v", d, err)
+		}
+	}
 	f.sendBegin(run, b, 0)
 	if v := f.sendBegin(run, b, 0); v != job.SendOK { // resent by the client library
 		t.Errorf("resent: %s", v)
+	}
+	twice := f.delivery("twice")
+	if d := f.beginDelivery(twice); f.sendBegin(twice, d, 0) != job.SendOK {
+		t.Error("a first begin is refused")
+	} else if v, err := f.SendBegin(f.ctx, twice, 1, d.Epoch, 0, 2, "another"); err != nil || v != job.SendUnknown {
+		t.Errorf("a part that was begun and not answered, by the same attempt: %s %v", v, err)
 	}
 	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartSent, MessageID: "m0"})
 	f.sendBegin(run, b, 1)
@@ -115,6 +129,9 @@ func TestDeadSender(t *testing.T) {
 	dead(during)
 	if got := f.beginDelivery(during); got.Verdict != job.BeginEnded {
 		t.Errorf("died in a send: %s", got.Verdict)
+	}
+	if _, err := f.SendEnd(f.ctx, job.SendEnd{RunID: during, N: 1, Epoch: b.Epoch, Result: job.PartRetry}); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("it wakes after the end: %v", err)
 	}
 	if r := f.record(during); r.DeliveryState != job.DeliveryUnknown || r.Outcome != job.Succeeded {
 		t.Errorf("run %s, delivery %s", r.Outcome, r.DeliveryState)
@@ -185,11 +202,32 @@ func TestDeliveryWaits(t *testing.T) {
 	if got := f.beginDelivery(run); got.Verdict != job.BeginEarly || got.Delay < 50*time.Second {
 		t.Errorf("begin: %+v", got)
 	}
+	if look, _ := f.score(f.keys.wake(), "d:"+run+":1"); look < f.now()+50_000 || look > f.now()+60_000 {
+		t.Errorf("looked at in %d ms", look-f.now())
+	}
+	// Its next carrier has a number of its own, or the old one would stand in its way.
+	f.letDeliver(run)
+	if c := f.look(); len(c) != 1 || c[0] != (job.Carrier{Kind: job.CarryDelivery, ID: run + ":1", N: 1}) {
+		t.Errorf("carriers %v", c)
+	}
+	// Waiting because a channel asked for it uses up no retry.
+	b = f.beginDelivery(run)
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(run+":1"), "retries", maxDeliveryRetries).Err())
+	if f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree}) {
+		t.Error("it was given up for waiting")
+	}
 	b, err := f.BeginDelivery(f.ctx, run, 2, "t")
 	f.must(err)
 	if b.Verdict != job.BeginGone {
 		t.Errorf("a delivery that never was: %s", b.Verdict)
 	}
+}
+
+// letDeliver makes a waiting delivery due now.
+func (f *fixture) letDeliver(run string) {
+	f.t.Helper()
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(run+":1"), "notBefore", 1).Err())
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "d:" + run + ":1"}).Err())
 }
 
 // declareSenderDead takes a delivery's lease through both looks.

@@ -171,6 +171,44 @@ func TestDueSlotsOfADisabledJob(t *testing.T) {
 	}
 }
 
+// TestSlotsAfterTheDisabling are nobody's, however late the ones before it are settled.
+func TestSlotsAfterTheDisabling(t *testing.T) {
+	for name, settle := range map[string]func(f *fixture, due, after job.Millis){
+		"claimed": func(f *fixture, due, after job.Millis) {
+			j := f.job("a")
+			b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: j.UID, Slot: due, Revision: j.Revision, Next: after, Token: "t"})
+			f.must(err)
+			if b.Verdict != job.BeginDropped {
+				f.t.Errorf("claim: %s", b.Verdict)
+			}
+		},
+		"resumed": func(f *fixture, _, _ job.Millis) {
+			_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { return s.Resumed(), nil })
+			f.must(err)
+		},
+		"deleted": func(f *fixture, _, _ job.Millis) { f.must(f.DeleteJob(f.ctx, "a")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, Options{})
+			f.failures("a", everyMinute(), 9)
+			b := f.scheduledBefore("a", 20, 16)
+			f.failed(b)
+			due := b.Run.Slot + minutes(16)
+			f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "disabledAt", int64(due+1)).Err())
+			if c, err := f.Cursors(f.ctx, []string{"a"}); err != nil || c[0].DisabledAt != due+1 {
+				t.Fatalf("%+v, %v", c, err)
+			}
+			settle(f, due, due+minutes(1))
+			if r := f.runs("a")[0]; r.Outcome != job.Skipped || r.Slot != due || r.LastSlot != due || r.Count != 1 {
+				t.Errorf("record %+v", r)
+			}
+			if j, err := f.Job(f.ctx, "a"); err == nil && (j.DisabledAt != 0) == j.Enabled {
+				t.Errorf("job %+v", j)
+			}
+		})
+	}
+}
+
 // TestResumeRecordsTheDueSlot of a job that was disabled over it.
 func TestResumeRecordsTheDueSlot(t *testing.T) {
 	f := setup(t, Options{})

@@ -52,32 +52,21 @@ func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, li
 // Cursors reads the cursors of jobs, in one round trip; a missing job has an
 // empty UID.
 func (s *Store) Cursors(ctx context.Context, ids []string) ([]job.Cursor, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace"}, timingFields...)
-	cmds := make([]*redis.SliceCmd, len(ids))
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			cmds[i] = p.HMGet(ctx, s.keys.job(id), names...)
-		}
-		return nil
-	})
-	if err != nil && !isReply(err) {
+	names := append([]string{"v", "uid", "rev", "name", "nextSlot", "nextDue", "emitted", "misfire", "misfireGrace", "disabledAt"}, timingFields...)
+	rows, err := s.parts(ctx, ids, s.keys.job, names)
+	if err != nil {
 		return nil, fmt.Errorf("read cursors: %w", err)
 	}
 	out := make([]job.Cursor, len(ids))
 	for i, id := range ids {
-		f := fields{}
-		for k, v := range cmds[i].Val() {
-			f[names[k]] = text(v)
-		}
+		f := rows[i]
 		out[i] = job.Cursor{
 			JobID: id, UID: f["uid"], Revision: f.int("rev"), Name: f["name"],
 			Timing: timing(id, f), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f),
 			Emitted: f["emitted"] != "" && f["emitted"] == f["nextSlot"],
 			Misfire: job.Misfire(f["misfire"]), Grace: time.Duration(f.int("misfireGrace")) * time.Second,
-			Newer: f.int("v") > job.Version,
+			DisabledAt: f.millis("disabledAt"),
+			Newer:      f.int("v") > job.Version,
 		}
 	}
 	return out, nil

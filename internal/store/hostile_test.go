@@ -102,6 +102,30 @@ func TestTrimmingWalksPastWhatItSpares(t *testing.T) {
 	}
 }
 
+// TestTrimmingSparesWhatIsUndelivered, keeps no record beyond its retention, and lets a
+// clock that went back confuse nobody about which record is the newest.
+func TestTrimmingSparesWhatIsUndelivered(t *testing.T) {
+	f := setup(t, Options{HistoryPerJob: 1})
+	run := f.delivery("a")
+	old, ahead := "a:manual:old", "a:manual:ahead"
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(old), "state", "waiting").Err()) // spared by the cap
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.runs("a"), redis.Z{Score: 1, Member: old}).Err())
+	for range 3 {
+		f.commit(f.begin(f.runNow("a")), "x")
+	}
+	if b := f.beginDelivery(run); b.Verdict != job.BeginOK || b.Reply != "the reply" {
+		t.Errorf("a run with a reply to deliver was trimmed: %s", b.Verdict)
+	}
+	if _, ok := f.score(f.keys.runs("a"), old); ok {
+		t.Error("a record is listed beyond its retention")
+	}
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.runs("a"), redis.Z{Score: float64(f.now()+3600_000) * 1000, Member: ahead}).Err())
+	newest := f.runNow("a")
+	if got := f.rdb.ZRange(f.ctx, f.keys.runs("a"), -1, -1).Val(); got[0] != newest {
+		t.Errorf("the newest record is %q", got)
+	}
+}
+
 func TestDeliveryIsGivenUpAfterADay(t *testing.T) {
 	f := setup(t, Options{})
 	run := f.delivery("a")
@@ -111,6 +135,17 @@ func TestDeliveryIsGivenUpAfterADay(t *testing.T) {
 		t.Error("it waits for ever")
 	}
 	if r := f.record(run); r.DeliveryState != job.DeliveryFailed {
+		t.Errorf("delivery %s", r.DeliveryState)
+	}
+	// Nor is it sent by whoever comes after a sender that died.
+	dead := f.delivery("b")
+	f.beginDelivery(dead)
+	f.declareSenderDead(dead)
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(dead+":1"), "createdAt", int64(f.now())-25*3600_000).Err())
+	if v := f.beginDelivery(dead).Verdict; v != job.BeginEnded {
+		t.Errorf("begin: %s", v)
+	}
+	if r := f.record(dead); r.DeliveryState != job.DeliveryFailed {
 		t.Errorf("delivery %s", r.DeliveryState)
 	}
 }
@@ -171,6 +206,22 @@ func TestIdThatIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestSlotOfAnIdThatIsMadeAgain: the record that the earlier job left of the slot is no
+// part of this one's run.
+func TestSlotOfAnIdThatIsMadeAgain(t *testing.T) {
+	f := setup(t, Options{})
+	old := f.begun("a", everyMinute())
+	f.commit(old, "of the old job")
+	f.must(f.DeleteJob(f.ctx, "a"))
+	b := f.begun("a", everyMinute())
+	if b.Run.ID != old.Run.ID {
+		t.Fatalf("run %s, want %s", b.Run.ID, old.Run.ID)
+	}
+	if r := f.record(b.Run.ID); r.State != job.StateRunning || r.Reply != "" || r.Outcome != "" || len(r.Attempts) != 1 || r.Attempts[0].EndedAt != 0 {
+		t.Errorf("run %+v", r)
+	}
+}
+
 // A slot that comes due between an edit's look and its script gets its record.
 func TestEditAtTheVeryMomentOfASlot(t *testing.T) {
 	f := setup(t, Options{})
@@ -190,7 +241,7 @@ func TestEditAtTheVeryMomentOfASlot(t *testing.T) {
 			word, _, err = f.put(f.ctx, put{id: kind, mode: "edit", uid: stale.UID, token: "t", rev: stale.Revision,
 				seen: stale.NextSlot, cursor: cursorSet, passed: p, reason: job.ReasonDisabled})
 		} else {
-			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next))
+			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next), stale.Revision, "", "me", "", "t")
 		}
 		f.must(err)
 		if word != "changed" {

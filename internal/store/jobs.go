@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -28,8 +27,10 @@ const (
 )
 
 // CreateJob stores a new job with its first slot after now. An empty id is
-// replaced by a generated one. The spec must be valid. Errors: job.ErrExists.
-func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Job, error) {
+// replaced by a generated one. The spec must be valid. With the Once of a request that
+// made a job already, it answers that job. Errors: job.ErrExists, job.ErrOtherRequest,
+// *job.SpentError.
+func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
 	if id == "" {
 		id = "job_" + strings.ToLower(ulid.Make().String())
 	}
@@ -45,17 +46,21 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Jo
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 		}
 		fields := specFields(id, spec)
+		note := creation(id, fields)
 		fields["anchor"] = positive(int64(start))
 		word, j, err := s.put(ctx, put{
 			id: id, mode: "create", uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
+			note: note, once: onceOf(once),
 		})
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
-		case word == "ok":
+		case word == "ok", word == "same":
 			return j, nil
 		case word == "exists":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
+		case word == "other":
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrOtherRequest)
 		}
 		// late: the slot became due between the look at the clock and the script.
 	}
@@ -65,23 +70,28 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec) (job.Jo
 // UpdateJob applies edit to the job's newest definition and stores the result,
 // which must be valid. An edit that leaves the slots alone leaves the cursor
 // alone. If the job changes meanwhile, edit is called again on the newer
-// definition. Errors: job.ErrNotFound, job.ErrConflict, job.ErrNewerVersion, and
-// whatever edit returns.
-func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error)) (job.Job, error) {
+// definition, and so are the checks, each time before it. Errors: job.ErrNotFound,
+// job.ErrConflict, job.ErrNewerVersion, and whatever edit and the checks return.
+func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error),
+	checks ...func(job.Job) error) (job.Job, error) {
 	token := newToken()
 	for range editTries {
 		old, now, err := s.jobAndTime(ctx, id)
 		if err != nil {
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 		}
+		if err := passes(old, checks); err != nil {
+			return job.Job{}, err
+		}
 		spec, err := edit(old.Spec)
 		if err != nil {
 			return job.Job{}, err
 		}
+		was, is := specFields(id, old.Spec), specFields(id, spec)
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
-			cursor: cursorKeep, fields: changed(specFields(id, old.Spec), specFields(id, spec))}
+			cursor: cursorKeep, fields: changed(was, is), note: edition(was, is)}
 		if spec.Enabled && !old.Enabled { // the next failure is the first again
-			p.fields["failures"], p.fields["alertedAt"] = "", ""
+			p.fields["failures"], p.fields["alertedAt"], p.fields["disabledAt"] = "", "", ""
 		}
 		used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
 		if spec.MaxRuns != old.MaxRuns {
@@ -135,38 +145,72 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 }
 
 // DeleteJob removes a job. Runs under way finish; waiting ones are cancelled when
-// they come to begin; history stays readable. Errors: job.ErrNotFound.
-func (s *Store) DeleteJob(ctx context.Context, id string) error {
+// they come to begin; history stays readable. The checks are asked about the job as it
+// is removed. Errors: job.ErrNotFound, job.ErrConflict, job.ErrNewerVersion, and whatever
+// the checks return.
+func (s *Store) DeleteJob(ctx context.Context, id string, checks ...func(job.Job) error) error {
+	_, err := s.deleteJob(ctx, id, "", checks)
+	return err
+}
+
+// DeleteJobAndRuns is DeleteJob, and cancels the unfinished runs of the job in the same
+// step, those under way included; it answers how many. What waited behind them begins
+// with the next look.
+func (s *Store) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (cancelled int, err error) {
+	return s.deleteJob(ctx, id, "1", checks)
+}
+
+func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []func(job.Job) error) (int, error) {
+	token := newToken()
 	for range editTries {
 		old, now, err := s.jobAndTime(ctx, id)
 		if err != nil {
-			return fmt.Errorf("delete job %s: %w", id, err)
+			return 0, fmt.Errorf("delete job %s: %w", id, err)
+		}
+		if err := passes(old, checks); err != nil {
+			return 0, err
 		}
 		passed, err := s.passedSlots(old, now)
 		if err != nil {
-			return fmt.Errorf("delete job %s: %w", id, err)
+			return 0, fmt.Errorf("delete job %s: %w", id, err)
 		}
-		word, _, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
-			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next))
+		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
+			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next),
+			old.Revision, cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
 		switch {
 		case err != nil:
-			return fmt.Errorf("delete job %s: %w", id, err)
+			return 0, fmt.Errorf("delete job %s: %w", id, err)
 		case word == "newer":
-			return fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
-		case word == "ok", word == "gone":
-			// Gone after it was just read: a resend of our own call, or somebody
-			// else's; the caller has what it asked for either way.
-			return nil
+			return 0, fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
+		case word == "ok" && len(rest) == 1:
+			return int(number(rest[0])), nil
+		}
+		// Changed or gone since it was read: the next look says what there is.
+	}
+	return 0, fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
+}
+
+// passes asks each check about a job.
+func passes(j job.Job, checks []func(job.Job) error) error {
+	for _, check := range checks {
+		if err := check(j); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
+	return nil
 }
 
 // RunJob starts a manual run, which ignores enabled, overlap and maxRuns, and
-// answers its id. Errors: job.ErrNotFound, job.ErrTooMany, job.ErrPaused.
-func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) {
+// answers its id. With the Once of a request that started a run already, it answers that
+// one. Errors: job.ErrNotFound, job.ErrTooMany, job.ErrPaused, job.ErrOtherRequest,
+// *job.SpentError.
+func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
-	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns)
+	first := onceOf(once)
+	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns, job.ActorOf(ctx), first.Key, first.Print)
+	if err == nil {
+		run, rest, err = firstMade(word, run, rest)
+	}
 	switch {
 	case err != nil:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
@@ -178,6 +222,8 @@ func (s *Store) RunJob(ctx context.Context, id string) (job.Job, string, error) 
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrPaused)
 	case word == "many":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
+	case word == "other":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrOtherRequest)
 	}
 	j, err := answeredJob(id, rest)
 	if err != nil {
@@ -199,31 +245,9 @@ func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-// Jobs reads one page of the jobs, oldest first. The cursor of the first page is
-// ""; an empty next cursor ends the list. A record that cannot be read is left out.
+// Jobs reads one page of all jobs; see FindJobs.
 func (s *Store) Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error) {
-	from := "-inf"
-	if cursor != "" {
-		if err := checkCursor(cursor); err != nil {
-			return nil, "", err
-		}
-		from = "(" + cursor
-	}
-	ids, next, err := s.page(ctx, redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: from, Stop: "+inf"}, limit)
-	if err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	hashes, err := s.hashes(ctx, ids, s.keys.job)
-	if err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	jobs := make([]job.Job, 0, len(ids))
-	for i, id := range ids {
-		if j, err := decodeJob(id, hashes[i]); err == nil {
-			jobs = append(jobs, j)
-		}
-	}
-	return jobs, next, nil
+	return s.FindJobs(ctx, job.JobFilter{}, cursor, limit)
 }
 
 // cursorMode says what an edit does with the cursor.
@@ -245,6 +269,8 @@ type put struct {
 	passed               passed
 	reason               string
 	fields               map[string]string
+	note                 note
+	once                 job.Once
 }
 
 func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
@@ -253,8 +279,12 @@ func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
 	for name, value := range p.fields {
 		args = append(args, name, value)
 	}
+	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print)
 	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
-	if err != nil || word != "ok" {
+	if err == nil {
+		p.id, rest, err = firstMade(word, p.id, rest)
+	}
+	if err != nil || (word != "ok" && word != "same") {
 		return word, job.Job{}, err
 	}
 	j, err := answeredJob(p.id, rest)
@@ -321,6 +351,15 @@ type passed struct {
 // passedSlots are the unclaimed slots of a job whose time has come, due or still put
 // off by the jitter.
 func (s *Store) passedSlots(j job.Job, now time.Time) (passed, error) {
+	if j.DisabledAt != 0 {
+		p, err := s.passedUntil(j, j.DisabledAt.Time())
+		p.Next = 0
+		return p, err
+	}
+	return s.passedUntil(j, now)
+}
+
+func (s *Store) passedUntil(j job.Job, now time.Time) (passed, error) {
 	if j.NextSlot == 0 || j.NextSlot.Time().After(now) {
 		return passed{Next: j.NextSlot}, nil
 	}

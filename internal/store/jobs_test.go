@@ -22,12 +22,12 @@ func TestKeysOfScriptsAndOfGoAreTheSame(t *testing.T) {
 	lib, err := luaFiles.ReadFile("lua/lib.lua")
 	f.must(err)
 	header := "local P, VERSION = '{p}:', 1\nlocal HISTORY, RETENTION, SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE = 1,1,1,1,1,1,1\n"
-	sc := redis.NewScript(header + string(lib) + `return {JOBS, DUE, WAKE, OPEN, QUARANTINE, SESSIONS, LOOKS, EMITTER, PAUSED, job_key('a'), run_key('a'),
+	sc := redis.NewScript(header + string(lib) + `return {JOBS, DUE, RUNS, WAKE, OPEN, QUARANTINE, AUDIT, once_key('h'), SESSIONS, LOOKS, EMITTER, PAUSED, job_key('a'), run_key('a'),
 	  runs_key('a'), active_key('a', 'u'), delivery_key('a', 1), session_key('a'), lock_key('a'), wait_key('a')}`)
 	got, err := sc.Run(f.ctx, f.rdb, []string{"{p}:"}).StringSlice()
 	f.must(err)
 	k := newKeys("p")
-	want := []string{k.jobs(), k.due(), k.wake(), k.open(), k.quarantine(), k.sessions(), k.looks(), k.emitter(), k.paused(), k.job("a"), k.run("a"),
+	want := []string{k.jobs(), k.due(), k.allRuns(), k.wake(), k.open(), k.quarantine(), k.audit(), k.once("h"), k.sessions(), k.looks(), k.emitter(), k.paused(), k.job("a"), k.run("a"),
 		k.runs("a"), k.active("a", "u"), k.delivery("a:1"), k.session("a"), k.lock("a"), k.wait("a")}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -40,7 +40,7 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	spec := job.Spec{Name: "Morning", Schedule: "0 9 * * 1-5", Timezone: "Europe/Berlin", Enabled: true, Task: "höre 🐦\nzu",
 		AgentID: "main", SessionKey: "agent:main:telegram:dm:1", Model: "m", Effort: "low", Channel: "telegram", ChatID: "1",
 		PeerID: "2", ThreadID: "3", IsGroup: &group, MaxRuns: 5, Misfire: job.MisfireSkip, MisfireGraceSeconds: 7,
-		TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
+		Labels: []string{"team:ops", "daily"}, TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
 		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow, Deliver: job.DeliverOnFailure}
 	j := f.create("", spec)
 	if d := cmp.Diff(spec, j.Spec); d != "" {
@@ -54,6 +54,36 @@ func TestCreateReadsBackWhole(t *testing.T) {
 	}
 	if _, err := f.CreateJob(f.ctx, j.ID, spec); !errors.Is(err, job.ErrExists) {
 		t.Errorf("creating it again: %v", err)
+	}
+}
+
+// TestCreateResent: the answer was lost, and the client library asks again.
+func TestCreateResent(t *testing.T) {
+	f := setup(t, Options{})
+	for _, c := range []struct{ uid, token, want string }{{"u", "t", "ok"}, {"u", "t", "ok"}, {"other", "t2", "exists"}} {
+		word, j, err := f.put(f.ctx, put{id: "a", mode: "create", uid: c.uid, token: c.token, cursor: cursorSet,
+			next: slot{At: f.minute(5), Due: f.minute(5)}, fields: specFields("a", everyMinute())})
+		f.must(err)
+		if word != c.want || (word == "ok" && (j.Revision != 1 || j.Task != "say hello")) {
+			t.Errorf("%s: %s %+v", c.uid, word, j)
+		}
+	}
+}
+
+// TestEditResent is done once, and one of another job of the id not at all.
+func TestEditResent(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	for _, c := range []struct{ uid, token, want string }{{"other", "t0", "gone"}, {j.UID, "t", "ok"}, {j.UID, "t", "ok"}, {j.UID, "t2", "changed"}} {
+		word, got, err := f.put(f.ctx, put{id: "a", mode: "edit", uid: c.uid, token: c.token, rev: j.Revision, seen: j.NextSlot,
+			cursor: cursorKeep, fields: map[string]string{"task": c.token}})
+		f.must(err)
+		if word != c.want || (word == "ok" && (got.Revision != 2 || got.Task != "t")) {
+			t.Errorf("%s: %s %+v", c.token, word, got)
+		}
+	}
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", "other", optional(j.NextSlot), "", "", 0, optional(j.NextSlot), j.Revision, "", "me", "", "t"); err != nil || word != "gone" {
+		t.Errorf("delete of another job of the id: %s %v", word, err)
 	}
 }
 
@@ -82,6 +112,22 @@ func TestEditMovesTheCursorOnlyWithTheSlots(t *testing.T) {
 	runs := f.runs("a")
 	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonEdited || runs[0].Slot != due {
 		t.Fatalf("the due slot became %+v", runs)
+	}
+}
+
+// TestDeleteOverAJitteredSlot: its time has come, though it may not be due yet.
+func TestDeleteOverAJitteredSlot(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Schedule, spec.JitterSeconds = "0 * * * *", 3599
+	first := job.ToMillis(f.now().Time().Truncate(time.Hour).Add(-time.Hour))
+	for n := range 20 { // each put off by something else
+		f.create(id(n), spec)
+		f.rewind(id(n), first)
+		f.must(f.DeleteJob(f.ctx, id(n)))
+		if runs := f.runs(id(n)); len(runs) != 1 || runs[0].Slot != first || runs[0].LastSlot != first+3600_000 || runs[0].Count != 2 {
+			t.Errorf("history %+v", runs)
+		}
 	}
 }
 
@@ -134,6 +180,9 @@ func TestDeleteRecordsTheDueSlotAndKeepsHistory(t *testing.T) {
 	f.must(f.DeleteJob(f.ctx, "a"))
 	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("deleted job: %v", err)
+	}
+	if f.rdb.Exists(f.ctx, f.keys.job("a")).Val() != 0 {
+		t.Error("the record of its slot was noted on a job that is gone")
 	}
 	runs := f.runs("a")
 	if len(runs) != 1 || runs[0].Outcome != job.Skipped || runs[0].Reason != job.ReasonDeleted {
@@ -303,10 +352,35 @@ func TestReadsWriteNothing(t *testing.T) {
 }
 
 // dump is everything in the database.
-func dump(f *fixture) map[string]string {
-	out := map[string]string{}
+// dump is all there is. What has no order is sorted: a hash table that Redis is growing
+// lists its entries in another order each time.
+func dump(f *fixture) map[string][]string {
+	f.t.Helper()
+	out := map[string][]string{}
 	for _, key := range f.rdb.Keys(f.ctx, "*").Val() {
-		out[key] = f.rdb.Dump(f.ctx, key).Val()
+		switch kind := f.rdb.Type(f.ctx, key).Val(); kind {
+		case "string":
+			out[key] = []string{f.rdb.Get(f.ctx, key).Val()}
+		case "list":
+			out[key] = f.rdb.LRange(f.ctx, key, 0, -1).Val()
+		case "set":
+			out[key] = slices.Sorted(slices.Values(f.rdb.SMembers(f.ctx, key).Val()))
+		case "zset":
+			for _, z := range f.rdb.ZRangeWithScores(f.ctx, key, 0, -1).Val() {
+				out[key] = append(out[key], fmt.Sprint(z.Score, z.Member))
+			}
+		case "hash":
+			for field, value := range f.rdb.HGetAll(f.ctx, key).Val() {
+				out[key] = append(out[key], field+"="+value)
+			}
+			slices.Sort(out[key])
+		case "stream":
+			for _, m := range f.rdb.XRange(f.ctx, key, "-", "+").Val() {
+				out[key] = append(out[key], fmt.Sprint(m.ID, m.Values))
+			}
+		default:
+			f.t.Fatalf("%s is a %s", key, kind)
+		}
 	}
 	return out
 }
@@ -328,5 +402,51 @@ func TestOutageIsAnError(t *testing.T) {
 	}
 	if _, err := f.Job(f.ctx, "b"); !errors.Is(err, job.ErrNotFound) {
 		t.Error(fmt.Errorf("half-written: %w", err))
+	}
+}
+
+// TestEditRacesAClaim: what was computed for a cursor holds for that cursor alone, and no
+// edit puts a slot into the past.
+func TestEditRacesAClaim(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	stale := f.minute(0)
+	f.rewind("a", stale)
+	f.claim(j, stale, "t")
+	far := slot{At: f.minute(60), Due: f.minute(60)}
+	edit := put{id: "a", mode: "edit", uid: j.UID, token: "t", rev: j.Revision, seen: stale, next: far}
+	for _, mode := range []cursorMode{cursorSet, cursorCheck} {
+		p := edit
+		p.cursor = mode
+		if word, _, err := f.put(f.ctx, p); err != nil || word != "changed" {
+			t.Errorf("%s over a claim: %s %v", mode, word, err)
+		}
+	}
+	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(stale), optional(stale), optional(stale), 1, optional(far.At), j.Revision, "", "me", "", "t"); err != nil || word != "changed" {
+		t.Errorf("delete over a claim: %s %v", word, err)
+	}
+	edit.cursor, edit.seen, edit.next = cursorSet, f.job("a").NextSlot, slot{At: f.now() - 1, Due: f.now() - 1}
+	if word, _, err := f.put(f.ctx, edit); err != nil || word != "late" {
+		t.Errorf("a next slot that has come: %s %v", word, err)
+	}
+	if got := f.job("a"); got.NextSlot != stale+60_000 || got.Revision != j.Revision {
+		t.Errorf("a refused edit left %+v", got)
+	}
+	edit.cursor = cursorKeep // of the task alone: no matter
+	if word, _, err := f.put(f.ctx, edit); err != nil || word != "ok" {
+		t.Errorf("an edit that leaves the cursor alone: %s %v", word, err)
+	}
+}
+
+// TestNewestJobIsLast, also after the clock went back.
+func TestNewestJobIsLast(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("ahead", everyMinute())
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.jobs(), redis.Z{Score: float64(f.now()+3600_000) * 1000, Member: "ahead"}).Err())
+	f.create("new", everyMinute())
+	jobs, _, err := f.Jobs(f.ctx, "", 10)
+	f.must(err)
+	if len(jobs) != 2 || jobs[1].ID != "new" {
+		t.Errorf("jobs %+v", jobs)
 	}
 }

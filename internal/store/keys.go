@@ -30,6 +30,9 @@ func (k keys) run(id string) string { return k.prefix + "run:" + id }
 // runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
 func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
+// allRuns: ZSET of the run ids of all jobs by creation (microseconds, unique); the newest.
+func (k keys) allRuns() string { return k.prefix + "runs" }
+
 // active: SET of a job's unfinished run ids; of the job of that uid, because an id
 // can be made again.
 func (k keys) active(job, uid string) string { return k.prefix + "active:" + job + ":" + uid }
@@ -56,6 +59,13 @@ func (k keys) looks() string { return k.prefix + "looks" }
 // was, after the last resume (until); and the call that paused it (token).
 func (k keys) paused() string { return k.prefix + "paused" }
 
+// audit: STREAM of who changed what; capped.
+func (k keys) audit() string { return k.prefix + "audit" }
+
+// once: HASH with a time to live, what a request with an idempotency key did;
+// or STRING, for a minute, that a delete is done.
+func (k keys) once(key string) string { return k.prefix + "idem:" + key }
+
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.
 func (k keys) cancels() string { return k.prefix + "cancels" }
 
@@ -74,3 +84,6 @@ func (k keys) repairs() string { return k.prefix + "repairs" }
 
 // beat: STRING with a short time to live, the sign of life of a role on a host.
 func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }
+
+// beats: ZSET of <role>:<host> by its last sign of life (ms); an hour.
+func (k keys) beats() string { return k.prefix + "beats" }

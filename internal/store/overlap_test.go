@@ -98,6 +98,19 @@ func TestOverlapCancelPrevious(t *testing.T) {
 	}
 }
 
+// TestOverlapLeavesANewerRunAlone: this release cannot tell what a cancel would do to it.
+func TestOverlapLeavesANewerRunAlone(t *testing.T) {
+	f := setup(t, Options{})
+	previous, next := f.overlapping("a", job.OverlapCancelPrevious)
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(previous.Run.ID), "v", job.Version+1).Err())
+	if v := f.claim(f.job("a"), next, newToken()).Verdict; v != job.BeginParked {
+		t.Errorf("the next slot: %s", v)
+	}
+	if state := f.rdb.HGet(f.ctx, f.keys.run(previous.Run.ID), "state").Val(); state != "running" {
+		t.Errorf("the run of a newer release is %s", state)
+	}
+}
+
 func TestOverlapQueueOne(t *testing.T) {
 	f := setup(t, Options{})
 	previous, next := f.overlapping("a", job.OverlapQueueOne)
@@ -108,6 +121,9 @@ func TestOverlapQueueOne(t *testing.T) {
 	queued := job.RunID("a", next)
 	if r := f.record(queued); r.State != job.StateQueued {
 		t.Fatalf("record %+v", r)
+	}
+	if look, _ := f.score(f.keys.wake(), "r:"+queued); look < f.now()+200_000 {
+		t.Errorf("what waits is looked at in %d ms", look-f.now())
 	}
 	if v := f.claim(f.job("a"), next, token).Verdict; v != job.BeginParked {
 		t.Errorf("its carrier again: %s", v)
@@ -234,5 +250,92 @@ func TestRunAll(t *testing.T) {
 				t.Errorf("a slot that comes due while the one on time runs: %s, want %s", v, want)
 			}
 		})
+	}
+}
+
+// TestRunAllBehindARunOnTime: what came due while a run that was on time took its time is
+// caught up with as well, and is no overlap.
+func TestRunAllBehindARunOnTime(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.Misfire = job.MisfireRunAll
+	j := f.create("a", spec)
+	claim := func(slot, next job.Millis) job.Verdict {
+		t.Helper()
+		f.rewind("a", slot)
+		b, err := f.Claim(f.ctx, job.Claim{JobID: "a", UID: j.UID, Slot: slot, Revision: j.Revision, Next: next, NextDue: next, Token: newToken()})
+		f.must(err)
+		return b.Verdict
+	}
+	now, far := f.now()/1000*1000, f.minute(100)
+	for _, c := range []struct {
+		name       string
+		slot, next job.Millis
+		want       job.Verdict
+	}{
+		{"on time", now, far, job.BeginOK},
+		{"two minutes late", now - 120_000, far, job.BeginBehind},
+		{"with the next one due", now - 30_000, now - 10_000, job.BeginBehind},
+		{"on time, beside the run", now - 30_000, far, job.BeginDropped},
+	} {
+		if v := claim(c.slot, c.next); v != c.want {
+			t.Errorf("a slot %s: %s, want %s", c.name, v, c.want)
+		}
+	}
+	// What lies ahead is looked at when it is due, whatever ends before.
+	_, err := f.CancelRun(f.ctx, job.RunID("a", now))
+	f.must(err)
+	if look, _ := f.score(f.keys.due(), "a"); look != far {
+		t.Errorf("the slot ahead is looked at %d ms too early", far-look)
+	}
+}
+
+// TestRangeEndsWithARun: what is skipped after it is another range.
+func TestRangeEndsWithARun(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	now := f.minute(0)
+	skip := func(slot job.Millis) {
+		t.Helper()
+		f.rewind("a", slot)
+		if got := f.claim(b.Job, slot, newToken()); got.Verdict != job.BeginDropped {
+			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
+	}
+	skip(now - minutes(5))
+	f.commit(b, "x")
+	f.rewind("a", now-minutes(4))
+	if got := f.claim(b.Job, now-minutes(4), newToken()); got.Verdict != job.BeginOK {
+		t.Fatalf("claim: %s", got.Verdict)
+	}
+	skip(now - minutes(3))
+	for _, slot := range []job.Millis{now - minutes(5), now - minutes(3)} {
+		if r := f.record(job.RunID("a", slot)); r.Count != 1 || r.Outcome != job.Skipped {
+			t.Errorf("range %+v", r)
+		}
+	}
+}
+
+// TestLastRunsEndTogether: the job goes with the last of them to end, not with the last
+// claim.
+func TestLastRunsEndTogether(t *testing.T) {
+	f := setup(t, Options{})
+	spec := everyMinute()
+	spec.MaxRuns, spec.Overlap = 2, job.OverlapQueueOne
+	j := f.create("a", spec)
+	slot := f.minute(-1)
+	f.rewind("a", slot)
+	first := f.claim(j, slot, "t1")
+	if v := f.claim(j, slot+minutes(1), "t2").Verdict; v != job.BeginParked {
+		t.Fatalf("the last claim: %s", v)
+	}
+	f.commit(first, "one")
+	second := f.begin(job.RunID("a", slot+minutes(1)))
+	if second.Verdict != job.BeginOK {
+		t.Fatalf("the last run: %s", second.Verdict)
+	}
+	f.commit(second, "two")
+	if _, err := f.Job(f.ctx, "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("the job is still there: %v", err)
 	}
 }

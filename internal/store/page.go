@@ -10,33 +10,38 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-// checkCursor refuses what is not a cursor of ours: the score of the last entry
-// of the page before.
-func checkCursor(cursor string) error {
-	if n, err := strconv.ParseInt(cursor, 10, 64); err != nil || n <= 0 || len(cursor) > 16 {
-		return &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
+// position reads a cursor, the score of the last entry of the page before; "" is 0. It
+// refuses what is none of ours.
+func position(cursor string) (int64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(cursor, 10, 64)
+	if err != nil || n <= 0 || len(cursor) > 16 {
+		return 0, &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
 			Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
 	}
-	return nil
+	return n, nil
 }
 
-// page reads up to limit members of a ZSET and the cursor of the next page, ""
-// if there is none.
-func (s *Store) page(ctx context.Context, z redis.ZRangeArgs, limit int) (ids []string, next string, err error) {
+// head reads the first entries of a range, at most limit, and whether there are more.
+func (s *Store) head(ctx context.Context, z redis.ZRangeArgs, limit int) ([]redis.Z, bool, error) {
 	z.Count = int64(limit) + 1
 	entries, err := s.rdb.ZRangeArgsWithScores(ctx, z).Result()
 	if err != nil {
-		return nil, "", err
+		return nil, false, err
 	}
-	if len(entries) > limit {
-		entries = entries[:limit]
-		next = strconv.FormatInt(int64(entries[limit-1].Score), 10)
+	more := len(entries) > limit
+	return entries[:min(len(entries), limit)], more, nil
+}
+
+// members are the members of entries.
+func members(entries []redis.Z) []string {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i], _ = e.Member.(string)
 	}
-	for _, e := range entries {
-		id, _ := e.Member.(string)
-		ids = append(ids, id)
-	}
-	return ids, next, nil
+	return ids
 }
 
 // hashes reads many hashes in one round trip; a missing one is empty.
@@ -57,6 +62,31 @@ func (s *Store) hashes(ctx context.Context, ids []string, key func(string) strin
 	out := make([]fields, len(ids))
 	for i, cmd := range cmds {
 		out[i] = cmd.Val() // a key of the wrong type reads as missing: one bad record stops nobody
+	}
+	return out, nil
+}
+
+// parts reads some fields of many hashes in one round trip; a missing one is empty.
+func (s *Store) parts(ctx context.Context, ids []string, key func(string) string, names []string) ([]fields, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	cmds := make([]*redis.SliceCmd, len(ids))
+	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HMGet(ctx, key(id), names...)
+		}
+		return nil
+	})
+	if err != nil && !isReply(err) {
+		return nil, err
+	}
+	out := make([]fields, len(ids))
+	for i, cmd := range cmds {
+		out[i] = fields{}
+		for k, v := range cmd.Val() {
+			out[i][names[k]] = text(v)
+		}
 	}
 	return out, nil
 }

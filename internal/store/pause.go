@@ -21,7 +21,7 @@ const cancelBatch = 100
 // hand. Attempts under way and deliveries go on. Paused already, it stays paused since
 // then, and an empty reason keeps the one that was given.
 func (s *Store) Pause(ctx context.Context, reason string) error {
-	if _, _, err := s.durably(ctx, s.scripts.pause, reason, newToken()); err != nil {
+	if _, _, err := s.durably(ctx, s.scripts.pause, reason, newToken(), job.ActorOf(ctx)); err != nil {
 		return fmt.Errorf("pause everything: %w", err)
 	}
 	return nil
@@ -37,7 +37,7 @@ func (s *Store) Resume(ctx context.Context) (job.Millis, error) {
 	if err != nil {
 		return 0, fmt.Errorf("resume everything: %w", err)
 	}
-	if _, _, err := s.durably(ctx, s.scripts.resume, since); err != nil {
+	if _, _, err := s.durably(ctx, s.scripts.resume, since, job.ActorOf(ctx)); err != nil {
 		return 0, fmt.Errorf("resume everything: %w", err)
 	}
 	return job.Millis(since), nil
@@ -58,7 +58,7 @@ func (s *Store) CancelPaused(ctx context.Context) (cancelled int, err error) {
 			runs = append(runs, strings.TrimPrefix(entry[0], "r:"))
 		}
 		for batch := range slices.Chunk(runs, cancelBatch) {
-			_, rest, err := s.durably(ctx, s.scripts.cancelPaused, batch...)
+			_, rest, err := s.durably(ctx, s.scripts.cancelPaused, append([]any{job.ActorOf(ctx)}, batch...)...)
 			if err != nil {
 				return cancelled, fmt.Errorf("cancel what is unfinished: %w", err)
 			}

@@ -96,7 +96,7 @@ func TestNothingBeginsWhilePaused(t *testing.T) {
 		t.Errorf("run now: %v", err)
 	}
 	// A resend of a run that was written before, and of a begin that was answered.
-	if word, _, err := f.answer(f.ctx, f.scripts.runNow, "manual", queued, maxUnfinishedRuns); err != nil || word != "ok" {
+	if word, _, err := f.answer(f.ctx, f.scripts.runNow, "manual", queued, maxUnfinishedRuns, "me", "", ""); err != nil || word != "ok" {
 		t.Errorf("a resend of a manual run: %s %v", word, err)
 	}
 	if b, err := f.Begin(f.ctx, under.Run.ID, "t-under-way", "w1"); err != nil || b.Verdict != job.BeginOK || b.Epoch != under.Epoch {
@@ -213,16 +213,16 @@ func TestPauseResent(t *testing.T) {
 			t.Fatalf("%s %v", word, err)
 		}
 	}
-	send(f.scripts.pause, "", "t")
+	send(f.scripts.pause, "", "t", "me")
 	first := f.status().PausedSince
 	f.resume()
-	send(f.scripts.pause, "", "t")
+	send(f.scripts.pause, "", "t", "me")
 	if f.status().PausedSince != 0 {
 		t.Error("a resend paused again")
 	}
 	until(t, func() bool { return f.now() > first })
 	f.pause("")
-	send(f.scripts.resume, int64(first))
+	send(f.scripts.resume, int64(first), "me")
 	if f.status().PausedSince == 0 {
 		t.Error("a resend ended the pause of somebody else")
 	}
@@ -372,6 +372,10 @@ func TestCancelPaused(t *testing.T) {
 	<-done
 	if n, err := f.CancelPaused(f.ctx); err != nil || n != 0 {
 		t.Errorf("again: %d %v", n, err)
+	}
+	// One that was committed after it was listed.
+	if _, rest, err := f.answer(f.ctx, f.scripts.cancelPaused, chat); err != nil || number(rest[0]) != 0 || f.record(chat).Outcome != job.Succeeded {
+		t.Errorf("a committed run is %s: %v %v", f.record(chat).Outcome, rest, err)
 	}
 }
 

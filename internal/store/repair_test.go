@@ -204,29 +204,44 @@ func TestDamageIsRepaired(t *testing.T) {
 	}
 }
 
-// What a newer release wrote may be as it is on purpose.
-func TestScanLeavesANewerReleaseAlone(t *testing.T) {
+// TestScanLeavesAloneWhatIsNoDamage: records of a newer release, what may not begin for
+// hours, and a delivery that another one has followed.
+func TestScanLeavesAloneWhatIsNoDamage(t *testing.T) {
 	f := setup(t, Options{})
-	f.everyState()
 	newer := func(key string) { f.must(f.rdb.HSet(f.ctx, key, "v", job.Version+1).Err()) }
-	for _, id := range []string{"not-due", "not-listed", "far"} {
-		f.create(id, everyMinute())
-		newer(f.keys.job(id))
-	}
-	f.must(f.rdb.ZRem(f.ctx, f.keys.due(), "not-due").Err())
-	f.must(f.rdb.ZRem(f.ctx, f.keys.jobs(), "not-listed").Err())
-	f.zadd(f.keys.due(), f.now()+100*3600_000, "far")
-	run, waits := f.runs("runs")[0].ID, f.runs("waits")[0].ID
-	newer(f.keys.run(run))
-	newer(f.keys.run(waits))
-	f.must(f.rdb.ZRem(f.ctx, f.keys.wake(), "r:"+run).Err())
-	f.must(f.rdb.SRem(f.ctx, f.keys.open(), "r:"+waits).Err())
+	f.create("a", everyMinute())
+	f.create("b", everyMinute())
+	f.must(f.rdb.ZRem(f.ctx, f.keys.due(), "a").Err())
+	f.must(f.rdb.ZRem(f.ctx, f.keys.jobs(), "b").Err())
+	newer(f.keys.job("a"))
+	newer(f.keys.job("b"))
+	f.create("c", everyMinute())
+	asleep, closed, later := f.runNow("c"), f.runNow("c"), f.runNow("c")
+	f.must(f.rdb.ZRem(f.ctx, f.keys.wake(), "r:"+asleep).Err())
+	f.must(f.rdb.SRem(f.ctx, f.keys.open(), "r:"+closed).Err())
+	newer(f.keys.run(asleep))
+	newer(f.keys.run(closed))
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(later), "notBefore", int64(f.now())+7200_000).Err())
+	f.zadd(f.keys.wake(), f.now()+7200_000, "r:"+later)
+	f.zadd(f.keys.wake(), f.now()+5000, "y:"+f.delivery("e")+":1") // of a kind of a newer release
 	before := dump(f)
 	if repaired, bad := f.scan(10); len(repaired)+len(bad) != 0 {
 		t.Errorf("repaired %v, unreadable %v", repaired, bad)
 	}
 	if d := cmp.Diff(before, dump(f)); d != "" {
 		t.Error(d)
+	}
+
+	run := f.delivery("d")
+	b := f.beginDelivery(run)
+	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
+	_, err := f.Redeliver(f.ctx, run)
+	f.must(err)
+	f.must(f.rdb.Del(f.ctx, f.keys.delivery(run+":1")).Err())
+	f.must(f.rdb.SAdd(f.ctx, f.keys.open(), "d:"+run+":1").Err())
+	f.scan(10)
+	if state := f.rdb.HGet(f.ctx, f.keys.run(run), "delivery").Val(); state != "pending" {
+		t.Errorf("the second delivery is %s", state)
 	}
 }
 

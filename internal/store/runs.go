@@ -145,7 +145,7 @@ func oneLine(s string) string {
 // once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
 // job.ErrNewerVersion.
 func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
-	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken())
+	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", id, err)
 	}
@@ -221,37 +221,9 @@ func (s *Store) Run(ctx context.Context, id string) (job.Run, error) {
 	return r, nil
 }
 
-// Runs reads one page of a job's history, newest first, without the deliveries.
-// It outlives the job. Errors: job.ErrNotFound if there is neither job nor history.
+// Runs reads one page of a job's history; see FindRuns.
 func (s *Store) Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error) {
-	from := "+inf"
-	if cursor != "" {
-		if err := checkCursor(cursor); err != nil {
-			return nil, "", err
-		}
-		from = "(" + cursor
-	}
-	ids, next, err := s.page(ctx, redis.ZRangeArgs{Key: s.keys.runs(jobID), ByScore: true, Rev: true,
-		Start: from, Stop: "-inf"}, limit) // with Rev, the higher bound comes first
-	if err != nil {
-		return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
-	}
-	if len(ids) == 0 && cursor == "" {
-		if _, err := s.Job(ctx, jobID); err != nil {
-			return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
-		}
-	}
-	hashes, err := s.hashes(ctx, ids, s.keys.run)
-	if err != nil {
-		return nil, "", fmt.Errorf("list the runs of %s: %w", jobID, err)
-	}
-	runs := make([]job.Run, 0, len(ids))
-	for i, id := range ids {
-		if r, err := decodeRun(id, hashes[i]); err == nil {
-			runs = append(runs, r)
-		}
-	}
-	return runs, next, nil
+	return s.FindRuns(ctx, job.RunFilter{JobID: jobID}, cursor, limit)
 }
 
 // Session reads the newest limit messages of a session. Errors: job.ErrNotFound.

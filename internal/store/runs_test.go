@@ -72,8 +72,13 @@ func TestClaimIsRefused(t *testing.T) {
 		t.Errorf("a refused claim changed %+v", got)
 	}
 	// The carrier of the earlier job stood in the way of this one's: look again now.
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: slot}}))
+	other := base
+	other.UID = "other"
+	_, err := f.Claim(f.ctx, other)
+	f.must(err)
 	if at, _ := f.score(f.keys.due(), "a"); at > f.now() {
-		t.Errorf("due at %d", at)
+		t.Errorf("due in %d ms", at-f.now())
 	}
 
 	future := f.minute(5)
@@ -83,7 +88,7 @@ func TestClaimIsRefused(t *testing.T) {
 		t.Errorf("a claim before its time: %+v", b)
 	}
 	f.must(f.rdb.HSet(f.ctx, f.keys.job("a"), "v", 99).Err())
-	b, err := f.Claim(f.ctx, base)
+	b, err = f.Claim(f.ctx, base)
 	f.must(err)
 	if b.Verdict != job.BeginNewer {
 		t.Errorf("a newer record: %s", b.Verdict)
@@ -93,12 +98,15 @@ func TestClaimIsRefused(t *testing.T) {
 func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	f := setup(t, Options{})
 	b := f.begun("a", everyMinute())
-	first := f.minute(-4)
+	first := f.minute(-8)
 	for n := range 3 {
 		slot := first + job.Millis(n)*60_000
 		f.rewind("a", slot)
 		if got := f.claim(b.Job, slot, "t"); got.Verdict != job.BeginDropped {
 			t.Fatalf("overlapping claim: %s", got.Verdict)
+		}
+		if got := f.job("a"); got.NextSlot != slot+60_000 || got.LastSlot != slot {
+			t.Fatalf("the skipped slot left the cursor at %+v", got)
 		}
 	}
 	runs := f.runs("a")
@@ -108,6 +116,20 @@ func TestOverlapSkipsIntoOneRange(t *testing.T) {
 	r := runs[0]
 	if r.Outcome != job.Skipped || r.Reason != job.ReasonOverlap || r.Slot != first || r.LastSlot != first+120_000 || r.Count != 3 {
 		t.Errorf("range %+v", r)
+	}
+	// Another reason is another range, and one that goes on is the newest record.
+	between := f.runNow("a")
+	f.rewind("a", first+180_000)
+	f.claim(b.Job, first+180_000, "t")
+	if runs := f.runs("a"); runs[0].ID != r.ID || runs[1].ID != between || runs[0].Count != 4 {
+		t.Errorf("a range that went on: %+v", runs)
+	}
+	f.cancel(between)
+	f.rewind("a", first+240_000)
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Schedule = "*/2 * * * *"; return s, nil })
+	f.must(err)
+	if runs := f.runs("a"); runs[0].Reason != job.ReasonEdited || f.record(r.ID).Count != 4 {
+		t.Errorf("after an edit over a due slot: %+v", runs)
 	}
 	f.commit(b, "x")
 	next := f.minute(1) - 60_000*2
@@ -370,7 +392,8 @@ func TestOnAmbiguousFail(t *testing.T) {
 func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 	f := setup(t, Options{})
 	for name, change := range map[string]func(id string){
-		"deleted": func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"deleted":    func(id string) { f.must(f.DeleteJob(f.ctx, id)) },
+		"made-again": func(id string) { f.must(f.DeleteJob(f.ctx, id)); f.create(id, everyMinute()) },
 		"disabled": func(id string) {
 			_, err := f.UpdateJob(f.ctx, id, func(s job.Spec) (job.Spec, error) { s.Enabled = false; return s, nil })
 			f.must(err)
@@ -384,7 +407,7 @@ func TestNothingBeginsByAnOldDefinition(t *testing.T) {
 		if got := f.begin(b.Run.ID); got.Verdict != job.BeginEnded {
 			t.Errorf("%s: %s", name, got.Verdict)
 		}
-		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || r.Reason != name {
+		if r := f.record(b.Run.ID); r.Outcome != job.Cancelled || (r.Reason != name && r.Reason != job.ReasonDeleted) {
 			t.Errorf("%s: %s(%s)", name, r.Outcome, r.Reason)
 		}
 	}

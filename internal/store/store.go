@@ -99,31 +99,6 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return time.Unix(number(clock[0]), 1000*number(clock[1])).UTC(), nil
 }
 
-// Beat is the sign of life of a role on a host; it lasts for ttl.
-func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) error {
-	if err := s.rdb.Set(ctx, s.keys.beat(role, host), 1, ttl).Err(); err != nil {
-		return fmt.Errorf("beat of %s: %w", role, err)
-	}
-	return nil
-}
-
-// Rest takes the sign of life back when a role stops.
-func (s *Store) Rest(ctx context.Context, role, host string) error {
-	if err := s.rdb.Del(ctx, s.keys.beat(role, host)).Err(); err != nil {
-		return fmt.Errorf("rest of %s: %w", role, err)
-	}
-	return nil
-}
-
-// Alive reports whether the role gave a sign of life on the host lately.
-func (s *Store) Alive(ctx context.Context, role, host string) (bool, error) {
-	n, err := s.rdb.Exists(ctx, s.keys.beat(role, host)).Result()
-	if err != nil {
-		return false, fmt.Errorf("look for the beat of %s: %w", role, err)
-	}
-	return n > 0, nil
-}
-
 // newToken is a random token: an identity for one call, so that a resend by the
 // client library is recognised.
 func newToken() string { return rand.Text() }

@@ -107,20 +107,21 @@ func (b *bench) checkCatchUp(j *Job, r *Run, from []*Run) (behind bool) {
 func (b *bench) checkPassed(j *Job, r *Run) {
 	last := max(r.Slot, r.LastSlot)
 	late := r.FinishedAt - last - j.ShareMillis
-	switch {
-	case r.Reason == "overlap" && late > minute:
-		b.fail("not caught up with", r.ID, fmt.Sprintf("%s was skipped for a run in front when it was %d ms late", clock(last), late))
-	case r.Reason == "superseded" && late <= j.GraceMillis:
-		newer := 0
-		slots, _ := j.slots(r.FinishedAt - j.ShareMillis) // an error is reported elsewhere
-		for _, s := range slots {
-			if s.at > last {
-				newer++
+	newer, surely := 0, 0                             // due by then
+	slots, _ := j.slots(r.FinishedAt - j.ShareMillis) // an error is reported elsewhere
+	for _, s := range slots {
+		if s.at > last {
+			newer++
+			if s.sure {
+				surely++
 			}
 		}
-		if newer < catchUp[j.Misfire] {
-			b.fail("not caught up with", r.ID, fmt.Sprintf("%s was passed over for %d newer ones", clock(last), newer))
-		}
+	}
+	switch {
+	case r.Reason == "overlap" && (late > minute || surely > 0):
+		b.fail("not caught up with", r.ID, fmt.Sprintf("%s was skipped for a run in front when it was %d ms late", clock(last), late))
+	case r.Reason == "superseded" && late <= j.GraceMillis && newer < catchUp[j.Misfire]:
+		b.fail("not caught up with", r.ID, fmt.Sprintf("%s was passed over for %d newer ones", clock(last), newer))
 	}
 }
 

@@ -236,7 +236,8 @@ func TestPolicies(t *testing.T) {
 	fewJob, few := passing("superseded", 3_600_000, 9)
 	oldJob, old := passing("superseded", 60_000, 7)
 	skippedJob, skipped := passing("overlap", 3_600_000, 7)
-	soonJob, soon := passing("overlap", 3_600_000, 6)
+	dueJob, due := passing("overlap", 3_600_000, 1)
+	soonJob, soon := passing("overlap", 3_600_000, 0)
 
 	tests := []struct {
 		name string
@@ -298,6 +299,7 @@ func TestPolicies(t *testing.T) {
 		{"passed over for nine newer ones", fewJob, few, []string{"not caught up with"}},
 		{"passed over as too old", oldJob, old, nil},
 		{"skipped for a run in front, over a minute late", skippedJob, skipped, []string{"not caught up with"}},
+		{"skipped for a run in front when the next one was due", dueJob, due, []string{"not caught up with"}},
 		{"skipped for a run in front", soonJob, soon, nil},
 		{"caught up with one after the other", minutely("allow", "run_all"), late(at(3, 12_500)), nil},
 		{"caught up with beside another run, before a minute was over", minutely("allow", "run_all"), func(s *single) {

@@ -1,6 +1,6 @@
 -- cancel ends an unfinished run, wherever it is. An attempt under way is fenced by its
 -- epoch; its worker is told at once, and finds out with its next renewal otherwise.
--- ARGV: run, token
+-- ARGV: run, token, actor
 -- Answer: {ok, kicks} | {gone} | {newer} | {done}
 -- Holds: a committed run is never cancelled, a cancelled one never commits; a resend
 --       gets the same answer.
@@ -15,4 +15,5 @@ if r.state == 'done' then
 end
 redis.call('HSET', key, 'cancel', ARGV[2])
 cancel_run(id, r, 'requested')
+audit(ARGV[3], 'cancel', id, cjson.encode({ state = r.state }), '')
 return { 'ok', kicks }

@@ -1,6 +1,6 @@
 -- cancel_paused ends unfinished runs because everything is paused, wherever they are.
 -- Whom they hand their session to needs no carrier: it is unfinished too.
--- ARGV: run, run, ...
+-- ARGV: actor, run, run, ...
 -- Answer: {ok, how many this call ended}
 -- Holds: only while everything is paused; a committed run is never cancelled. One that
 --       cannot be read is left to the looks, and keeps no other from being cancelled.
@@ -15,6 +15,7 @@ local function cancel(id)
 end
 
 if paused() then
-  for _, id in ipairs(ARGV) do pcall(cancel, id) end
+  for i = 2, #ARGV do pcall(cancel, ARGV[i]) end
 end
+if ended > 0 then audit(ARGV[1], 'cancel', '*', '', cjson.encode({ cancelledRuns = ended })) end
 return { 'ok', ended }

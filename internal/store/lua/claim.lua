@@ -55,7 +55,7 @@ if j.overlap == 'cancel_previous' then
   for _, previous in ipairs(runs) do
     if previous.trigger == 'schedule' then
       local r = hash(run_key(previous.id))
-      if r.state ~= 'done' and not newer(r) then cancel_run(previous.id, r, 'overlap') end
+      if not newer(r) then cancel_run(previous.id, r, 'overlap') end
     end
   end
 elseif #runs > 0 then

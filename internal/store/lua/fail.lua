@@ -6,7 +6,7 @@
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
-if r.failedEpoch == ARGV[2] and r.epoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retry', {} } end
+if r.failedEpoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retry', {} } end
 if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
 redis.call('HSET', key, 'failedEpoch', r.epoch)
 local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
@@ -20,7 +20,6 @@ if retry == 'never' or not j.uid or not may_retry(r, j, at, retry == 'free') the
   return { 'ended', kicks }
 end
 if retry == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
-redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch')
 leave(r.session, id)
 make_waiting(id, at)
 return { 'retry', kicks }

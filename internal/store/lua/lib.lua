@@ -17,11 +17,15 @@ local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far ap
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
+local RUNS_KEPT = 20000    -- so many of the newest records are in the list of all jobs' runs
 local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last run, or with
                            -- on_failure any, alone)
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
 local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
+local AUDITED = 10000      -- so many changes are on record, or a few more
+local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
+local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
 
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -36,8 +40,9 @@ local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n e
 local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
+local function once_key(key) return P .. 'idem:' .. key end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local OPEN, QUARANTINE = P .. 'open', P .. 'quarantine'
+local OPEN, QUARANTINE, AUDIT, RUNS = P .. 'open', P .. 'quarantine', P .. 'audit', P .. 'runs'
 local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
@@ -66,6 +71,30 @@ local function clip(text, most)
 end
 
 local function newer(h) return tonumber(h.v or '0') > VERSION end
+
+-- audit notes a change in the step that makes it, so that no change is without its
+-- note. before and after are what of the target changed (JSON, '' for nothing). A stream
+-- that is damaged keeps nobody from changing things, or from stopping them.
+local function audit(actor, action, target, before, after)
+  redis.pcall('XADD', AUDIT, 'MAXLEN', '~', AUDITED, '*', 'at', int(now), 'actor', actor, 'action', action,
+    'target', target, 'before', before, 'after', after)
+end
+
+-- recall answers what a request with that key ('' for none) did when it came first: the
+-- id and the uid of what it made, and the print of what it asked for.
+local function recall(key)
+  if key == '' then return nil end
+  local first = hash(once_key(key))
+  return first.print and first
+end
+
+-- remember notes what a request did, in the step that does it: a retry finds either both
+-- or nothing.
+local function remember(key, print, id, uid)
+  if key == '' then return end
+  redis.call('HSET', once_key(key), 'print', print, 'id', id, 'uid', uid)
+  redis.call('PEXPIRE', once_key(key), REMEMBERED)
+end
 
 -- state_of answers the state of a run; one that is no hash has none.
 local function state_of(run)
@@ -105,6 +134,7 @@ local function trim(job)
         for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
+        redis.pcall('ZREM', RUNS, id)
         over = over - 1
       end
     end
@@ -112,13 +142,29 @@ local function trim(job)
   redis.call('PEXPIRE', key, RETENTION)
 end
 
--- index puts a record at the newest end of its job's history; scores are
--- microseconds, made unique, so that a page can be cut at any of them.
-local function index(job, id)
-  local newest = redis.call('ZRANGE', runs_key(job), -1, -1, 'WITHSCORES')[2]
+-- add puts a record at the newest end of a list; scores are microseconds, made unique,
+-- so that a page can be cut at any of them.
+local function add(key, id)
+  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
   local score = micros
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
-  redis.call('ZADD', runs_key(job), int(score), id)
+  redis.call('ZADD', key, int(score), id)
+end
+
+-- add_to_all puts a record into the list of all jobs' runs and keeps that within its
+-- cap and the retention. What falls out of it stays in its job's history.
+local function add_to_all(id)
+  add(RUNS, id)
+  redis.call('ZREMRANGEBYRANK', RUNS, 0, -RUNS_KEPT - 1)
+  redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', '(' .. int(micros - RETENTION * 1000))
+  redis.call('PEXPIRE', RUNS, RETENTION)
+end
+
+-- index puts a record into its job's history and into the list of all jobs' runs, which
+-- is there to be read only: damaged, it keeps nothing from running.
+local function index(job, id)
+  add(runs_key(job), id)
+  pcall(add_to_all, id)
 end
 
 -- record_slots writes what became of slots that do not run: one record for the
@@ -126,8 +172,8 @@ end
 local function record_slots(id, j, outcome, reason, first, last, count)
   local range = j.range
   if range then
-    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason', 'uid')
-    if r[1] == outcome and r[2] == reason and r[3] == j.uid then
+    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason')
+    if r[1] == outcome and r[2] == reason then
       redis.call('HSET', run_key(range), 'lastSlot', last, 'finishedAt', int(now))
       redis.call('HINCRBY', run_key(range), 'count', count)
       redis.call('PEXPIRE', run_key(range), RETENTION)
@@ -171,11 +217,11 @@ end
 
 -- pass_slots records slots that will not run and moves the cursor behind them. A job
 -- that was disabled while slots of it were due keeps its cursor only until those have
--- their records.
+-- their records; later ones were never its.
 local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
   if j.enabled ~= '1' then
     outcome, reason = 'skipped', 'disabled'
-    if next ~= '' and tonumber(next) > now then next = '' end
+    if next ~= '' and tonumber(next) > tonumber(j.disabledAt or now) then next = '' end
   end
   record_slots(id, j, outcome, reason, first, last, count)
   move_cursor(id, last, next, due)
@@ -284,8 +330,8 @@ end
 local function give_back(job)
   local key = job_key(job)
   local claims = redis.call('HINCRBY', key, 'claims', -1)
-  local j = redis.call('HMGET', key, 'nextSlot', 'after', 'afterDue')
-  if not j[1] and j[2] then move_cursor(job, '', j[2], j[3]) end
+  local j = redis.call('HMGET', key, 'after', 'afterDue')
+  if j[1] then move_cursor(job, '', j[1], j[2]) end
   return claims
 end
 
@@ -314,8 +360,10 @@ end
 -- disable pauses a job for a reason. A slot that is due already keeps its cursor: see
 -- pass_slots.
 local function disable(id, j, reason)
-  redis.call('HSET', job_key(id), 'enabled', 0, 'pauseReason', clip(reason, REASON), 'updatedAt', int(now))
+  reason = clip(reason, REASON)
+  redis.call('HSET', job_key(id), 'enabled', 0, 'disabledAt', int(now), 'pauseReason', reason, 'updatedAt', int(now))
   redis.call('HINCRBY', job_key(id), 'rev', 1)
+  audit(PRODUCT, 'pause', id, cjson.encode({ enabled = true }), cjson.encode({ enabled = false, pauseReason = reason }))
   if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
 end
 
@@ -373,7 +421,10 @@ local function end_run(id, r, outcome, reason, message)
     end
     -- The next slot to catch up with was refused while this run was in progress.
     if j.misfire == 'run_all' and j.nextSlot and due_of(j) <= now then redis.call('ZADD', DUE, int(now), r.job) end
-    if over then drop_job(r.job) end
+    if over then
+      drop_job(r.job)
+      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = j.name, runsUsed = claims }), '')
+    end
   end
   trim(r.job)
 end
@@ -472,7 +523,6 @@ local function end_delivery(run, n, outcome, message)
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
   redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
-  if redis.call('HGET', run_key(run), 'deliveries') == n then
-    redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
-  end
+  -- It is the run's newest: the next one is made after the end of this.
+  redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
 end

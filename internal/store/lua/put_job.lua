@@ -3,9 +3,11 @@
 --       cursor (keep|check|set), next slot ('' none) and when it is due, reason and first, last, count of
 --       the due slots that this edit passes over (count 0: none), the slot after them
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
---       the field)
+--       the field), actor, action, before, after (see audit), key and print of the
+--       request ('' none; see recall)
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
--- Answer: {ok, job} | {exists} | {gone} | {newer} | {changed} (read again) | {late} (the
+-- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
+--       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer.
@@ -13,8 +15,16 @@ local id, mode, uid, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = job_key(id)
 local j = hash(key)
 local next = ARGV[8]
+local said = 15 + 2 * tonumber(ARGV[15]) -- what follows the fields
+local once, print = ARGV[said + 5], ARGV[said + 6]
 
 if mode == 'create' then
+  local first = recall(once)
+  if first then
+    if first.print ~= print then return { 'other' } end
+    if redis.call('HGET', job_key(first.id), 'uid') ~= first.uid then return { 'spent', first.id } end
+    return { 'same', first.id, redis.call('HGETALL', job_key(first.id)) }
+  end
   if j.uid then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
     return { 'exists' }
@@ -49,4 +59,6 @@ end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.call('HINCRBY', key, 'rev', 1)
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
+audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4])
+remember(once, print, id, uid)
 return { 'ok', redis.call('HGETALL', key) }

@@ -1,14 +1,24 @@
 -- run_now writes a manual run. It ignores enabled, overlap and maxRuns and never
 -- moves the cursor; it obeys the order of its session, and the pause of everything.
--- ARGV: job, run id (made by the caller: a resend finds it), most unfinished runs of a job
--- Answer: {ok, job} | {gone} | {newer} | {paused} | {many}
-local job, id = ARGV[1], ARGV[2]
+-- ARGV: job, run id (made by the caller: a resend finds it), most unfinished runs of a job,
+--       actor, key and print of the request ('' none; see recall)
+-- Answer: {ok, job} | {same, run, job} (the request made that run before) | {spent, run} (and
+--       the job is gone) | {other} (the key was another request's) | {gone} | {newer} | {paused} | {many}
+local job, id, once, print = ARGV[1], ARGV[2], ARGV[5], ARGV[6]
 local j = hash(job_key(job))
+local first = recall(once)
+if first then
+  if first.print ~= print then return { 'other' } end
+  if j.uid ~= first.uid then return { 'spent', first.id } end
+  return { 'same', first.id, redis.call('HGETALL', job_key(job)) }
+end
 if not j.uid then return { 'gone' } end
 if newer(j) then return { 'newer' } end
 if redis.call('EXISTS', run_key(id)) == 0 then
   if paused() then return { 'paused' } end
   if redis.call('SCARD', active_key(job, j.uid)) >= tonumber(ARGV[3]) then return { 'many' } end
   new_run(id, job, j, 'manual', 0)
+  audit(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
+  remember(once, print, id, j.uid)
 end
 return { 'ok', redis.call('HGETALL', job_key(job)) }

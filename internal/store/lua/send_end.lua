@@ -9,7 +9,7 @@ local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local what, message = ARGV[5], ARGV[7]
 local key = delivery_key(run, n)
 local d = redis.call('HMGET', key, 'state', 'epoch', 'retries', 'createdAt', 'endedEpoch', part)
-if d[5] == epoch and d[2] == epoch then return { d[1] == 'done' and 'ended' or 'retry' } end
+if d[5] == epoch then return { d[1] == 'done' and 'ended' or 'retry' } end
 if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
 
 if what == 'sent' or what == 'delivered' then
@@ -38,6 +38,5 @@ if ARGV[9] == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
 local at = int(now + tonumber(ARGV[8]))
 redis.call('HSET', key, 'state', 'waiting', 'notBefore', at, 'error', message)
 redis.call('HINCRBY', key, 'n', 1)
-redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch')
 redis.call('ZADD', WAKE, at, 'd:' .. run .. ':' .. n)
 return { 'retry' }

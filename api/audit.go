@@ -1,0 +1,63 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+const (
+	defaultAuditPage = 50
+	maxAuditPage     = 200
+)
+
+// AuditLog keeps who changed what.
+type AuditLog interface {
+	// Audit returns a page of the changes, newest first, and the cursor of the next; with
+	// a target those of that job and its runs, or of that run, or of job.AuditAll. It returns a
+	// *job.InvalidError for a cursor it did not make.
+	Audit(ctx context.Context, target, cursor string, limit int) ([]job.Audited, string, error)
+}
+
+// auditView is one change on the wire.
+type auditView struct {
+	ID     string          `json:"id"`
+	At     job.Millis      `json:"at"`
+	Actor  string          `json:"actor"`
+	Action string          `json:"action"`
+	Target string          `json:"target"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+type auditList struct {
+	Entries    []auditView `json:"entries"`
+	NextCursor string      `json:"nextCursor,omitempty"`
+}
+
+func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
+	q, err := readQuery(r, "limit", "cursor", "target")
+	if err != nil {
+		return err
+	}
+	limit, err := readLimit(q, defaultAuditPage, maxAuditPage)
+	if err != nil {
+		return err
+	}
+	target, cursor := q.Get("target"), q.Get("cursor")
+	if q.Has("target") && !job.ValidID(target) && target != job.AuditAll && !runIDPattern.MatchString(target) {
+		return invalid("target", "must be the id of a job or of a run, or *", strings.Trim(exampleID, `"`))
+	}
+	entries, next, err := s.Audit.Audit(r.Context(), target, cursor, limit)
+	if err != nil {
+		return err
+	}
+	list := auditList{Entries: make([]auditView, len(entries)), NextCursor: next}
+	for i, a := range entries {
+		list.Entries[i] = auditView(a)
+	}
+	return writeJSON(w, http.StatusOK, list)
+}

@@ -1,0 +1,124 @@
+package app
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/doctor"
+	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redistest"
+)
+
+// diagnosis is what the doctor says of a configuration, and whether anything fails.
+func diagnosis(t *testing.T, c config.Config, o DoctorOptions) (string, bool) {
+	t.Helper()
+	var text bytes.Buffer
+	findings := examine(t.Context(), config.Loaded{Config: c, Warnings: []string{"a warning"}}, o)
+	if err := doctor.WriteText(&text, findings); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(text.String(), "warn  configuration") {
+		t.Errorf("the warnings of the configuration are missing:\n%s", &text)
+	}
+	return text.String(), doctor.Failed(findings) > 0
+}
+
+func TestDoctorOfRedis(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opts []redistest.Option
+		mode config.RedisCheck
+		want []string
+	}{
+		"durable":  {[]redistest.Option{redistest.WithAOF()}, config.RedisCheckWarn, []string{"ok    redis", "version ", "master with 0 replicas, appendonly yes, appendfsync ", "maxmemory-policy noeviction, clock "}},
+		"volatile": {nil, config.RedisCheckWarn, []string{"warn  redis", "appendonly is no: it may lose jobs", "-> set appendonly yes"}},
+		"strict":   {nil, config.RedisCheckStrict, []string{"fail  redis", "appendonly is no"}},
+		"replica":  {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--replicaof", "127.0.0.1", "1")}, config.RedisCheckWarn, []string{"fail  redis", "it is a replica, which takes no writes"}},
+		"full":     {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--maxmemory", "1mb")}, config.RedisCheckWarn, []string{"warn  redis", "of maxmemory is used"}},
+		"managed":  {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--rename-command", "CONFIG", "")}, config.RedisCheckWarn, []string{"ok    redis", "appendfsync unknown"}},
+		"silent":   {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--rename-command", "TIME", "")}, config.RedisCheckWarn, []string{"warn  redis", "it could not be asked", "fail  records"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, _, _ := options(t, Roles{}, func(c *config.Config) {
+				c.RedisURL, c.RedisCheck = redistest.Start(t, tc.opts...).URL(), tc.mode
+			})
+			text, _ := diagnosis(t, o.Config, DoctorOptions{})
+			for _, want := range tc.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in\n%s", want, text)
+				}
+			}
+		})
+	}
+}
+
+func TestDoctorOfCluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t)
+	addrs := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		addrs[i] = n.Addr()
+	}
+	o, _, _ := options(t, Roles{}, func(c *config.Config) { c.RedisURL = "redis+cluster://" + strings.Join(addrs, ",") })
+	text, _ := diagnosis(t, o.Config, DoctorOptions{})
+	for _, addr := range addrs {
+		if strings.Count(text, addr+": version ") != 1 {
+			t.Errorf("%s was not asked:\n%s", addr, text)
+		}
+	}
+}
+
+// A whole deployment with its embedded Redis, and one of its jobs.
+func TestDoctorOfServe(t *testing.T) {
+	dir := t.TempDir()
+	p := boot(t, AllRoles(), func(c *config.Config) { c.StateDir, c.AIServerURL = dir, "http://127.0.0.1:1" })
+	eventually(t, "signs of life", func() bool {
+		s, err := p.store.Signs(t.Context())
+		return err == nil && len(s.Beats) == 2 && s.Emitter != ""
+	})
+	c := p.opts.Config
+	text, failed := diagnosis(t, c, DoctorOptions{})
+	for _, want := range []string{"ok    redis", "appendfsync always", "ok    schedulers", "ok    workers", "ok    time zones",
+		"warn  channels", "fail  ai-server", "-> start it, or set GATEWAY_CRON_AI_SERVER_URL"} {
+		if !strings.Contains(text, want) || !failed {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	j, err := p.store.CreateJob(t.Context(), "a", job.Spec{Schedule: "0 0 1 1 *", Enabled: true, Task: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []DoctorOptions{{Job: "a"}, {Job: "a", At: j.NextSlot.Time()}, {Job: "a", At: time.Unix(1, 0)}} {
+		if text, failed := diagnosis(t, c, o); failed || !strings.Contains(text, "(0 0 1 1 *)") || strings.Contains(text, "ai-server") {
+			t.Errorf("%+v:\n%s", o, text)
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if text, failed := diagnosis(t, c, DoctorOptions{Job: "a"}); !failed || !strings.Contains(text, "no serve runs one in "+dir) {
+		t.Errorf("after its end:\n%s", text)
+	}
+}
+
+func TestDoctorOfWhatIsAway(t *testing.T) {
+	o, _, _ := options(t, Roles{}, func(c *config.Config) {
+		c.RedisURL, c.TelegramToken, c.TelegramURL = "redis://u:hunter2@127.0.0.1:1", "123456:hunter2-hunter2", "http://127.0.0.1:1"
+		c.ChannelManagerURL, c.ChannelManagerToken, c.AIServerURL = "http://127.0.0.1:1", "hunter2", "http://127.0.0.1:1"
+	})
+	text, _ := diagnosis(t, o.Config, DoctorOptions{})
+	if n := strings.Count(text, "fail  "); n != 4 {
+		t.Errorf("%d failures, want 4:\n%s", n, text)
+	}
+	o.Config.TelegramToken, o.Config.AIServerURL, o.Config.RedisURL = "hunter2", "hunter2", "redis://h/hunter2"
+	more, _ := diagnosis(t, o.Config, DoctorOptions{})
+	if strings.Contains(text+more, "hunter2") {
+		t.Errorf("a secret is told:\n%s%s", text, more)
+	}
+	if n := strings.Count(more, "fail  "); n != 4 {
+		t.Errorf("%d failures of wrong settings, want 4:\n%s", n, more)
+	}
+}

@@ -1,0 +1,49 @@
+package job
+
+import "time"
+
+// The types below say which records a list is asked for, and what a look ahead found.
+
+// JobFilter picks jobs that are all it says; a zero field says nothing.
+type JobFilter struct {
+	Enabled *bool
+	AgentID string // as ResolveAgent answers it
+	// SessionKey is as ResolveSession answers it, so that the jobs whose key was derived
+	// are found too.
+	SessionKey  string
+	Channel     string
+	Label       string  // one of the job's
+	LastOutcome Outcome // of the last ended run
+	// NextAfter and NextBefore bound the next slot: from the one on, before the other.
+	NextAfter, NextBefore Millis
+}
+
+// RunFilter picks runs that are all it says; a zero field says nothing.
+type RunFilter struct {
+	JobID    string
+	Outcome  Outcome
+	Delivery DeliveryState // of the reply
+	Trigger  Trigger
+	State    State
+	// After and Before bound when the record came into the list: from the one on, before
+	// the other. That is when the run was created or, where a record stands for several
+	// slots, when the last of them was added.
+	After, Before Millis
+}
+
+// Upcoming is a look ahead over all jobs.
+type Upcoming struct {
+	Now    Millis // by the clock of Redis
+	Paused bool   // everything is: what comes due meanwhile does not run
+	Slots  []UpcomingSlot
+}
+
+// UpcomingSlot is a slot that is not due yet.
+type UpcomingSlot struct {
+	JobID       string
+	Name        string
+	At          Millis
+	Due         Millis // later than At by the jitter
+	Zone        *time.Location
+	Description string // of the job's timing, in words
+}

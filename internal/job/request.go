@@ -1,0 +1,44 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What a request says of itself besides what it asks for: who makes it, and whether it
+// was made before.
+
+// DefaultActor is who changes things where nobody is named.
+const DefaultActor = "api"
+
+type actorKey struct{}
+
+// WithActor names who makes the changes of ctx; at most 200 bytes of it are kept.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor[:min(len(actor), MaxIdentifierBytes)])
+}
+
+// ActorOf is who makes the changes of ctx.
+func ActorOf(ctx context.Context) string {
+	if actor, _ := ctx.Value(actorKey{}).(string); actor != "" {
+		return actor
+	}
+	return DefaultActor
+}
+
+// Once names a request that is carried out once, however often it arrives: whoever got
+// no answer sends it again. The zero value names none.
+type Once struct {
+	Key   string // safe in a Redis key, and nobody else's
+	Print string // of all that the request asks for; two that differ are two requests
+}
+
+// ErrOtherRequest says that the key of a Once was used for another request.
+var ErrOtherRequest = errors.New("the key was used for another request")
+
+// SpentError says that a request was carried out before, and that the job it was about
+// is gone since.
+type SpentError struct{ ID string } // of the job or the run that was made
+
+func (e *SpentError) Error() string { return fmt.Sprintf("made %s before, whose job is gone", e.ID) }

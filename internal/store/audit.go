@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// Who changed what is noted by the scripts that make the changes; see audit in lib.lua.
+// Here is what such a note says of a definition, and how the notes are read.
+
+// maxSearched is how many notes one page of those about one target looks at.
+const maxSearched = 1000
+
+// note is what is written down of a change; before and after are JSON, "" for nothing.
+type note struct{ action, before, after string }
+
+// creation notes a new job by what it has that is not the default.
+func creation(id string, is map[string]string) note {
+	return note{action: "create", after: told(changed(defaults(id), is))}
+}
+
+// deletion notes a job in the same way, so that it could be made again but for its task.
+func deletion(id string, was map[string]string) note {
+	return note{action: "delete", before: told(changed(defaults(id), was))}
+}
+
+// edition notes what an edit changed. One of nothing but enabled and the reason is a
+// pause or a resume, whichever request made it.
+func edition(was, is map[string]string) note {
+	n := note{action: "edit", before: told(changed(is, was)), after: told(changed(was, is))}
+	diff := changed(was, is)
+	rest := len(diff)
+	for _, name := range []string{"enabled", "pauseReason"} {
+		if _, there := diff[name]; there {
+			rest--
+		}
+	}
+	switch {
+	case len(diff) == 0 || rest > 0:
+	case is["enabled"] == "1":
+		n.action = "resume"
+	default:
+		n.action = "pause"
+	}
+	return n
+}
+
+func defaults(id string) map[string]string { return specFields(id, job.Spec{Enabled: true}) }
+
+// told renders fields of a definition for people: named as in the API, the task only by
+// what it takes to recognise it, nothing that follows from the rest.
+func told(fields map[string]string) string {
+	out := map[string]any{}
+	for name, value := range fields {
+		if value == "" {
+			continue // has none, or the default
+		}
+		switch name {
+		case "session":
+		case "task":
+			sum := sha256.Sum256([]byte(value))
+			out[name] = map[string]any{"bytes": len(value), "sha256": hex.EncodeToString(sum[:6])}
+		case "enabled", "allowScheduling":
+			out[name] = value == "1"
+		case "isGroup":
+			out[name] = value == "true"
+		case "labels":
+			out[name] = strings.Fields(value)
+		case "jitter", "timeout", "misfireGrace":
+			out[name+"Seconds"] = json.RawMessage(value)
+		case "retryDelays":
+			out["retryDelaysSeconds"] = json.RawMessage(value)
+		case "every", "at", "startAt", "endAt", "maxRuns", "maxRetries":
+			out[name] = json.RawMessage(value)
+		default:
+			out[name] = value
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		return "" // a number that is none: the record was damaged
+	}
+	return string(text)
+}
+
+// auditCursor is the id of the last note of the page before.
+var auditCursor = regexp.MustCompile(`^\d{1,19}-\d{1,19}$`)
+
+// Audit reads one page of the changes, newest first; with a target only those of it, and
+// of its runs if it is a job. The cursor of the first page is "", and an empty next
+// cursor ends the list. A page of one target may have fewer than limit, or none: it looks
+// at so many changes only.
+func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]job.Audited, string, error) {
+	from, count := "+", limit
+	if cursor != "" {
+		if !auditCursor.MatchString(cursor) {
+			return nil, "", &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
+				Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
+		}
+		from = "(" + cursor
+	}
+	if target != "" {
+		count = maxSearched
+	}
+	found, err := s.rdb.XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
+	if err != nil {
+		return nil, "", fmt.Errorf("read the audit: %w", err)
+	}
+	page := make([]job.Audited, 0, limit)
+	for i, m := range found {
+		if i == count || len(page) == limit {
+			return page, found[i-1].ID, nil
+		}
+		if a := audited(m); target == "" || a.Target == target || strings.HasPrefix(a.Target, target+":") {
+			page = append(page, a)
+		}
+	}
+	return page, "", nil
+}
+
+func audited(m redis.XMessage) job.Audited {
+	at, _ := strconv.ParseInt(text(m.Values["at"]), 10, 64)
+	a := job.Audited{ID: m.ID, At: job.Millis(at), Actor: text(m.Values["actor"]), Action: text(m.Values["action"]),
+		Target: text(m.Values["target"])}
+	for name, to := range map[string]*json.RawMessage{"before": &a.Before, "after": &a.After} {
+		if raw := []byte(text(m.Values[name])); json.Valid(raw) {
+			*to = raw
+		}
+	}
+	return a
+}

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+const (
+	// maxExamined bounds how many entries of an index one request looks at for those
+	// that its filter picks.
+	maxExamined = 1000
+	// examineBatch is how many of them are read in one round trip.
+	examineBatch = 250
+)
+
+// FindJobs reads one page of the jobs that the filter picks, oldest first. The cursor of
+// the first page is ""; an empty next cursor ends the list. At most maxExamined jobs are
+// looked at, so that a page before the last may be short or empty. A record that cannot
+// be read is left out.
+func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor string, limit int) ([]job.Job, string, error) {
+	after, err := position(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	z := redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
+	found, next, err := s.find(ctx, z, s.keys.job, jobTests(filter), limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list jobs: %w", err)
+	}
+	jobs := make([]job.Job, 0, len(found))
+	for _, r := range found {
+		if j, err := decodeJob(r.id, r.fields); err == nil {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, next, nil
+}
+
+// FindRuns reads one page of the runs that the filter picks, newest first, without the
+// deliveries; cursors and pages are as those of FindJobs. A job's history outlives it; of
+// all jobs together the newest 20,000 records are listed.
+// Errors: job.ErrNotFound if the filter names a job of which there is neither a record
+// nor a history.
+func (s *Store) FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
+	runs, next, err := s.findRuns(ctx, filter, cursor, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list the runs of %s: %w", cmp.Or(filter.JobID, "all jobs"), err)
+	}
+	return runs, next, nil
+}
+
+func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
+	before, err := position(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	if b := micros(filter.Before); b > 0 && (before == 0 || b < before) {
+		before = b
+	}
+	index := s.keys.allRuns()
+	if filter.JobID != "" {
+		index = s.keys.runs(filter.JobID)
+	}
+	// With Rev, the higher bound comes first.
+	z := redis.ZRangeArgs{Key: index, ByScore: true, Rev: true, Start: "+inf", Stop: strconv.FormatInt(micros(filter.After), 10)}
+	if before > 0 {
+		z.Start = "(" + strconv.FormatInt(before, 10)
+	}
+	found, next, err := s.find(ctx, z, s.keys.run, runTests(filter), limit)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(found) == 0 && cursor == "" && filter.JobID != "" {
+		n, err := s.rdb.Exists(ctx, s.keys.job(filter.JobID), s.keys.runs(filter.JobID)).Result()
+		if err != nil {
+			return nil, "", err
+		}
+		if n == 0 {
+			return nil, "", job.ErrNotFound
+		}
+	}
+	runs := make([]job.Run, 0, len(found))
+	for _, r := range found {
+		if run, err := decodeRun(r.id, r.fields); err == nil {
+			runs = append(runs, run)
+		}
+	}
+	return runs, next, nil
+}
+
+// micros is an instant as the indexes have it.
+func micros(m job.Millis) int64 { return 1000 * int64(m) }
+
+// test is one condition on a field of a record.
+type test struct {
+	field string
+	holds func(value string) bool
+}
+
+// jobTests are what a filter asks of a job's record.
+func jobTests(f job.JobFilter) []test {
+	var tests []test
+	if f.Enabled != nil {
+		tests = append(tests, test{"enabled", func(v string) bool { return (v == "1") == *f.Enabled }})
+	}
+	if f.AgentID != "" {
+		tests = append(tests, test{"agentId", func(v string) bool { return cmp.Or(v, job.DefaultAgent) == f.AgentID }})
+	}
+	if f.Label != "" {
+		tests = append(tests, test{"labels", func(v string) bool { return slices.Contains(strings.Fields(v), f.Label) }})
+	}
+	tests = append(tests, same("session", f.SessionKey)...)
+	tests = append(tests, same("channel", f.Channel)...)
+	tests = append(tests, same("lastOutcome", f.LastOutcome)...)
+	if f.NextAfter != 0 || f.NextBefore != 0 {
+		tests = append(tests, test{"nextSlot", func(v string) bool {
+			next := job.Millis(number(v))
+			return next != 0 && next >= f.NextAfter && (f.NextBefore == 0 || next < f.NextBefore)
+		}})
+	}
+	return tests
+}
+
+// runTests are what a filter asks of a run's record, beyond its place in the index.
+func runTests(f job.RunFilter) []test {
+	return slices.Concat(same("outcome", f.Outcome), same("delivery", f.Delivery), same("trigger", f.Trigger), same("state", f.State))
+}
+
+// same asks for one value, "" for none in particular.
+func same[S ~string](field string, want S) []test {
+	if want == "" {
+		return nil
+	}
+	return []test{{field, func(v string) bool { return v == string(want) }}}
+}
+
+// record is a hash with the member of the index that it was found by.
+type record struct {
+	id     string
+	fields fields
+}
+
+// find walks an index from where z begins and reads the records that pass all tests, at
+// most limit. Without tests it reads the first limit entries. The second answer is the
+// cursor of the next page, "" if the index ends.
+func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) string, tests []test, limit int) ([]record, string, error) {
+	left, batch := maxExamined, examineBatch
+	if len(tests) == 0 {
+		left, batch = limit, limit
+	}
+	var picked []string
+	next := ""
+	for more := true; more && left > 0 && len(picked) < limit; {
+		var (
+			entries []redis.Z
+			rows    []fields
+			err     error
+		)
+		if entries, more, err = s.head(ctx, z, min(batch, left)); err != nil {
+			return nil, "", err
+		}
+		ids := members(entries)
+		if rows, err = s.tested(ctx, ids, key, tests); err != nil {
+			return nil, "", err
+		}
+		for i, id := range ids {
+			if len(picked) == limit {
+				more = true
+				break
+			}
+			next = strconv.FormatInt(int64(entries[i].Score), 10)
+			if pass(tests, rows[i]) {
+				picked = append(picked, id)
+			}
+		}
+		left -= len(entries)
+		z.Start = "(" + next
+		if !more {
+			next = ""
+		}
+	}
+	hashes, err := s.hashes(ctx, picked, key)
+	if err != nil {
+		return nil, "", err
+	}
+	found := make([]record, 0, len(picked))
+	for i, id := range picked {
+		// Again, because it may have changed since: an answer must not contradict what
+		// was asked for.
+		if pass(tests, hashes[i]) {
+			found = append(found, record{id, hashes[i]})
+		}
+	}
+	return found, next, nil
+}
+
+// tested reads of records only what the tests look at: without any, nothing.
+func (s *Store) tested(ctx context.Context, ids []string, key func(string) string, tests []test) ([]fields, error) {
+	if len(tests) == 0 {
+		return make([]fields, len(ids)), nil
+	}
+	names := make([]string, len(tests))
+	for i, t := range tests {
+		names[i] = t.field
+	}
+	return s.parts(ctx, ids, key, names)
+}
+
+// pass reports whether a record passes all tests.
+func pass(tests []test, f fields) bool {
+	return !slices.ContainsFunc(tests, func(t test) bool { return !t.holds(f[t.field]) })
+}
