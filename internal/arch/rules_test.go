@@ -62,6 +62,12 @@ var rules = []rule{
 		why:    "what the command line and the agent tools know of the API is what came over the wire",
 	},
 	{
+		pkg:    "internal/mcp",
+		ours:   []string{"internal/client"},
+		forbid: join(redis, asynq, commands),
+		why:    "a tool calls the API as its caller could, over the network or not: what reached behind it would bypass its authorization",
+	},
+	{
 		pkg:    "internal/aiserver",
 		ours:   []string{"internal/job", "internal/wire"},
 		forbid: join(redis, asynq, commands),
@@ -138,7 +144,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/cli",
-		ours:   []string{"internal/app", "internal/config"},
+		ours:   []string{"internal/app", "internal/client", "internal/config", "internal/mcp"},
 		forbid: join(redis, asynq),
 		why:    "flags and texts for people; it starts a process through app and knows no part of it",
 	},
