@@ -57,6 +57,12 @@ var rules = []rule{
 		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
 	},
 	{
+		pkg:    "internal/cli/jobs",
+		ours:   []string{"internal/client"},
+		forbid: join(redis, asynq),
+		why:    "the commands that talk to a running deployment know it by its API alone",
+	},
+	{
 		pkg:    "internal/client",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what the command line and the agent tools know of the API is what came over the wire",
@@ -144,7 +150,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/cli",
-		ours:   []string{"internal/app", "internal/client", "internal/config", "internal/mcp"},
+		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/mcp"},
 		forbid: join(redis, asynq),
 		why:    "flags and texts for people; it starts a process through app and knows no part of it",
 	},

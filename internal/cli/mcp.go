@@ -3,9 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,24 +26,11 @@ GATEWAY_CRON_TOKEN. A running gateway-cron offers the same tools at /mcp.`,
 			if err != nil {
 				return err
 			}
-			calls, err := client.New(apiURL(c.Config), c.Token, nil)
+			calls, err := client.New(c.APIURL(), c.Token, nil)
 			if err != nil {
 				return usageError{fmt.Errorf("%sURL: %w", config.EnvPrefix, err)}
 			}
 			tools := mcp.New(mcp.Options{Client: calls, Version: version, Now: time.Now, Logger: newLogger(c.Config, stderr)})
 			return tools.Run(cmd.Context(), stdin, stdout)
 		}}
-}
-
-// apiURL is where the API is found: where the settings of its process put it, unless
-// they are another machine's.
-func apiURL(c config.Config) string {
-	if url := strings.TrimSpace(os.Getenv(config.EnvPrefix + "URL")); url != "" {
-		return url
-	}
-	host, port, err := net.SplitHostPort(c.Addr)
-	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
-		return "http://" + net.JoinHostPort("127.0.0.1", port)
-	}
-	return "http://" + c.Addr
 }

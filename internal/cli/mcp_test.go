@@ -61,19 +61,3 @@ func TestMCPRefuses(t *testing.T) {
 		t.Error("an argument was accepted")
 	}
 }
-
-func TestAPIURL(t *testing.T) {
-	for _, tc := range []struct{ url, addr, want string }{
-		{"", "127.0.0.1:19790", "http://127.0.0.1:19790"},
-		{"", "0.0.0.0:80", "http://127.0.0.1:80"},
-		{"", "[::]:80", "http://127.0.0.1:80"},
-		{"", ":80", "http://127.0.0.1:80"},
-		{"", "cron.lan:80", "http://cron.lan:80"},
-		{"https://cron.example.com/x", "127.0.0.1:1", "https://cron.example.com/x"},
-	} {
-		environ(t, map[string]string{"URL": tc.url})
-		if got := apiURL(config.Config{Addr: tc.addr}); got != tc.want {
-			t.Errorf("%+v: %s", tc, got)
-		}
-	}
-}
