@@ -100,6 +100,7 @@ what is wrong.`,
 		newStandIns(stdout),
 		newHealthcheck(),
 		newDoctor(stdout),
+		newMCP(version, os.Stdin, stdout, stderr),
 		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {
 				c, err := load()

@@ -143,12 +143,18 @@ func slotAhead(tt *schedule.Timetable, jitter time.Duration, after, now time.Tim
 // turns is a heap, the slot that is due first on top.
 type turns []turn
 
-func (t turns) Len() int { return len(t) }
-func (t turns) Less(i, k int) bool {
-	return cmp.Or(cmp.Compare(t[i].due, t[k].due), cmp.Compare(t[i].id, t[k].id)) < 0
+func (t *turns) Len() int      { return len(*t) }
+func (t *turns) Swap(i, k int) { (*t)[i], (*t)[k] = (*t)[k], (*t)[i] }
+func (t *turns) Less(i, k int) bool {
+	a, b := (*t)[i], (*t)[k]
+	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.id, b.id)) < 0
 }
-func (t turns) Swap(i, k int) { t[i], t[k] = t[k], t[i] }
-func (t *turns) Push(x any)   { *t = append(*t, x.(turn)) }
+
+func (t *turns) Push(x any) {
+	next, _ := x.(turn)
+	*t = append(*t, next)
+}
+
 func (t *turns) Pop() any {
 	last := len(*t) - 1
 	x := (*t)[last]
