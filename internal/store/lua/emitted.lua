@@ -10,9 +10,10 @@ local noted = 0
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]
   local j = redis.call('HMGET', job_key(id), 'nextSlot', 'v')
-  if j[1] == slot and tonumber(j[2] or '0') <= VERSION and redis.call('ZSCORE', DUE, id) then
+  -- CH: an entry that stands where it would be put was noted in this millisecond.
+  if j[1] == slot and tonumber(j[2] or '0') <= VERSION
+    and redis.call('ZADD', DUE, 'XX', 'CH', int(now + RECHECK), id) == 1 then
     redis.call('HSET', job_key(id), 'emitted', slot)
-    redis.call('ZADD', DUE, int(now + RECHECK), id)
     noted = noted + 1
   end
 end
