@@ -451,8 +451,9 @@ local function next_attempt(id, r, j, token, worker, fields)
   return gone, now + LEASE
 end
 
-local function began(r, j)
-  return { 'ok', now, int(r.epoch), int(r.attempt), flat(r), flat(j) }
+-- began answers an attempt to whom it was given; listed is the run as a list.
+local function began(r, listed, j)
+  return { 'ok', now, int(r.epoch), int(r.attempt), listed, flat(j) }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -470,7 +471,7 @@ local function begin_run(id, r, token, worker)
   local j = hash(job_key(r.job))
   local dead = false
   if r.state == 'running' then
-    if r.token == token then return began(r, j) end
+    if r.token == token then return began(r, flat(r), j) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
   end
@@ -507,7 +508,7 @@ local function begin_run(id, r, token, worker)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   if fields.state == 'parked' then return { 'parked' } end
   became(r, fields, gone)
-  return began(r, j)
+  return began(r, flat(r), j)
 end
 
 -- run_of is a run of a job that may begin.
@@ -517,13 +518,16 @@ local function run_of(job, j, trigger, slot)
     n = 0, attempt = 0, epoch = 0, retries = 0 }
 end
 
--- enter writes an unfinished run and lists it, to be looked at at the given time.
+-- enter writes an unfinished run and enters it where such are listed, to be looked at at
+-- the given time. It answers the run as a list.
 local function enter(id, r, look)
-  write(run_key(id), r)
+  local listed = flat(r)
+  redis.call('HSET', run_key(id), unpack(listed))
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
   redis.call('SADD', active_key(r.job, r.uid), id)
   index(r.job, id)
+  return listed
 end
 
 -- new_run writes an unfinished run that may begin.
