@@ -1,6 +1,8 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
+-- Each script gets of all this only what it uses (link.go), so every declaration begins
+-- with "local" at the beginning of a line, and does nothing but declare.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
