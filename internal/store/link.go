@@ -1,7 +1,9 @@
 package store
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -45,15 +47,10 @@ func newLibrary(source string) library {
 func (lib library) link(script string) string {
 	used := words(script)
 	linked := script
-	for i := len(lib) - 1; i >= 0; i-- {
-		for _, name := range lib[i].declares {
-			if used[name] {
-				linked = lib[i].text + linked
-				for word := range words(lib[i].text) {
-					used[word] = true
-				}
-				break
-			}
+	for _, d := range slices.Backward(lib) {
+		if slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
+			linked = d.text + linked
+			maps.Copy(used, words(d.text))
 		}
 	}
 	return compact(linked)

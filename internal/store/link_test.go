@@ -91,7 +91,7 @@ var declares = regexp.MustCompile(`local function (\w+)\(([^)]*)\)|function ?[\w
 // in alphabetical order.
 func undeclared(text string) []string {
 	known := map[string]bool{}
-	for _, word := range strings.Fields(`and break do else elseif end false for function if in local nil not or repeat return
+	for word := range strings.FieldsSeq(`and break do else elseif end false for function if in local nil not or repeat return
 		then true until while KEYS ARGV redis cjson math string table error ipairs next pairs pcall select tonumber tostring type unpack`) {
 		known[word] = true
 	}

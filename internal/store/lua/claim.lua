@@ -80,7 +80,7 @@ local r, gone, look = run_of(id, j, 'schedule', slot), { 'notBefore' }, now + LO
 if behind then r.catchup = 1 end
 if queue then r.state = 'queued' else gone, look = next_attempt(run, r, j, token, worker, r) end
 became(r, {}, gone)
-enter(run, r, look)
+local listed = enter(run, r, look)
 
 local claims = tonumber(j.claims or '0') + 1
 local fields = { claims = claims }
@@ -92,4 +92,4 @@ end
 erase(job_key(id), j, { 'range' })
 move_cursor(id, slot, next, ARGV[6], j, fields)
 if r.state ~= 'running' then return { 'parked' } end
-return began(r, j)
+return began(r, listed, j)

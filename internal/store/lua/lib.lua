@@ -1,6 +1,8 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
+-- Each script gets of all this only what it uses (link.go), so every declaration begins
+-- with "local" at the beginning of a line, and does nothing but declare.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -504,8 +506,9 @@ local function next_attempt(id, r, j, token, worker, fields)
   return gone, now + LEASE
 end
 
-local function began(r, j)
-  return { 'ok', now, int(r.epoch), int(r.attempt), flat(r), flat(j) }
+-- began answers an attempt to whom it was given; listed is the run as a list.
+local function began(r, listed, j)
+  return { 'ok', now, int(r.epoch), int(r.attempt), listed, flat(j) }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -523,7 +526,7 @@ local function begin_run(id, r, token, worker)
   local j = hash(job_key(r.job))
   local dead = false
   if r.state == 'running' then
-    if r.token == token then return began(r, j) end
+    if r.token == token then return began(r, flat(r), j) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
   end
@@ -560,7 +563,7 @@ local function begin_run(id, r, token, worker)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   if fields.state == 'parked' then return { 'parked' } end
   became(r, fields, gone)
-  return began(r, j)
+  return began(r, flat(r), j)
 end
 
 -- run_of is a run of a job that may begin.
@@ -570,13 +573,16 @@ local function run_of(job, j, trigger, slot)
     n = 0, attempt = 0, epoch = 0, retries = 0 }
 end
 
--- enter writes an unfinished run and lists it, to be looked at at the given time.
+-- enter writes an unfinished run and enters it where such are listed, to be looked at at
+-- the given time. It answers the run as a list.
 local function enter(id, r, look)
-  write(run_key(id), r)
+  local listed = flat(r)
+  redis.call('HSET', run_key(id), unpack(listed))
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
   redis.call('SADD', active_key(r.job, r.uid), id)
   index(r.job, id)
+  return listed
 end
 
 -- new_run writes an unfinished run that may begin.
