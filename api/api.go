@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -150,6 +151,7 @@ func New(o Options) http.Handler {
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
+		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
 }
 
@@ -159,4 +161,5 @@ type server struct {
 	schedules *schedule.Cache
 	rate      *rateLimiter
 	lasting   chan struct{} // holds one for each request that lasts
+	docsPage  func() ([]byte, error)
 }
