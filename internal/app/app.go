@@ -309,12 +309,17 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	c := a.opts.Config
 	client := asynq.NewClientFromRedisClient(a.rdb)
 	records := recordStore{a.store, queues, client, a.logger}
-	routes := api.New(api.Options{
+	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
 		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
-	})
+	}
+	routes := api.New(surface)
+	tools, err := a.tools(surface, routes)
+	if err != nil {
+		return nil, err
+	}
 	opts, err := redisOptions(a.config())
 	if err != nil {
 		return nil, err
@@ -333,6 +338,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	// turn a POST into a GET.
 	r := chi.NewRouter()
 	dashboard.Register(r)
+	r.Handle("/mcp", tools)
 	r.Mount("/", routes)
 	return r, nil
 }

@@ -57,9 +57,21 @@ var rules = []rule{
 		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
 	},
 	{
+		pkg:    "internal/cli/jobs",
+		ours:   []string{"internal/client"},
+		forbid: join(redis, asynq),
+		why:    "the commands that talk to a running deployment know it by its API alone",
+	},
+	{
 		pkg:    "internal/client",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what the command line and the agent tools know of the API is what came over the wire",
+	},
+	{
+		pkg:    "internal/mcp",
+		ours:   []string{"internal/client"},
+		forbid: join(redis, asynq, commands),
+		why:    "a tool calls the API as its caller could, over the network or not: what reached behind it would bypass its authorization",
 	},
 	{
 		pkg:    "internal/aiserver",
@@ -144,7 +156,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/cli",
-		ours:   []string{"internal/app", "internal/config"},
+		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/mcp"},
 		forbid: join(redis, asynq),
 		why:    "flags and texts for people; it starts a process through app and knows no part of it",
 	},

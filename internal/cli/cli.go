@@ -1,6 +1,6 @@
 // Package cli owns the command line: sub-commands, flags, exit codes and what is
 // printed for people. It starts processes through package app and knows no
-// internals of theirs.
+// internals of theirs; the commands that call the API are those of package jobs.
 package cli
 
 import (
@@ -15,10 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatewaycron/gatewaycron/internal/app"
+	"github.com/gatewaycron/gatewaycron/internal/cli/jobs"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 )
 
-// Exit codes.
+// Exit codes; the commands of package jobs have more.
 const (
 	exitOK     = 0
 	exitFailed = 1
@@ -33,9 +34,13 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
+	var failure *jobs.Failure
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &failure):
+		fmt.Fprintf(stderr, "gateway-cron: %v\n", failure)
+		return failure.Code
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "gateway-cron: %v\nRun 'gateway-cron --help' for usage.\n", err)
 		return exitUsage
@@ -59,6 +64,7 @@ func newRoot(version string, stdout, stderr io.Writer) *cobra.Command {
   gateway-cron demo      try it: no model, no chat, nothing to set up
   gateway-cron serve     everything in one process, with a Redis of its own
                          unless GATEWAY_CRON_REDIS_URL names one
+  gateway-cron job add   make a job in what runs
 
 On several machines, run api, scheduler and worker apart on one Redis, each as
 often as you like. Settings are environment variables, and what the desktop's
@@ -70,15 +76,20 @@ what is wrong.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddGroup(&cobra.Group{ID: "jobs", Title: "Jobs and runs, over the API:"}, &cobra.Group{ID: "processes", Title: "Processes:"})
 
 	process := func(name, short string, roles app.Roles, embedded bool) *cobra.Command {
-		return &cobra.Command{Use: name, Short: short, Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		return &cobra.Command{Use: name, Short: short, GroupID: "processes", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := processOptions(name, version, roles, embedded, stdout, stderr)
 			if err != nil {
 				return err
 			}
 			return app.Run(cmd.Context(), o)
 		}}
+	}
+	for _, cmd := range jobs.Commands(jobOptions(stdout, stderr)) {
+		cmd.GroupID = "jobs"
+		root.AddCommand(cmd)
 	}
 	root.AddCommand(
 		process("serve", "run everything in one process", app.AllRoles(), true),
@@ -89,6 +100,7 @@ what is wrong.`,
 		newStandIns(stdout),
 		newHealthcheck(),
 		newDoctor(stdout),
+		newMCP(version, os.Stdin, stdout, stderr),
 		&cobra.Command{Use: "config", Short: "print the effective configuration, secrets hidden", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {
 				c, err := load()
@@ -105,7 +117,7 @@ what is wrong.`,
 }
 
 func newDemo(version string, stdout, stderr io.Writer) *cobra.Command {
-	return &cobra.Command{Use: "demo", Short: "run everything with stand-ins: an ai-server that echoes, a channel that writes down",
+	return &cobra.Command{Use: "demo", GroupID: "processes", Short: "run everything with stand-ins: an ai-server that echoes, a channel that writes down",
 		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := processOptions("demo", version, app.AllRoles(), true, stdout, stderr)
 			if err != nil {
@@ -143,6 +155,40 @@ func newHealthcheck() *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&role, "role", "api", "api (also serve), scheduler or worker")
 	return cmd
+}
+
+// jobOptions connects the commands that call the API with this process.
+func jobOptions(stdout, stderr io.Writer) jobs.Options {
+	width := func(w io.Writer) int {
+		if f, ok := w.(*os.File); ok {
+			return jobs.TerminalWidth(f)
+		}
+		return 0
+	}
+	return jobs.Options{
+		Settings: apiSettings,
+		Stdin:    os.Stdin, Stdout: stdout, Stderr: stderr,
+		Terminal: jobs.Terminal{Width: width(stdout), Interactive: width(stderr) > 0 && width(os.Stdin) > 0},
+		Getenv:   os.Getenv, Now: time.Now,
+	}
+}
+
+// apiSettings reads where the API is from the settings that its process has, so that on
+// one machine nothing need be said twice.
+func apiSettings(tokenFile string) (url, token string, err error) {
+	c, err := config.Load(func(name string) (string, bool) {
+		switch {
+		case tokenFile != "" && name == config.EnvPrefix+"TOKEN":
+			return "", false
+		case tokenFile != "" && name == config.EnvPrefix+"TOKEN_FILE":
+			return tokenFile, true
+		}
+		return os.LookupEnv(name)
+	})
+	if err != nil {
+		return "", "", fmt.Errorf("configuration:\n%w", err)
+	}
+	return c.APIURL(), c.Token, nil
 }
 
 func newDoctor(stdout io.Writer) *cobra.Command {

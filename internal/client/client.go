@@ -195,7 +195,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	in := r.Clone(r.Context())
+	in := r.Clone(alone{r.Context()})
 	in.RequestURI, in.RemoteAddr, in.Host = r.URL.RequestURI(), "127.0.0.1:0", r.URL.Host
 	if in.Body == nil {
 		in.Body = http.NoBody
@@ -224,6 +224,13 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, r.Context().Err()
 	}
 }
+
+// alone is a context that ends as another does and holds nothing: what a router keeps
+// there of the request that led to this call would have the next router take this call
+// for that request.
+type alone struct{ context.Context }
+
+func (alone) Value(any) any { return nil }
 
 // pipeWriter is the other end of an answer within the process.
 type pipeWriter struct {

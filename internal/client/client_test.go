@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewaycron/gatewaycron/internal/client"
@@ -145,6 +146,24 @@ func TestStream(t *testing.T) {
 		}
 		leave()
 		<-gone
+	})
+}
+
+// TestWithinARequest: a call that one router's request leads to is routed by itself.
+func TestWithinARequest(t *testing.T) {
+	inner := chi.NewRouter()
+	inner.Get("/api/cron/jobs", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Method+" "+r.URL.Path) })
+	both(t, http.StripPrefix("/prefix", inner), func(t *testing.T, c *client.Client) {
+		outer := chi.NewRouter()
+		outer.Post("/mcp", func(w http.ResponseWriter, r *http.Request) {
+			got, err := c.Do(r.Context(), client.Request{Method: "GET", Path: client.Path("jobs")})
+			fmt.Fprintf(w, "%s %v", got.Raw, err)
+		})
+		w := httptest.NewRecorder()
+		outer.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", http.NoBody))
+		if want := "GET /api/cron/jobs <nil>"; w.Body.String() != want {
+			t.Errorf("%q, want %q", w.Body, want)
+		}
 	})
 }
 

@@ -84,3 +84,58 @@ type Delivery struct {
 
 // Ended reports whether nothing more will happen to a run or its delivery.
 func (r Run) Ended() bool { return r.State == "done" && r.Delivery != "pending" }
+
+// Status is how a deployment stands.
+type Status struct {
+	Paused           bool             `json:"paused"`
+	PausedSince      int64            `json:"pausedSince"`
+	Reason           string           `json:"reason"`
+	Jobs             int              `json:"jobs"`
+	Due              int              `json:"due"`
+	Unfinished       int              `json:"unfinished"`
+	CancelledRuns    int              `json:"cancelledRuns"` // by the pause that was just made
+	Repaired         map[string]int64 `json:"repaired"`
+	Quarantined      []Quarantined    `json:"quarantined"`
+	QuarantinedCount int              `json:"quarantinedCount"`
+}
+
+// Quarantined is a record that cannot be read.
+type Quarantined struct {
+	Entry  string `json:"entry"`
+	Since  int64  `json:"since"`
+	Reason string `json:"reason"`
+}
+
+// Upcoming is what comes next over all jobs.
+type Upcoming struct {
+	Upcoming []Slot `json:"upcoming"`
+	Paused   bool   `json:"paused"`
+}
+
+// Slot is a time at which a job will run.
+type Slot struct {
+	JobID       string `json:"jobId"`
+	Name        string `json:"name"`
+	At          int64  `json:"at"`
+	DueAt       int64  `json:"dueAt"` // where jitter puts it off
+	Local       string `json:"local"`
+	Timezone    string `json:"timezone"`
+	Description string `json:"description"`
+}
+
+// ImportReport says what became of the lines of an import.
+type ImportReport struct {
+	DryRun    bool           `json:"dryRun"`
+	Created   int            `json:"created"`
+	Updated   int            `json:"updated"`
+	Unchanged int            `json:"unchanged"`
+	Failed    int            `json:"failed"`
+	Problems  []LineProblems `json:"problems"` // of the first lines that failed
+}
+
+// LineProblems are those of one line of an import.
+type LineProblems struct {
+	Line     int       `json:"line"` // from 1
+	ID       string    `json:"id"`
+	Problems []Problem `json:"problems"`
+}

@@ -24,7 +24,8 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	Addr                string
-	PublicAccess        bool // others reach it, whatever Addr says
+	URL                 string // of the API, for the command line; "" means the one at Addr
+	PublicAccess        bool   // others reach it, whatever Addr says
 	Token               string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
 	RedisCAFile         string // "" means the system's authorities
@@ -164,6 +165,7 @@ func settings() []setting {
 	}
 	return []setting{
 		addr,
+		link("URL", "", "the API that the command line calls; without it, the one at GATEWAY_CRON_ADDR", func(c *Config) *string { return &c.URL }),
 		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
 		flag("PUBLIC_ACCESS", "whether others reach the API through a tunnel or a proxy; a token is then needed on loopback too",
 			func(c *Config) *bool { return &c.PublicAccess }),
@@ -356,6 +358,21 @@ func (l Loaded) checkExposure() error {
 	}
 	return fmt.Errorf("%sTOKEN must be set, because %s: anybody who reaches it could run agents; take the output of openssl rand -hex 32",
 		EnvPrefix, why)
+}
+
+// APIURL is where the command line finds the API.
+func (c Config) APIURL() string {
+	if c.URL != "" {
+		return c.URL
+	}
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return "http://" + c.Addr // Load has refused it
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens on every address, and this is one
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // Print writes the effective configuration, secrets hidden, one variable a line, each

@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 
 // full sets everything to something else than its default.
 var full = env{
-	"ADDR": "0.0.0.0:80", "TOKEN": "s1", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
+	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
@@ -97,7 +97,7 @@ var full = env{
 
 func TestEverySetting(t *testing.T) {
 	want := Config{
-		Addr: "0.0.0.0:80", Token: "s1", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
+		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
@@ -126,6 +126,7 @@ func TestBadValues(t *testing.T) {
 		"REDIS_URL": {"redis.example:6379", "http://redis.example", "redis:///0", "redis://%zz", "://", "/run/redis.sock",
 			"redis+sentinel:///m", "redis+sentinel://", "redis+cluster", "redis+other://h:1", "unix+cluster://h:1", "valkey://h:1"},
 		"REDIS_CHECK":           {"yes", "Strict", "lax"},
+		"URL":                   {"127.0.0.1:19790", "ftp://h", "http://u:p@h"},
 		"AI_SERVER_URL":         {"ai.example", "ftp://ai.example", "http://", "http:///path", "http://%zz"},
 		"CHANNEL_MANAGER_URL":   {"channels", "unix:///x"},
 		"TELEGRAM_URL":          {"api.telegram.org"},
@@ -188,6 +189,24 @@ func TestExposure(t *testing.T) {
 		}
 		if got := problems(env{"ADDR": addr, "TOKEN": "t"}); got != nil {
 			t.Errorf("%s with a token: %q", addr, got)
+		}
+	}
+}
+
+// TestAPIURL: on the machine of the API nothing need be said twice.
+func TestAPIURL(t *testing.T) {
+	for _, tt := range []struct{ addr, url, want string }{
+		{"", "", "http://127.0.0.1:19790"},
+		{"localhost:80", "", "http://localhost:80"},
+		{":80", "", "http://127.0.0.1:80"},
+		{"0.0.0.0:80", "", "http://127.0.0.1:80"},
+		{"[::]:80", "", "http://127.0.0.1:80"},
+		{"[::1]:80", "", "http://[::1]:80"},
+		{"10.0.0.1:80", "", "http://10.0.0.1:80"},
+		{":80", "https://cron.example/x/", "https://cron.example/x"},
+	} {
+		if got := load(t, env{"ADDR": tt.addr, "URL": tt.url, "TOKEN": "s"}).APIURL(); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -23,7 +24,7 @@ func TestReadme(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?s)<!-- tested: (\\w+) -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
 		commands[m[1]] = m[2]
 	}
-	if !strings.Contains(string(readme), "make run ") || len(commands) != 2 {
+	if !strings.Contains(string(readme), "make run ") || len(commands) != 3 {
 		t.Fatalf("the README's commands are not where they were: %v", commands)
 	}
 	w := alone(t)
@@ -38,9 +39,10 @@ func TestReadme(t *testing.T) {
 
 	sh := func(name, job string) []byte {
 		t.Helper()
-		script := strings.ReplaceAll(commands[name], "http://127.0.0.1:19790", p.url)
+		script := "set -e\n" + strings.ReplaceAll(commands[name], "http://127.0.0.1:19790", p.url)
 		call := exec.Command("sh", "-c", script)
-		call.Env = append(os.Environ(), "JOB="+job)
+		call.Env = append(os.Environ(), "JOB="+job, "GATEWAY_CRON_URL="+p.url,
+			"PATH="+filepath.Dir(binary)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 		out, err := call.Output()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, script)
@@ -58,6 +60,10 @@ func TestReadme(t *testing.T) {
 		}
 		return len(history.Runs) > 0 && history.Runs[len(history.Runs)-1].Delivery == "delivered"
 	})
+	if out := string(sh("cli", created.ID)); !strings.Contains(out, "created job_") || !strings.Contains(out, "Read my inbox") ||
+		!strings.Contains(out, "Echo: Read my inbox") || !strings.Contains(out, "going on") {
+		t.Errorf("the command line:\n%s", out)
+	}
 	if out := p.out.String(); !strings.Contains(out, "message to telegram chat 123: Echo: Read my inbox") {
 		t.Errorf("the demo did not print the message:\n%s", out)
 	}

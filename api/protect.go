@@ -1,0 +1,11 @@
+package api
+
+import "net/http"
+
+// Protect puts another handler behind the guard of the API: whoever may not call the
+// API is answered here, as the API would. It is for what calls the API on behalf of its
+// own callers, and must pass their token on.
+func Protect(o Options, next http.Handler) http.Handler {
+	s := &server{Options: o}
+	return identify(s.logRequests(s.recoverPanics(secureHeaders(s.guard()(next)))))
+}

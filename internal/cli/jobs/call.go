@@ -1,0 +1,85 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/client"
+)
+
+// retryAfter is how long a second attempt waits for the network to come back.
+const retryAfter = 500 * time.Millisecond
+
+// connect makes the client when the first call needs it: help works without settings.
+func (t *tool) connect() (*client.Client, error) {
+	if t.api != nil {
+		return t.api, nil
+	}
+	base, token, err := t.Settings(t.tokenFile)
+	if err != nil {
+		return nil, &Failure{Code: exitUsage, Err: err}
+	}
+	if t.url != "" {
+		base = t.url
+	}
+	t.api, err = client.New(base, token, t.Transport)
+	if err != nil {
+		return nil, &Failure{Code: exitUsage, Err: err, Hint: "--url or GATEWAY_CRON_URL names it."}
+	}
+	return t.api, nil
+}
+
+// call makes one call. Its errors are *Failure.
+func (t *tool) call(ctx context.Context, r client.Request) (client.Answer, error) {
+	c, err := t.connect()
+	if err != nil {
+		return client.Answer{}, err
+	}
+	a, err := c.Do(ctx, r)
+	if err != nil {
+		return client.Answer{}, t.failed(ctx, err)
+	}
+	return a, nil
+}
+
+func (t *tool) get(ctx context.Context, path string, query url.Values) (client.Answer, error) {
+	return t.call(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
+}
+
+// create makes a call that must not happen twice, though its answer may be lost: by its
+// key the API knows the second attempt for the first.
+func (t *tool) create(ctx context.Context, path string, body any) (client.Answer, error) {
+	r := client.Request{Method: http.MethodPost, Path: path, Body: body,
+		Header: http.Header{"Idempotency-Key": {"cli-" + rand.Text()}}}
+	a, err := t.call(ctx, r)
+	if !unanswered(ctx, err) {
+		return a, err
+	}
+	wait(ctx, retryAfter)
+	a, err = t.call(ctx, r)
+	if f, ok := errors.AsType[*Failure](err); ok && unanswered(ctx, err) && !undialled(err) {
+		f.Hint = "Whether it was done is not known: look before you try again.\n" + f.Hint
+	}
+	return a, err
+}
+
+// unanswered reports whether a call ended without an answer.
+func unanswered(ctx context.Context, err error) bool {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok || f.Code != exitUnreachable || ctx.Err() != nil {
+		return false
+	}
+	_, refused := errors.AsType[*client.Error](err)
+	return !refused
+}
+
+// undialled reports whether nothing of a request can have arrived.
+func undialled(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
