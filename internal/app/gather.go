@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// lanes is how many requests of gathered scripts are under way at once. Few make
-	// full ones; more than one let the next be on its way while one is read, and go on
-	// when a connection hangs.
-	lanes = 4
+	// lanes is how many requests of scripts are under way at once. Few make full ones;
+	// more than one let the next be on its way while one is read, and go on when a
+	// connection hangs.
+	lanes = 2
 	// perLane bounds the scripts of one request, and with it how long the first waits
 	// for the last.
 	perLane = 64
