@@ -15,6 +15,9 @@ const (
 	// perLane bounds the scripts of one request, and with it how long the first waits
 	// for the last.
 	perLane = 64
+	// perLaneBytes bounds what one request writes, all of which has the time of one
+	// command: replies of an agent are large. A call that is larger goes by itself.
+	perLaneBytes = 256 << 10
 )
 
 // gatherer is a Redis client that sends scripts which are called at the same time as
@@ -82,7 +85,7 @@ func (g *gatherer) handOver() {
 func (g *gatherer) serve() {
 	for {
 		g.mu.Lock()
-		n := min(len(g.waiting), perLane)
+		n := g.fitting()
 		calls := g.waiting[:n:n]
 		g.waiting = g.waiting[n:]
 		if n == 0 {
@@ -94,6 +97,32 @@ func (g *gatherer) serve() {
 		g.mu.Unlock()
 		g.send(calls)
 	}
+}
+
+// fitting is how many of those that wait fit into one request.
+func (g *gatherer) fitting() int {
+	n, size := 0, 0
+	for n < min(len(g.waiting), perLane) {
+		if size += g.waiting[n].size(); n > 0 && size > perLaneBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// size is about how many bytes a call sends.
+func (c *scriptCall) size() int {
+	n := 0
+	for _, arg := range c.args {
+		switch arg := arg.(type) {
+		case string:
+			n += len(arg)
+		case []byte:
+			n += len(arg)
+		}
+	}
+	return n
 }
 
 func (g *gatherer) send(calls []*scriptCall) {

@@ -111,6 +111,26 @@ func TestScriptsAreGathered(t *testing.T) {
 	eventually(t, "no lane is busy", func() bool { return g.working() == 0 && g.waits() == 0 })
 }
 
+// TestLargeCallsAreApart: a request is written within the time of one command.
+func TestLargeCallsAreApart(t *testing.T) {
+	const third = perLaneBytes / 3
+	g := &gatherer{}
+	for _, size := range []int{third, third, third, 1, 10, 2 * perLaneBytes, 2 * perLaneBytes, 5} {
+		arg := any(strings.Repeat("x", size))
+		if size == third {
+			arg = []byte(arg.(string))
+		}
+		g.waiting = append(g.waiting, &scriptCall{args: []any{arg, 1}})
+	}
+	for _, want := range []int{4, 1, 1, 1, 1, 0} {
+		got := g.fitting()
+		if got != want {
+			t.Fatalf("%d calls in a request with %d waiting, want %d", got, len(g.waiting), want)
+		}
+		g.waiting = g.waiting[got:]
+	}
+}
+
 // TestGatheredCallsEnd: a caller waits no longer than it wants to, and what nobody
 // waits for is not sent.
 func TestGatheredCallsEnd(t *testing.T) {
