@@ -61,6 +61,11 @@ const (
 	// stop the others.
 	deliverConcurrency = 256
 	perChannel         = 8
+	// fetchers is how many asynq servers fetch runs: each takes one task at a time, a
+	// round trip for each, which is the limit when thousands are due at once.
+	fetchers = 4
+	// fetchEvery is how often an idle worker looks for a task of a queue.
+	fetchEvery = 100 * time.Millisecond
 	// cutWithin is how long a cut attempt has to be written down.
 	cutWithin = 5 * time.Second
 )
@@ -69,10 +74,11 @@ const (
 // is cut, because the worker stops.
 var errShutdown = errors.New("the worker was stopped")
 
-// Worker serves both queues, each with an asynq server of its own, so that
-// hanging chats never stop deliveries.
+// Worker serves both queues, each with asynq servers of its own, so that hanging
+// chats never stop deliveries.
 type Worker struct {
-	run, deliver     *asynq.Server
+	run              []*asynq.Server // each with its part of the concurrency
+	deliver          *asynq.Server
 	runs             *runHandler
 	deliveries       *deliverHandler
 	atRun, atDeliver *crew
@@ -91,26 +97,36 @@ func New(o Options) *Worker {
 	deliveries := &deliverHandler{base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
 		gates: map[string]*gate{}, now: time.Now}
 	return &Worker{
-		run:     newServer(o, o.Queues.Run(), o.Concurrency),
-		deliver: newServer(o, o.Queues.Deliver(), deliverConcurrency),
+		run:     newServers(o, o.Queues.Run(), o.Concurrency, min(fetchers, o.Concurrency)),
+		deliver: newServers(o, o.Queues.Deliver(), deliverConcurrency, 1)[0],
 		runs:    runs, deliveries: deliveries,
 		atRun: newCrew(o.Concurrency), atDeliver: newCrew(deliverConcurrency),
 		cut: cut, grace: o.Grace, logger: o.Logger,
 	}
 }
 
-func newServer(o Options, queue string, concurrency int) *asynq.Server {
-	return asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
-		Concurrency:              concurrency,
-		Queues:                   map[string]int{queue: 1},
-		TaskCheckInterval:        100 * time.Millisecond,
-		DelayedTaskCheckInterval: time.Second,
-		RetryDelayFunc:           retryDelay,
-		IsFailure:                isFailure,
-		ShutdownTimeout:          o.Grace + cutWithin + time.Second,
-		Logger:                   o.QueueLog,
-		LogLevel:                 asynq.WarnLevel,
-	})
+// newServers makes n servers for a queue, which share the concurrency and look for
+// work no more often than one would.
+func newServers(o Options, queue string, concurrency, n int) []*asynq.Server {
+	servers := make([]*asynq.Server, n)
+	for i := range servers {
+		delayed := time.Second
+		if i > 0 {
+			delayed = time.Minute // the first does it for all
+		}
+		servers[i] = asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
+			Concurrency:              (concurrency + i) / n,
+			Queues:                   map[string]int{queue: 1},
+			TaskCheckInterval:        time.Duration(n) * fetchEvery,
+			DelayedTaskCheckInterval: delayed,
+			RetryDelayFunc:           retryDelay,
+			IsFailure:                isFailure,
+			ShutdownTimeout:          o.Grace + cutWithin + time.Second,
+			Logger:                   o.QueueLog,
+			LogLevel:                 asynq.WarnLevel,
+		})
+	}
+	return servers
 }
 
 // Run serves until ctx ends; then it takes nothing new, lets what runs finish
@@ -123,11 +139,23 @@ func (w *Worker) Run(ctx context.Context) error {
 	watching.Go(func() { w.runs.watchCancels(watch) })
 	defer watching.Wait()
 	defer unwatch()
-	if err := w.run.Start(w.atRun.handler(ctx, w.runs.handle)); err != nil {
-		return fmt.Errorf("serve runs: %w", err)
+	var started []*asynq.Server
+	serve := func(server *asynq.Server, handler asynq.Handler) error {
+		if err := server.Start(handler); err != nil {
+			for _, s := range started {
+				s.Shutdown()
+			}
+			return err
+		}
+		started = append(started, server)
+		return nil
 	}
-	if err := w.deliver.Start(w.atDeliver.handler(ctx, w.deliveries.handle)); err != nil {
-		w.run.Shutdown()
+	for _, server := range w.run {
+		if err := serve(server, w.atRun.handler(ctx, w.runs.handle)); err != nil {
+			return fmt.Errorf("serve runs: %w", err)
+		}
+	}
+	if err := serve(w.deliver, w.atDeliver.handler(ctx, w.deliveries.handle)); err != nil {
 		return fmt.Errorf("serve deliveries: %w", err)
 	}
 	<-ctx.Done() // from here on the crews begin nothing, whatever asynq still fetches
@@ -138,7 +166,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	defer timer.Stop()
 	var wg sync.WaitGroup
-	for _, server := range []*asynq.Server{w.run, w.deliver} {
+	for _, server := range started {
 		wg.Go(func() {
 			server.Stop() // waits for a fetch under way, which a Redis that hangs can hold up
 			server.Shutdown()

@@ -320,6 +320,31 @@ func TestStopBeforeASend(t *testing.T) {
 	}
 }
 
+// A worker takes no more out of the queue than it can work on, however many fetch.
+func TestFetchersShareTheConcurrency(t *testing.T) {
+	for turns, servers := range map[int]int{1: 1, 3: 3, 10: fetchers} {
+		f := setup(t, setupOptions{turns: turns})
+		stop, ended := f.serve()
+		inspector, places, n := asynq.NewInspectorFromRedisClient(f.rdb), 0, 0
+		f.await("its servers", func() bool {
+			infos, err := inspector.Servers()
+			must(t, err)
+			places, n = 0, 0
+			for _, info := range infos {
+				if info.Queues[f.queues.Run()] > 0 {
+					places, n = places+info.Concurrency, n+1
+				}
+			}
+			return n >= servers
+		})
+		if places != turns || n != servers {
+			t.Errorf("%d servers with %d places, want %d with %d", n, places, servers, turns)
+		}
+		stop()
+		receive(f, "the end of the worker", ended)
+	}
+}
+
 // asynq forgets a handler whose task lease ran out; it still counts, and is waited
 // for.
 func TestCrew(t *testing.T) {

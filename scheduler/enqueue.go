@@ -23,8 +23,9 @@ type carrier struct {
 	again bool
 }
 
-// enqueueWidth is how many enqueues, or decisions, are under way at once.
-const enqueueWidth = 32
+// enqueueWidth is how many enqueues, or decisions, are under way at once. The client
+// sends those that are as few requests.
+const enqueueWidth = 128
 
 // enqueuer puts carriers into their queues.
 type enqueuer struct {

@@ -38,14 +38,7 @@ func (l *lease) keep(ctx context.Context) {
 	defer ticker.Stop()
 	was := false
 	for {
-		asked := time.Now()
-		held, err := l.store.HoldEmitter(ctx, l.holder, leaseTTL)
-		if err == nil && held {
-			l.until.Store(asked.Add(leaseTTL).UnixNano())
-		} else if err == nil {
-			l.until.Store(0)
-		}
-		// An error is left to the steps, which meet the same Redis and report it.
+		l.ask(ctx)
 		if now := l.held(); now != was {
 			was = now
 			l.logger.Info("emitter lease", "held", now, "scheduler_id", l.holder)
@@ -56,6 +49,21 @@ func (l *lease) keep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+	}
+}
+
+// ask takes or renews the lease, if nobody else has it. An error is left to the
+// steps, which meet the same Redis and report it.
+func (l *lease) ask(ctx context.Context) {
+	if l.always {
+		return
+	}
+	asked := time.Now()
+	held, err := l.store.HoldEmitter(ctx, l.holder, leaseTTL)
+	if err == nil && held {
+		l.until.Store(asked.Add(leaseTTL).UnixNano())
+	} else if err == nil {
+		l.until.Store(0)
 	}
 }
 

@@ -26,7 +26,7 @@ type marker struct {
 }
 
 func newMarker(store markStore, logger *slog.Logger) *marker {
-	return &marker{store: store, logger: logger, slots: make(chan job.Slot, 2*maxArmed)}
+	return &marker{store: store, logger: logger, slots: make(chan job.Slot, 4*batch)}
 }
 
 // afterEnqueue is asynq's callback after each enqueue; on an error it is not told

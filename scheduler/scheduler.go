@@ -122,9 +122,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.lease.keep(ctx) })
 	wg.Go(func() { s.marks.run(ctx) })
-	wg.Go(func() { s.every(ctx, "emit", tick, s.window.refresh) })
-	wg.Go(func() { s.every(ctx, "sweep", tick, s.sweep.run) })
-	wg.Go(func() { s.every(ctx, "repair", scanEvery, s.repair.run) })
+	wg.Go(func() {
+		s.lease.ask(ctx) // or the first look would be that of a scheduler which is not the emitter
+		s.every(ctx, "emit", s.window.clock.nextSecond, s.window.refresh)
+	})
+	wg.Go(func() { s.every(ctx, "sweep", after(tick), s.sweep.run) })
+	wg.Go(func() { s.every(ctx, "repair", after(scanEvery), s.repair.run) })
 	<-ctx.Done()
 	wg.Wait()
 
@@ -143,13 +146,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return nil
 }
 
-// every calls step once a period, never twice at once. A failing step is logged
-// when it begins to fail and when it works again, not at each try.
-func (s *Scheduler) every(ctx context.Context, name string, period time.Duration, step func(context.Context) error) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
+// after is the time of a step that comes a period after the last.
+func after(period time.Duration) func(time.Time) time.Time {
+	return func(last time.Time) time.Time { return last.Add(period) }
+}
+
+// every calls step at once and then whenever next says, never twice at once. next is
+// told when the last step was to begin; a time that has passed means now. A failing
+// step is logged when it begins to fail and when it works again, not at each try.
+func (s *Scheduler) every(ctx context.Context, name string, next func(last time.Time) time.Time, step func(context.Context) error) {
 	failing := false
-	for {
+	for at := time.Now(); ; {
 		err := step(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -160,10 +167,16 @@ func (s *Scheduler) every(ctx context.Context, name string, period time.Duration
 			s.logger.Info("scheduler step works again", "step", name)
 		}
 		failing = err != nil
+		now := time.Now()
+		if at = next(at); at.Before(now) {
+			at = now
+		}
+		timer := time.NewTimer(at.Sub(now))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
 	}
 }

@@ -152,7 +152,7 @@ func TestStepsReportChanges(t *testing.T) {
 		away := errors.New("away")
 		answers := []error{nil, away, away, away, nil, nil, away, away}
 		steps := 0
-		s.every(ctx, "emit", tick, func(context.Context) error {
+		s.every(ctx, "emit", after(tick), func(context.Context) error {
 			steps++
 			if steps <= len(answers) {
 				return answers[steps-1]

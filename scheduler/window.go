@@ -28,16 +28,18 @@ type windowStore interface {
 }
 
 const (
-	// horizon is how far ahead slots are armed.
-	horizon = 20 * time.Second
-	// preview is how many of the next slots are armed however far ahead they lie,
-	// within previewHorizon: they are what the dashboard shows as due soon.
+	// preview is how many of the next slots are armed, within previewHorizon: they are
+	// what the dashboard shows as due soon. All others are emitted directly when due,
+	// many at a time, which costs a fraction of an entry of asynq's manager: that
+	// hashes and sorts all of its entries, and enqueues each by itself.
 	preview        = 100
 	previewHorizon = 24 * time.Hour
-	// maxArmed bounds the armed entries: robfig/cron, behind asynq, sorts all of
-	// them on every change. What is over the cap is emitted directly when due.
-	maxArmed = 5_000
-	// maxWindow bounds one reading of the due index.
+	// maxArmed bounds the armed entries, with those that ring.
+	maxArmed = 2 * preview
+	// headSize is how much of the due index is read when little is due: room for
+	// the preview behind what is due, or waits for its claim.
+	headSize = 2 * preview
+	// maxWindow bounds one reading of what is due.
 	maxWindow = 10_000
 	// keepArmed is how long an entry stays after its time, unchanged, so that
 	// nothing arms the slot again while its carrier is on the way.
@@ -79,6 +81,8 @@ type window struct {
 	emittedLooks map[string]job.Millis
 	// heldUntil is until when everything was paused, as refresh has read it last.
 	heldUntil job.Millis
+	// clock is that of Redis, as refresh has read it.
+	clock redisClock
 }
 
 // GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
@@ -97,18 +101,20 @@ func (w *window) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) {
 // refresh reads the head of the due index, arms what lies ahead, and emits what is due.
 func (w *window) refresh(ctx context.Context) error {
 	emitter := w.emitter()
-	head, err := w.store.DueWindow(ctx, 0, previewHorizon, preview)
+	asked := time.Now()
+	head, err := w.store.DueWindow(ctx, 0, previewHorizon, headSize)
 	if err != nil {
 		return err
 	}
-	if n := len(head.Entries); n == preview && head.Entries[n-1].Look.Time().Before(head.Now.Time().Add(horizon)) {
-		if head, err = w.store.DueWindow(ctx, 0, horizon, maxWindow); err != nil {
+	w.clock.learn(asked, time.Now(), head.Now.Time())
+	if n := len(head.Entries); n == headSize && head.Entries[n-1].Look <= head.Now {
+		if head, err = w.store.DueWindow(ctx, 0, 0, maxWindow); err != nil {
 			return err
 		}
 	}
 	if n := len(head.Entries); n == maxWindow && head.Now.Time().Sub(head.Entries[n-1].Look.Time()) > backlogAfter {
 		// A backlog fills the window: what is on time must not wait until it is worked off.
-		near, err := w.store.DueWindow(ctx, backlogAfter, horizon, maxWindow)
+		near, err := w.store.DueWindow(ctx, backlogAfter, 0, maxWindow)
 		if err != nil {
 			return err
 		}
@@ -144,11 +150,16 @@ func (w *window) arm(ctx context.Context, now job.Millis, ahead []job.Due, emitt
 	looks := map[string]job.Millis{}
 	var fresh []job.Due
 	if emitter {
+		shown := 0
 		for _, entry := range ahead {
+			if shown+len(fresh) == preview {
+				break
+			}
 			a, isArmed := old[entry.JobID]
 			switch {
 			case isArmed && a.slot == entry.Look:
 				next[entry.JobID] = a
+				shown++
 			case w.emittedLooks[entry.JobID] == entry.Look:
 				looks[entry.JobID] = entry.Look
 			case entry.Look.Time().Sub(now.Time()) > armBefore && len(next)+len(fresh) < maxArmed:

@@ -107,7 +107,7 @@ func all(slot job.Millis) func(int) job.Millis { return func(int) job.Millis { r
 
 func sorted(ids []string) []string { return slices.Sorted(slices.Values(ids)) }
 
-func TestPreviewAndHorizon(t *testing.T) {
+func TestPreview(t *testing.T) {
 	f := setup(t)
 	w, clock := f.emitter()
 	f.create("x")
@@ -123,28 +123,28 @@ func TestPreviewAndHorizon(t *testing.T) {
 		t.Errorf("read %d cursors for %d armed slots", clock.reads, preview)
 	}
 
-	// More than the preview within the horizon: all of these, and no others.
-	slot := f.minute(-5)
-	clock.now = slot - 17_000
-	near := f.clone("x", "near", 3*preview, all(slot))
+	// They are pushed out by those that are nearer.
+	slot := f.minute(3)
+	near := f.clone("x", "near", preview-10, all(slot))
 	f.refresh(w)
-	if d := cmp.Diff(sorted(near), slices.Sorted(maps.Keys(f.configs(w)))); d != "" {
-		t.Errorf("armed are not the slots within the horizon: %s", d)
+	if d := cmp.Diff(sorted(append(near, far[:10]...)), slices.Sorted(maps.Keys(f.configs(w)))); d != "" {
+		t.Errorf("armed are not the next %d slots: %s", preview, d)
 	}
 }
 
-func TestNoMoreThanTheCapIsArmed(t *testing.T) {
+func TestNoMoreThanThePreviewIsArmed(t *testing.T) {
 	f := setup(t)
 	w, clock := f.emitter()
 	f.create("x")
 	f.put("x", f.minute(10))
 	slot := f.minute(5)
 	clock.now = slot - 17_000
-	f.clone("x", "job", maxArmed+60, all(slot))
+	const n, over = headSize + 60, headSize + 60 - preview
+	ids := f.clone("x", "job", n, all(slot))
 	f.refresh(w)
 	armed := f.configs(w)
-	if len(armed) != maxArmed {
-		t.Fatalf("%d slots are armed, want %d", len(armed), maxArmed)
+	if len(armed) != preview {
+		t.Fatalf("%d slots are armed, want %d", len(armed), preview)
 	}
 	f.refresh(w)
 	if d := cmp.Diff(armed, f.configs(w), cmp.Comparer(func(a, b *asynq.PeriodicTaskConfig) bool { return a == b })); d != "" {
@@ -154,12 +154,23 @@ func TestNoMoreThanTheCapIsArmed(t *testing.T) {
 	clock.now = slot + 900
 	f.refresh(w)
 	tasks := f.runTasks()
-	if len(tasks) != 60 {
-		t.Errorf("%d slots over the cap were emitted, want 60", len(tasks))
+	if len(tasks) != over {
+		t.Errorf("%d slots over the preview were emitted, want %d", len(tasks), over)
 	}
 	for _, task := range tasks {
 		if id, _, _ := strings.Cut(task.ID, ":"); armed[id] != nil {
 			t.Errorf("%s is armed and was emitted", id)
+		}
+	}
+	// While they ring, there is room for the next preview and for no more.
+	for _, id := range ids {
+		f.index(id, f.minute(60))
+	}
+	for _, minutes := range []int{7, 6} {
+		f.clone("x", "next"+strconv.Itoa(minutes), preview, all(f.minute(minutes)))
+		f.refresh(w)
+		if got := f.configs(w); len(got) != maxArmed {
+			t.Errorf("%d slots are armed, want %d", len(got), maxArmed)
 		}
 	}
 }

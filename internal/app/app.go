@@ -72,6 +72,7 @@ type App struct {
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
 	rdb      redis.UniversalClient
+	queue    redis.UniversalClient // the same one, for asynq
 	store    *store.Store
 
 	closers []func() // last in, first out
@@ -145,7 +146,12 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.rdb = newRedis(opts, redisPool)
 	a.onClose(func() { _ = a.rdb.Close() }) // nothing is left to do with it
-	a.store = store.New(a.rdb, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
+	a.queue = gather(a.rdb)
+	records := a.rdb // where writes wait for a replica, each needs a connection of its own
+	if !replicated(opts) {
+		records = gather(a.rdb)
+	}
+	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
 	return nil
 }
 
@@ -193,7 +199,7 @@ func (a *App) Serve(ctx context.Context) error {
 		a.setFront(front)
 	}
 	if a.opts.Roles.Scheduler {
-		s, err := scheduler.New(scheduler.Options{Store: a.store, Redis: a.rdb, Queues: queues, ID: a.id,
+		s, err := scheduler.New(scheduler.Options{Store: a.store, Redis: a.queue, Queues: queues, ID: a.id,
 			Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), WithoutLease: a.opts.WithoutEmitterLease})
 		if err != nil {
 			return err
@@ -207,7 +213,7 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 		a.onClose(ai.CloseIdle)
 		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store, AI: ai, Channels: channels,
-			Redis: a.rdb, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
+			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
 			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
 		roles = append(roles, w.Run, a.beating("worker"))
 	}
@@ -307,7 +313,7 @@ func (a *App) rest(ctx context.Context, role string) {
 // newFront is the API and the dashboard on one port.
 func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handler, error) {
 	c := a.opts.Config
-	client := asynq.NewClientFromRedisClient(a.rdb)
+	client := asynq.NewClientFromRedisClient(a.queue)
 	records := recordStore{a.store, queues, client, a.logger}
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,

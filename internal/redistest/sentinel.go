@@ -23,7 +23,7 @@ const (
 	replicas  = 2
 	// downAfter is when a Sentinel takes a silent server for dead: far sooner than its
 	// default of 30 s, so that tests need not wait.
-	downAfter = time.Second
+	downAfter = 2 * time.Second
 )
 
 // Sentinels is a master, two replicas and three Sentinels that watch over them. All
