@@ -49,6 +49,11 @@ local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumb
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
 
+if not runs_left(j.maker) then
+  record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
+  move_cursor(id, slot, next, ARGV[6])
+  return { 'dropped' }
+end
 local queue = false
 if j.overlap == 'cancel_previous' then
   -- Manual runs were asked for by somebody: they are not in the way, and stay.
@@ -69,6 +74,7 @@ elseif #runs > 0 then
   end
 end
 
+spend_run(j.maker)
 local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
 local last = j.maxRuns and claims >= tonumber(j.maxRuns)
 redis.call('HDEL', job_key(id), 'range')

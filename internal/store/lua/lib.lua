@@ -30,6 +30,7 @@ local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for th
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
 local now = math.floor(micros / 1000)
+local today = string.format('%.0f', math.floor(now / 86400000)) -- days since the epoch, UTC
 
 -- Keys; keys.go documents the type and content of each.
 local function job_key(id) return P .. 'job:' .. id end
@@ -41,8 +42,12 @@ local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local function once_key(key) return P .. 'idem:' .. key end
+local function token_key(id) return P .. 'token:' .. id end
+local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
+local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
 local OPEN, QUARANTINE, AUDIT, RUNS = P .. 'open', P .. 'quarantine', P .. 'audit', P .. 'runs'
+local TOKENS = P .. 'tokens'
 local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
@@ -186,11 +191,34 @@ local function record_slots(id, j, outcome, reason, first, last, count)
   redis.call('HSET', run_key(range), 'v', VERSION, 'job', id, 'uid', j.uid, 'name', j.name or '',
     'trigger', 'schedule', 'state', 'done', 'outcome', outcome, 'reason', reason,
     'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
-    'delivery', 'not_requested')
+    'delivery', 'not_requested', 'agent', j.agentId or 'main', 'home', j.session or '')
   redis.call('PEXPIRE', run_key(range), RETENTION)
   if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range) end
   index(id, range)
   trim(id)
+end
+
+-- owned reports whether a caller who is bound to an agent ('' for nobody), and maybe to a
+-- session ('' for all of the agent's), may see and touch a job or a run.
+local function owned(job_or_run, agent, session)
+  if agent == '' then return true end
+  local of = job_or_run
+  if of.state then of = { agentId = of.agent or '', session = of.home } end
+  return (of.agentId or 'main') == agent and (session == '' or of.session == session)
+end
+
+-- runs_left reports whether a token (nil or '' for none) may have another run today, and
+-- spend_run counts one. A token that is gone bounds nothing.
+local function runs_left(token)
+  if (token or '') == '' then return true end
+  local most = tonumber(redis.call('HGET', token_key(token), 'maxRunsPerDay') or '')
+  return not most or tonumber(redis.call('GET', token_runs_key(token, today)) or '0') < most
+end
+
+local function spend_run(token)
+  if (token or '') == '' then return end
+  redis.call('INCR', token_runs_key(token, today))
+  redis.call('PEXPIRE', token_runs_key(token, today), 2 * 86400000)
 end
 
 -- due_of is when a job's next slot is due: the slot, or later by the jitter.
@@ -228,6 +256,8 @@ local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
 end
 
 local function drop_job(id)
+  local maker = redis.call('HGET', job_key(id), 'maker')
+  if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', DUE, id)
   redis.call('ZREM', JOBS, id)
@@ -493,6 +523,7 @@ local function begin_run(id, token, worker)
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
   redis.call('HINCRBY', key, 'epoch', 1)
   redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE), 'session', j.session,
+    'agent', j.agentId or 'main', 'home', j.session,
     'a' .. int(attempt), cjson.encode({ n = attempt, worker = worker, startedAt = now }))
   redis.call('HSETNX', key, 'startedAt', int(now))
   if j.context == 'isolated' then redis.call('HSET', key, 'isolated', 1) else redis.call('HDEL', key, 'isolated') end
@@ -507,7 +538,7 @@ local function new_run(id, job, j, trigger, slot)
   redis.call('DEL', run_key(id))
   redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
     'state', 'waiting', 'slot', slot, 'lastSlot', slot, 'count', 1, 'createdAt', int(now), 'notBefore', int(now),
-    'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
+    'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0, 'agent', j.agentId or 'main', 'home', j.session or '')
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
   redis.call('SADD', active_key(job, j.uid), id)
