@@ -139,3 +139,18 @@ type LineProblems struct {
 	ID       string    `json:"id"`
 	Problems []Problem `json:"problems"`
 }
+
+// Token is what callers show of a token of an agent or a session.
+type Token struct {
+	ID                 string `json:"id"`
+	Name               string `json:"name"`
+	AgentID            string `json:"agentId"`
+	SessionKey         string `json:"sessionKey"`
+	Jobs               int    `json:"jobs"` // made with it, and there
+	MaxJobs            int    `json:"maxJobs"`
+	MinIntervalSeconds int    `json:"minIntervalSeconds"`
+	MaxRunsPerDay      int    `json:"maxRunsPerDay"`
+	LastUsedAt         int64  `json:"lastUsedAt"`
+	RevokedAt          int64  `json:"revokedAt"`
+	Token              string `json:"token"` // what its holder shows; when it was just made
+}

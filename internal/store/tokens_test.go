@@ -41,7 +41,7 @@ func TestATokenIsKnownByItsSecretAlone(t *testing.T) {
 		}
 	}
 	for key, value := range f.rdb.HGetAll(f.ctx, f.keys.token(made.ID)).Val() {
-		if strings.Contains(secret, value) && key != "maxRunsPerDay" {
+		if len(value) > 4 && strings.Contains(secret, value) {
 			t.Errorf("%s of the record is part of the secret: %q", key, value)
 		}
 	}

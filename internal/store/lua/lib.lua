@@ -201,7 +201,7 @@ end
 -- owned reports whether a caller who is bound to an agent ('' for nobody), and maybe to a
 -- session ('' for all of the agent's), may see and touch a job or a run.
 local function owned(job_or_run, agent, session)
-  if agent == '' then return true end
+  if (agent or '') == '' then return true end
   local of = job_or_run
   if of.state then of = { agentId = of.agent or '', session = of.home } end
   return (of.agentId or 'main') == agent and (session == '' or of.session == session)

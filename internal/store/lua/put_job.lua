@@ -18,7 +18,7 @@ local j = hash(key)
 local next = ARGV[8]
 local said = 15 + 2 * tonumber(ARGV[15]) -- what follows the fields
 local once, print = ARGV[said + 5], ARGV[said + 6]
-local maker, most = ARGV[said + 7], ARGV[said + 8]
+local maker, most = ARGV[said + 7] or '', ARGV[said + 8]
 
 if mode == 'create' then
   local first = recall(once)
