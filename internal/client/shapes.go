@@ -97,6 +97,8 @@ type Status struct {
 	Repaired         map[string]int64 `json:"repaired"`
 	Quarantined      []Quarantined    `json:"quarantined"`
 	QuarantinedCount int              `json:"quarantinedCount"`
+	// Token is the caller's, whom the numbers are not told; nil for the administrator.
+	Token *Token `json:"token"`
 }
 
 // Quarantined is a record that cannot be read.

@@ -39,7 +39,7 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 	t.ID = strings.ToLower(rand.Text()[:16])
 	t.CreatedBy = job.ActorOf(ctx)
 	secret := "gct_" + t.ID + "_" + rand.Text() + rand.Text()
-	what, err := json.Marshal(map[string]any{"name": t.Name, "agentId": t.AgentID, "sessionKey": t.SessionKey,
+	what, err := json.Marshal(map[string]any{"id": t.ID, "name": t.Name, "agentId": t.AgentID, "sessionKey": t.SessionKey,
 		"maxJobs": t.MaxJobs, "minIntervalSeconds": t.MinIntervalSeconds, "maxRunsPerDay": t.MaxRunsPerDay})
 	if err != nil {
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)

@@ -46,6 +46,7 @@ func TestPages(t *testing.T) {
 		{"the next times of a job that never runs", "job next b", 0, map[string][]reply{"GET /api/cron/jobs/b": one200(`{"id":"b","every":60,"timezone":"UTC","description":"Every minute"}`)}, ""},
 		{"the next times of a schedule", "job next --every 1h --tz Europe/Berlin", 0, map[string][]reply{"POST /api/cron/preview": one200(`{"timezone":"Europe/Berlin","description":"Every hour","next":["2026-11-23T15:00:00Z"]}`)}, ""},
 		{"the status", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"jobs":3,"due":1,"unfinished":2}`)}, ""},
+		{"the status for the holder of a token", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"token":{"id":"abc","name":"tools","agentId":"main","maxJobs":20}}`)}, ""},
 		{"the status of what is stopped", "pause-all --reason x --cancel-runs", 0, map[string][]reply{"POST /api/cron/pause": one200(`{"paused":true,"pausedSince":1795442340000,"reason":"wrong chat","jobs":3,"due":0,"unfinished":0,"cancelledRuns":4,
 "repaired":{"b":2,"a":1},"quarantined":[{"entry":"job:x","since":1795442340000,"reason":"not readable"}],"quarantinedCount":3}`)}, ""},
 		{"what was imported", "job import - --dry-run", 0, map[string][]reply{"POST /api/cron/import": one200(`{"dryRun":true,"created":1,"updated":2,"unchanged":3,"failed":0,"problems":[]}`)}, ""},

@@ -102,15 +102,11 @@ func (t *tool) tokenList() *cobra.Command {
 			}
 			rows := make([][]cell, len(list.Tokens))
 			for i, k := range list.Tokens {
-				whose := "agent " + k.AgentID
-				if k.SessionKey != "" {
-					whose = "session " + k.SessionKey
-				}
 				state := cell{"valid", good}
 				if k.RevokedAt != 0 {
 					state = cell{"revoked " + t.clock(k.RevokedAt, time.UTC), bad}
 				}
-				rows[i] = []cell{{text: k.ID}, {text: k.Name}, {text: whose}, {text: fmt.Sprintf("%d of %d", k.Jobs, k.MaxJobs)},
+				rows[i] = []cell{{text: k.ID}, {text: k.Name}, {text: whose(k)}, {text: fmt.Sprintf("%d of %d", k.Jobs, k.MaxJobs)},
 					{text: optionalDuration(k.MinIntervalSeconds)}, {text: optionalCount(k.MaxRunsPerDay)}, {text: t.used(k.LastUsedAt)}, state}
 			}
 			t.table([]column{{title: "TOKEN"}, {title: "NAME", cut: true}, {title: "FOR", cut: true}, {title: "JOBS"},
@@ -135,6 +131,14 @@ func (t *tool) tokenRevoke() *cobra.Command {
 		})
 	cmd.Long = "End a token, everywhere within 10 seconds. The jobs made with it stay and run on: list them\nwith gateway-cron job list, and pause or delete what should not."
 	return cmd
+}
+
+// whose jobs a token is for.
+func whose(k client.Token) string {
+	if k.SessionKey != "" {
+		return "session " + k.SessionKey
+	}
+	return "agent " + k.AgentID
 }
 
 // used is when a token was used last, which is known to the hour.

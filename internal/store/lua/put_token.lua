@@ -14,5 +14,5 @@ if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then
 end
 redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 5))
 add(TOKENS, id)
-audit(ARGV[3], 'create-token', 'token:' .. id, '', ARGV[4])
+audit(ARGV[3], 'create-token', '*', '', ARGV[4])
 return { 'ok', int(now) }

@@ -10,6 +10,6 @@ if newer(t) then return { 'newer' } end
 if not t.revokedAt then
   redis.call('HSET', key, 'revokedAt', int(now))
   redis.call('PEXPIRE', key, RETENTION)
-  audit(ARGV[2], 'revoke-token', 'token:' .. id, cjson.encode({ name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
+  audit(ARGV[2], 'revoke-token', '*', cjson.encode({ id = id, name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
 end
 return { 'ok', redis.call('HGETALL', key) }
