@@ -104,26 +104,26 @@ func TestTokensHaveACap(t *testing.T) {
 func TestTheJobsOfATokenAreCounted(t *testing.T) {
 	f := setup(t, Options{})
 	ctx, token, _ := f.with(job.Token{Name: "n", AgentID: "main", MaxJobs: 2})
-	make := func(id string, spec job.Spec) error {
+	try := func(id string, spec job.Spec) error {
 		_, err := f.CreateJob(ctx, id, spec)
 		return err
 	}
 	once := everyMinute()
 	once.MaxRuns = 1
-	f.must(make("a", everyMinute()))
-	f.must(make("once", once))
+	f.must(try("a", everyMinute()))
+	f.must(try("once", once))
 	f.create("of the administrator", everyMinute())
-	if err := make("c", everyMinute()); !errors.Is(err, job.ErrJobQuota) {
+	if err := try("c", everyMinute()); !errors.Is(err, job.ErrJobQuota) {
 		t.Errorf("one too many: %v", err)
 	}
 	f.rewind("once", f.minute(0))
 	f.commit(f.claim(f.job("once"), f.minute(0), "t"), "done") // deletes it
-	f.must(make("c", everyMinute()))
+	f.must(try("c", everyMinute()))
 	f.must(f.DeleteJob(f.ctx, "a"))
-	f.must(make("d", everyMinute()))
+	f.must(try("d", everyMinute()))
 	f.must(f.rdb.Del(f.ctx, f.keys.job("d")).Err()) // lost, not deleted
-	f.must(make("e", everyMinute()))
-	if err := make("f", everyMinute()); !errors.Is(err, job.ErrJobQuota) {
+	f.must(try("e", everyMinute()))
+	if err := try("f", everyMinute()); !errors.Is(err, job.ErrJobQuota) {
 		t.Errorf("one too many: %v", err)
 	}
 	list, err := f.Tokens(f.ctx)
