@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -152,6 +153,7 @@ func New(o Options) http.Handler {
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
 		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
+		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
 }
 
@@ -162,4 +164,5 @@ type server struct {
 	rate      *rateLimiter
 	tokens    *tokenCache
 	lasting   chan struct{} // holds one for each request that lasts
+	docsPage  func() ([]byte, error)
 }

@@ -14,8 +14,10 @@ func (s *server) routes() http.Handler {
 	r.NotFound(s.handle(noRoute))
 	r.MethodNotAllowed(s.handle(wrongMethod(r)))
 
-	// Open to everybody: probes, and the page that looks for a gateway.
+	// Open to everybody: probes, the page that looks for a gateway, and what the API is.
 	r.Get("/health", s.health)
+	r.Get("/openapi.json", s.openAPI)
+	r.Get("/docs", s.handle(s.docs))
 	r.Get("/readyz", s.handle(s.readyz))
 
 	r.Group(func(r chi.Router) {

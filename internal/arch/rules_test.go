@@ -103,6 +103,12 @@ var rules = []rule{
 		why:   "real Redis servers for tests; one that knew the store could not judge it",
 	},
 	{
+		pkg:    "internal/oapitest",
+		tests:  true,
+		forbid: join(redis, asynq, commands),
+		why:    "holds answers against the document of the API; one that knew the code could not judge it",
+	},
+	{
 		pkg:    "internal/config",
 		forbid: join(redis, asynq, router),
 		why:    "configuration is values; a package that could read it from here would no longer take its dependencies as arguments",

@@ -11,11 +11,11 @@ import (
 )
 
 // cli runs the binary as somebody at a shell does, and answers its exit code.
-func cli(t *testing.T, url string, args ...string) (code int, stdout, stderr string) {
+func cli(t *testing.T, url, editor string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, said strings.Builder
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+url, "VISUAL=", "EDITOR=sed -i s/inbox/outbox/")
+	cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+url, "VISUAL=", "EDITOR="+editor)
 	cmd.Stdout, cmd.Stderr = &out, &said
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -31,9 +31,13 @@ func cli(t *testing.T, url string, args ...string) (code int, stdout, stderr str
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	p := alone(t).start("demo")
+	editor := filepath.Join(t.TempDir(), "editor")
+	if err := os.WriteFile(editor, []byte("#!/bin/sh\nsed s/inbox/outbox/ \"$1\" > \"$1.new\" && mv \"$1.new\" \"$1\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	ok := func(want string, args ...string) string {
 		t.Helper()
-		code, stdout, stderr := cli(t, p.url, args...)
+		code, stdout, stderr := cli(t, p.url, editor, args...)
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Fatalf("%q: exit code %d, %q is not in\n%s%s", args, code, want, stdout, stderr)
 		}
@@ -41,7 +45,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	fails := func(code int, want string, args ...string) {
 		t.Helper()
-		if got, stdout, stderr := cli(t, p.url, args...); got != code || !strings.Contains(stderr, want) || stdout != "" {
+		if got, stdout, stderr := cli(t, p.url, editor, args...); got != code || !strings.Contains(stderr, want) || stdout != "" {
 			t.Errorf("%q: exit code %d, want %d; %q is not in\n%s%s", args, got, code, want, stdout, stderr)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"crypto/rand"
 	"embed"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,13 +69,17 @@ type Store struct {
 func New(rdb redis.UniversalClient, o Options) *Store {
 	o = o.withDefaults()
 	k := newKeys(o.Prefix)
-	header := fmt.Sprintf(`local P, VERSION = '%s', %d
+	return &Store{rdb: rdb, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096), replicated: o.Replicated}
+}
+
+// header declares the constants of a deployment for the scripts.
+func (o Options) header(k keys) string {
+	return fmt.Sprintf(`local P, VERSION = '%s', %d
 local HISTORY, RETENTION = %d, %d
 local SESSION_MESSAGES, SESSION_TTL = %d, %d
 local MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE = %d, %d, %d, %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds())
-	return &Store{rdb: rdb, keys: k, scripts: newScripts(header), schedules: schedule.NewCache(4096), replicated: o.Replicated}
 }
 
 // Ping reports whether Redis answers.
@@ -121,17 +124,15 @@ type scripts struct {
 }
 
 func newScripts(header string) scripts {
-	load := func(name string) *redis.Script {
-		lib, err := luaFiles.ReadFile("lua/lib.lua")
+	read := func(name string) string {
+		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
 			panic(err) // embedded: cannot fail in a built program
 		}
-		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err)
-		}
-		return redis.NewScript(compact(header + string(lib) + string(body)))
+		return string(text)
 	}
+	lib := newLibrary(header + read("lib"))
+	load := func(name string) *redis.Script { return redis.NewScript(lib.link(read(name))) }
 	return scripts{
 		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
 		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
@@ -145,20 +146,6 @@ func newScripts(header string) scripts {
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		now: load("now"),
 	}
-}
-
-// compact drops whole-line comments and indentation: Redis keeps each script in memory.
-func compact(source string) string {
-	var b strings.Builder
-	for line := range strings.Lines(source) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "--") {
-			continue
-		}
-		b.WriteString(line)
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
 
 // run calls a script. The one key only routes it; see newKeys.

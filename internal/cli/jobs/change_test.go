@@ -19,7 +19,7 @@ const editable = `{"id":"a","revision":7,"name":"n","schedule":"0 9 * * *","time
 // TestEditor: what is different in the editor is sent, to be applied to what was shown.
 func TestEditor(t *testing.T) {
 	for _, tt := range []struct {
-		name, script string // run with the file as its argument
+		name, script string // of a shell; the file is $1
 		job          string
 		reply        reply
 		code         int
@@ -27,21 +27,21 @@ func TestEditor(t *testing.T) {
 		kept         bool   // the file, for another attempt
 		said         string
 	}{
-		{"a change", `sed -i 's/"n"/"new"/' "$1"`, editable, reply{body: editable}, 0, `{"name":"new"}`, false, ""},
-		{"a field that goes", `sed -i '/maxRuns/d' "$1"`, editable, reply{body: editable}, 0, `{"maxRuns":null}`, false, ""},
-		{"a field that comes, and a space", `sed -i 's/"x <&>"/"x <\&>",  "model" : "m"/' "$1"`, editable, reply{body: editable}, 0, `{"model":"m"}`, false, ""},
-		{"another timing", `sed -i 's/"schedule": "0 9 \* \* \*"/"every": 60/' "$1"`, editable, reply{body: editable}, 0, `{"every":60}`, false, ""},
-		{"a job without a schedule", `sed -i 's/"n"/"new"/' "$1"`, strings.Replace(editable, `"0 9 * * *"`, `"","every":60`, 1), reply{body: editable}, 0, `{"name":"new"}`, false, ""},
+		{"a change", `edit 's/"n"/"new"/'`, editable, reply{body: editable}, 0, `{"name":"new"}`, false, ""},
+		{"a field that goes", `edit '/maxRuns/d'`, editable, reply{body: editable}, 0, `{"maxRuns":null}`, false, ""},
+		{"a field that comes, and a space", `edit 's/"x <&>"/"x <\&>",  "model" : "m"/'`, editable, reply{body: editable}, 0, `{"model":"m"}`, false, ""},
+		{"another timing", `edit 's/"schedule": "0 9 \* \* \*"/"every": 60/'`, editable, reply{body: editable}, 0, `{"every":60}`, false, ""},
+		{"a job without a schedule", `edit 's/"n"/"new"/'`, strings.Replace(editable, `"0 9 * * *"`, `"","every":60`, 1), reply{body: editable}, 0, `{"name":"new"}`, false, ""},
 		{"nothing", `true`, editable, reply{}, 0, "", false, "nothing changed"},
 		{"not JSON", `echo '{' > "$1"`, editable, reply{}, exitUsage, "", true, "is not JSON"},
 		{"an editor that fails", `exit 3`, editable, reply{}, exitFailed, "", true, "run the editor"},
-		{"a change that is refused", `sed -i 's/"n"/"new"/' "$1"`, editable, reply{status: 412, body: `{"detail":"changed meanwhile"}`}, exitRefused, `{"name":"new"}`, true, "changed meanwhile"},
+		{"a change that is refused", `edit 's/"n"/"new"/'`, editable, reply{status: 412, body: `{"detail":"changed meanwhile"}`}, exitRefused, `{"name":"new"}`, true, "changed meanwhile"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			t.Setenv("TMPDIR", dir)
 			b := setup(t, map[string][]reply{"GET /api/cron/jobs/a": {{body: tt.job, header: map[string]string{"ETag": `"u-7.x"`}}}, "PATCH /api/cron/jobs/a": {tt.reply}})
-			b.env["EDITOR"] = b.file("editor", "#!/bin/sh\n"+tt.script+"\n")
+			b.env["EDITOR"] = b.file("editor", "#!/bin/sh\nfile=$1\nedit() { sed \"$1\" \"$file\" > \"$file.new\" && mv \"$file.new\" \"$file\"; }\n"+tt.script+"\n")
 			code := b.run(t.Context(), "job", "edit", "a", "--editor")
 			if code != tt.code || !strings.Contains(b.stderr.String(), tt.said) {
 				t.Errorf("exit code %d: %s", code, b.stderr.String())
@@ -67,7 +67,6 @@ func TestEditor(t *testing.T) {
 // TestEditable: somebody edits what can be changed, and only that.
 func TestEditable(t *testing.T) {
 	b := setup(t, map[string][]reply{"GET /api/cron/jobs/a": one200(editable)})
-	b.env["VISUAL"] = "cp -f"
 	b.env["EDITOR"] = "false"
 	copied := filepath.Join(t.TempDir(), "copy")
 	b.env["VISUAL"] = b.file("editor", "#!/bin/sh\ncp \"$2\" \"$1\"\n") + " " + copied

@@ -57,6 +57,7 @@ func (t *tool) failed(ctx context.Context, err error) error {
 }
 
 func refusal(e *client.Error) *Failure {
+	e.Detail = printable(e.Detail) // it may repeat what somebody else wrote
 	f := &Failure{Code: exitFailed, Err: e}
 	switch {
 	case e.Status == http.StatusNotFound:

@@ -139,8 +139,11 @@ func (t *tool) runCancel() *cobra.Command {
 func (t *tool) runRedeliver() *cobra.Command {
 	return t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			r := client.Request{Method: http.MethodPost, Path: client.Path("runs", args[0], "redeliver")}
-			return t.changeRun(cmd.Context(), "sending the reply of", r)
+			a, err := t.create(cmd.Context(), client.Path("runs", args[0], "redeliver"), nil)
+			if err != nil {
+				return err
+			}
+			return t.tellRun(cmd.Context(), "sending the reply of", a)
 		})
 }
 

@@ -292,6 +292,7 @@ func TestRefusals(t *testing.T) {
 		{"changed meanwhile", problem(412, ""), exitRefused, "What to do.\n"},
 		{"too many", problem(429, ""), exitRefused, "What to do.\n"},
 		{"no token", problem(401, ""), exitRefused, "What to do.\nSet GATEWAY_CRON_TOKEN or GATEWAY_CRON_TOKEN_FILE, or give --token-file.\n"},
+		{"not for terminals", []reply{{status: 409, body: `{"detail":"a\u001b[2Jb"}`}}, exitRefused, "a[2Jb\n"},
 		{"broken", problem(500, ""), exitFailed, "What to do.\n"},
 		{"no store", problem(503, ""), exitUnreachable, "What to do.\n"},
 		{"no API", []reply{{status: 502, body: "<html>"}}, exitUnreachable, "127.0.0.1:19790 answered 502 Bad Gateway; is it the API?\n"},

@@ -3,4 +3,4 @@
 -- Answer: {ok, now, epoch, attempt, run, job} | {gone} | {newer} | {done} | {busy} |
 --       {parked} | {early, delay} | {ended}
 -- Holds: one attempt at a time; a lease is dead only if two looks said so.
-return begin_run(ARGV[1], ARGV[2], ARGV[3])
+return begin_run(ARGV[1], hash(run_key(ARGV[1])), ARGV[2], ARGV[3])

@@ -12,6 +12,7 @@ if newer(d) then return { 'newer' } end
 if d.state == 'done' then return { 'done' } end
 if d.state == 'waiting' and tonumber(d.notBefore) > now then return { 'early', tonumber(d.notBefore) - now } end
 local resent = d.state == 'running' and d.token == token
+local fields = {}
 if d.state == 'running' and not resent then
   if d.deadEpoch ~= d.epoch then return { 'busy' } end
   for field, value in pairs(d) do
@@ -24,14 +25,15 @@ if d.state == 'running' and not resent then
     end_delivery(run, n, 'failed', 'its senders stopped before they could send it')
     return { 'ended' }
   end
-  redis.call('HINCRBY', key, 'retries', 1)
+  fields.retries = tonumber(d.retries) + 1
 end
 if not resent then
-  redis.call('HINCRBY', key, 'epoch', 1)
-  redis.call('HINCRBY', key, 'attempt', 1)
-  redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE))
-  redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  local gone = { 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' }
+  fields.state, fields.token, fields.leaseUntil = 'running', token, now + LEASE
+  fields.epoch, fields.attempt = tonumber(d.epoch) + 1, tonumber(d.attempt) + 1
+  write(key, fields)
+  erase(key, d, gone)
+  became(d, fields, gone)
   redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. run .. ':' .. n)
 end
-return { 'ok', redis.call('HGET', key, 'epoch'), redis.call('HGETALL', key),
-  redis.call('HGET', run_key(run), 'reply') or '' }
+return { 'ok', int(d.epoch), flat(d), redis.call('HGET', run_key(run), 'reply') or '' }

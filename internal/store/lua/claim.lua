@@ -11,7 +11,9 @@
 local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
 local token, worker = ARGV[7], ARGV[8]
 local run = id .. ':' .. int(tonumber(slot) / 1000)
-if redis.call('HGET', run_key(run), 'uid') == uid then return begin_run(run, token, worker) end
+local found = hash(run_key(run))
+if found.uid == uid then return begin_run(run, found, token, worker) end
+local leftover = next(found) -- of an earlier job of this id
 
 local j = hash(job_key(id))
 if j.uid ~= uid then
@@ -27,7 +29,7 @@ if held(due_of(j)) then
   redis.call('ZADD', DUE, int(now), id) -- for its record
   return { 'moved' }
 end
-if j.rev ~= ARGV[4] then return { 'stale', redis.call('HGETALL', job_key(id)) } end
+if j.rev ~= ARGV[4] then return { 'stale', flat(j) } end
 
 local next, late = ARGV[5], now - due_of(j)
 local reason = nil
@@ -51,7 +53,7 @@ if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return {
 
 if not runs_left(j.maker) then
   record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
-  move_cursor(id, slot, next, ARGV[6])
+  move_cursor(id, slot, next, ARGV[6], j)
   return { 'dropped' }
 end
 local queue = false
@@ -63,28 +65,37 @@ if j.overlap == 'cancel_previous' then
       if not newer(r) then cancel_run(previous.id, r, 'overlap') end
     end
   end
+  if #runs > 0 then
+    j = hash(job_key(id)) -- their ends were noted there, or were the job's
+    if j.uid ~= uid then return { 'gone' } end
+  end
 elseif #runs > 0 then
   local queued = false
   for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
   queue = j.overlap == 'queue_one' and not queued
   if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
     record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
-    move_cursor(id, slot, next, ARGV[6])
+    move_cursor(id, slot, next, ARGV[6], j)
     return { 'dropped' }
   end
 end
 
 spend_run(j.maker)
-local claims = redis.call('HINCRBY', job_key(id), 'claims', 1)
-local last = j.maxRuns and claims >= tonumber(j.maxRuns)
-redis.call('HDEL', job_key(id), 'range')
-new_run(run, id, j, 'schedule', slot)
-if behind then redis.call('HSET', run_key(run), 'catchup', 1) end
-if queue then
-  redis.call('HSET', run_key(run), 'state', 'queued')
-  redis.call('HDEL', run_key(run), 'notBefore')
-  redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. run)
+if leftover then redis.call('DEL', run_key(run)) end
+local r, gone, look = run_of(id, j, 'schedule', slot), { 'notBefore' }, now + LOOK_PARKED
+if behind then r.catchup = 1 end
+if queue then r.state = 'queued' else gone, look = next_attempt(run, r, j, token, worker, r) end
+became(r, {}, gone)
+local listed = enter(run, r, look)
+
+local claims = tonumber(j.claims or '0') + 1
+local fields = { claims = claims }
+if j.maxRuns and claims >= tonumber(j.maxRuns) then
+  -- The last run; a pause that ends it gives it back, and the schedule goes on there.
+  if next ~= '' then fields.after, fields.afterDue = next, ARGV[6] end
+  next = ''
 end
-move_cursor(id, slot, last and '' or next, ARGV[6])
-if last and next ~= '' then redis.call('HSET', job_key(id), 'after', next, 'afterDue', ARGV[6]) end
-return begin_run(run, token, worker)
+erase(job_key(id), j, { 'range' })
+move_cursor(id, slot, next, ARGV[6], j, fields)
+if r.state ~= 'running' then return { 'parked' } end
+return began(r, listed, j)

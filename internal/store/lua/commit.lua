@@ -11,14 +11,15 @@ if r.state ~= 'running' or r.epoch ~= epoch then return { 'fenced' } end
 
 local session = session_key(r.session)
 if r.isolated then redis.call('DEL', session) end -- it holds the last run only
-redis.call('RPUSH', session, ARGV[5], ARGV[6])
-redis.call('LTRIM', session, -SESSION_MESSAGES, -1)
-redis.call('PEXPIRE', session, SESSION_TTL)
+local length = redis.call('RPUSH', session, ARGV[5], ARGV[6])
+if length > SESSION_MESSAGES then redis.call('LTRIM', session, -SESSION_MESSAGES, -1) end
 redis.call('ZADD', SESSIONS, int(now), r.session)
-redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
+if stretch(session, SESSION_TTL, length == 2) then
+  redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
+end
 
-redis.call('HSET', key, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7])
-book(id, r, 'succeeded', '', '')
+local fields = booked(r, 'succeeded', '', '')
+fields.reply, fields.commit, fields.delivery = ARGV[4], token, ARGV[7]
 if ARGV[7] == 'pending' then new_delivery(id, 'reply', ARGV[8]) end
-end_run(id, r, 'succeeded', '', '')
+end_run(id, r, 'succeeded', '', '', fields)
 return { 'ok', kicks }

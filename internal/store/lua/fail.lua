@@ -8,18 +8,19 @@ local key = run_key(id)
 local r = hash(key)
 if r.failedEpoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retry', {} } end
 if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
-redis.call('HSET', key, 'failedEpoch', r.epoch)
 local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
 local j = hash(job_key(r.job))
 if j.uid ~= r.uid then j = {} end
 
-book(id, r, result, ARGV[4], ARGV[5])
+local fields = booked(r, result, ARGV[4], ARGV[5])
+fields.failedEpoch = r.epoch
 if result == 'ambiguous' and j.onAmbiguous == 'fail' then retry = 'never' end
 if retry == 'never' or not j.uid or not may_retry(r, j, at, retry == 'free') then
-  end_run(id, r, ARGV[8], '', ARGV[5])
+  end_run(id, r, ARGV[8], '', ARGV[5], fields)
   return { 'ended', kicks }
 end
-if retry == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
-leave(r.session, id)
+if retry == 'counted' then fields.retries = tonumber(r.retries) + 1 end
+write(key, fields)
+leave(r.session, id, r.state)
 make_waiting(id, at)
 return { 'retry', kicks }

@@ -1,6 +1,8 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
+-- Each script gets of all this only what it uses (link.go), so every declaration begins
+-- with "local" at the beginning of a line, and does nothing but declare.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -60,6 +62,46 @@ local function hash(key)
   local flat, h = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
   return h
+end
+
+-- flat lists fields as Redis does: name, value, name, value.
+local function flat(fields)
+  local list = {}
+  for name, value in pairs(fields) do
+    list[#list + 1] = name
+    list[#list + 1] = type(value) == 'number' and int(value) or value
+  end
+  return list
+end
+
+-- write sets fields of a hash, if there are any to set.
+local function write(key, fields)
+  if next(fields) then redis.call('HSET', key, unpack(flat(fields))) end
+end
+
+-- erase deletes fields of a hash that was read as h, if it has any of them.
+local function erase(key, h, names)
+  local there = {}
+  for _, name in ipairs(names) do
+    if h[name] then there[#there + 1] = name end
+  end
+  if #there > 0 then redis.call('HDEL', key, unpack(there)) end
+end
+
+-- became does to what was read of a hash what write and erase did to the hash.
+local function became(h, fields, names)
+  for _, name in ipairs(names) do h[name] = nil end
+  for name, value in pairs(fields) do h[name] = value end
+end
+
+-- stretch gives a key its full time to live once more, and answers whether it did. One
+-- that has nearly all of it is left alone: to look is cheaper than to write, here and
+-- for the disk. new: it has none yet.
+local function stretch(key, ttl, new)
+  local left = new and 0 or redis.call('PTTL', key)
+  if left > 0.99 * ttl and left <= ttl then return false end
+  redis.call('PEXPIRE', key, ttl)
+  return true
 end
 
 -- pick reads some fields of a hash.
@@ -126,11 +168,15 @@ local function unfinished(run)
 end
 
 -- trim keeps a job's history within its cap and retention and spares what is
--- unfinished. It looks at the 50 oldest records at most, so that one call is cheap.
+-- unfinished. It looks at the 50 oldest records at most, so that one call is cheap, and
+-- for those beyond the retention only now and then.
 local function trim(job)
   local key = runs_key(job)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
-  local over = redis.call('ZCARD', key) - HISTORY
+  local kept = redis.call('ZCARD', key)
+  if stretch(key, RETENTION, kept == 1) or kept > HISTORY then
+    kept = kept - redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
+  end
+  local over = kept - HISTORY
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
       if over == 0 then break end
@@ -144,7 +190,6 @@ local function trim(job)
       end
     end
   end
-  redis.call('PEXPIRE', key, RETENTION)
 end
 
 -- add puts a record at the newest end of a list; scores are microseconds, made unique,
@@ -157,9 +202,11 @@ local function add(key, id)
 end
 
 -- add_to_all puts a record into the list of all jobs' runs and keeps that within its
--- cap and the retention. What falls out of it stays in its job's history.
+-- cap and the retention, give or take 64, so that most calls are cheap. What falls out of
+-- it stays in its job's history.
 local function add_to_all(id)
   add(RUNS, id)
+  if redis.call('ZCARD', RUNS) % 64 ~= 1 then return end
   redis.call('ZREMRANGEBYRANK', RUNS, 0, -RUNS_KEPT - 1)
   redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', '(' .. int(micros - RETENTION * 1000))
   redis.call('PEXPIRE', RUNS, RETENTION)
@@ -225,22 +272,24 @@ end
 local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
 
 -- move_cursor passes the slots up to last; next is the new cursor, '' for none, and
--- due is when it is due. lastSlot never goes back.
-local function move_cursor(id, last, next, due)
+-- due is when it is due. lastSlot never goes back. j is the job as it stands, if the
+-- caller has it whole; fields, if any, are written along.
+local function move_cursor(id, last, next, due, j, fields)
   local key = job_key(id)
-  local old = redis.call('HGET', key, 'lastSlot')
-  if last ~= '' and ((not old) or tonumber(last) > tonumber(old)) then
-    redis.call('HSET', key, 'lastSlot', last)
-  end
-  redis.call('HDEL', key, 'emitted', 'nextDue', 'after', 'afterDue')
+  j, fields = j or hash(key), fields or {}
+  if last ~= '' and (not j.lastSlot or tonumber(last) > tonumber(j.lastSlot)) then fields.lastSlot = last end
+  local gone = { 'emitted', 'nextDue', 'after', 'afterDue' }
   if next == '' then
-    redis.call('HDEL', key, 'nextSlot')
+    gone[#gone + 1] = 'nextSlot'
     redis.call('ZREM', DUE, id)
   else
-    redis.call('HSET', key, 'nextSlot', next)
-    if due ~= next then redis.call('HSET', key, 'nextDue', due) end
+    fields.nextSlot = next
+    if due ~= next then fields.nextDue = due end
     redis.call('ZADD', DUE, due, id)
   end
+  erase(key, j, gone)
+  write(key, fields)
+  became(j, fields, gone)
 end
 
 -- pass_slots records slots that will not run and moves the cursor behind them. A job
@@ -252,7 +301,7 @@ local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
     if next ~= '' and tonumber(next) > tonumber(j.disabledAt or now) then next = '' end
   end
   record_slots(id, j, outcome, reason, first, last, count)
-  move_cursor(id, last, next, due)
+  move_cursor(id, last, next, due, j)
 end
 
 local function drop_job(id)
@@ -286,40 +335,41 @@ local function hand_on(session)
   end
 end
 
--- leave takes a run out of its session: from the queue, and as holder.
-local function leave(session, run)
+-- leave takes a run out of its session: from the queue, where one that runs is not, and
+-- as holder.
+local function leave(session, run, state)
   if not session then return end
-  redis.call('ZREM', wait_key(session), run)
+  if state ~= 'running' then redis.call('ZREM', wait_key(session), run) end
   if redis.call('GET', lock_key(session)) == run then hand_on(session) end
 end
 
--- take gives the session to the run, or parks it behind the holder. A holder
+-- take gives the session to the run, or queues it behind the holder. A holder
 -- that is ended or gone counts as none, and then the queue goes first.
 local function take(session, run)
-  local holder = redis.call('GET', lock_key(session))
-  if holder and holder ~= run and not unfinished(holder) then
+  local lock = lock_key(session)
+  if redis.call('SET', lock, run, 'NX') then return true end
+  local holder = redis.call('GET', lock)
+  if holder ~= run and not unfinished(holder) then
     hand_on(session)
-    holder = redis.call('GET', lock_key(session))
+    holder = redis.call('GET', lock)
   end
   if holder and holder ~= run then
     redis.call('ZADD', wait_key(session), int(micros), run)
-    redis.call('HSET', run_key(run), 'state', 'parked', 'session', session)
-    redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. run)
     return false
   end
-  redis.call('SET', lock_key(session), run)
+  redis.call('SET', lock, run)
   return true
 end
 
--- book writes how an attempt ended, into its own field.
-local function book(run, r, result, cause, message)
+-- booked is how an attempt ended, as the fields of its run that say so.
+local function booked(r, result, cause, message)
   local field = 'a' .. r.attempt
-  local readable, a = pcall(cjson.decode, redis.call('HGET', run_key(run), field) or '')
+  local readable, a = pcall(cjson.decode, r[field] or '')
   if not readable or type(a) ~= 'table' then a = { n = tonumber(r.attempt) } end
   a.endedAt, a.result = now, result
   if cause ~= '' then a.cause = cause end
   if message ~= '' then a.error = message end
-  redis.call('HSET', run_key(run), field, cjson.encode(a))
+  return { [field] = cjson.encode(a) }
 end
 
 -- may_retry: a retry must be left (a free one takes none), and it must not come
@@ -345,14 +395,16 @@ local function active_runs(job, uid)
   return runs
 end
 
--- release lets a job's queued run begin when nothing else of the job is in progress.
+-- release lets a job's queued run begin when nothing else of the job is in progress. It
+-- answers how many runs are unfinished.
 local function release(job, uid)
-  local queued = nil
-  for _, r in ipairs(active_runs(job, uid)) do
-    if r.state ~= 'queued' then return end
+  local runs, queued = active_runs(job, uid), nil
+  for _, r in ipairs(runs) do
+    if r.state ~= 'queued' then return #runs end
     queued = r.id
   end
   if queued then pcall(make_waiting, queued, now) end -- a look says if it cannot be read
+  return #runs
 end
 
 -- give_back undoes the claim of a run that a pause ended; answers the claims left. If it
@@ -400,9 +452,9 @@ end
 -- count_failure counts a failed run of the schedule, disables a job that fails too often
 -- in a row, and tells its chat of it. over: it was the job's last run, so that nobody
 -- would hear of it from a second one.
-local function count_failure(id, r, j, outcome, message, over)
+local function count_failure(id, r, outcome, message, over)
   local key = job_key(r.job)
-  local failures = redis.call('HINCRBY', key, 'failures', 1)
+  local failures, j = redis.call('HINCRBY', key, 'failures', 1), hash(key)
   local disabled = failures >= DISABLE_AFTER and j.enabled == '1' and not over
   if disabled then
     disable(r.job, j, 'auto-disabled after ' .. int(failures) .. ' failures in a row; the last: ' .. message)
@@ -422,32 +474,33 @@ end
 
 -- end_run is the only way a run ends: it leaves wake, open, the job's active set and
 -- its session, lets go what waits behind it, tells the job, and deletes a job whose
--- last run this was.
-local function end_run(id, r, outcome, reason, message)
+-- last run this was. fields, if any, are what else there is to write of the run.
+local function end_run(id, r, outcome, reason, message, fields)
   local key = run_key(id)
-  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
-  if reason ~= '' then redis.call('HSET', key, 'reason', reason) end
-  if message ~= '' then redis.call('HSET', key, 'error', message) end
-  redis.call('HSETNX', key, 'delivery', 'not_requested')
-  redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  fields = fields or {}
+  fields.state, fields.outcome, fields.finishedAt = 'done', outcome, now
+  if reason ~= '' then fields.reason = reason end
+  if message ~= '' then fields.error = message end
+  if not r.delivery and not fields.delivery then fields.delivery = 'not_requested' end
+  write(key, fields)
+  erase(key, r, { 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' })
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
   redis.call('SREM', OPEN, 'r:' .. id)
   redis.call('SREM', active_key(r.job, r.uid), id)
-  leave(r.session, id)
-  release(r.job, r.uid)
+  leave(r.session, id, r.state)
+  local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
-  local j = pick(jk, { 'v', 'uid', 'maxRuns', 'claims', 'name', 'enabled', 'timezone', 'misfire', 'nextSlot', 'nextDue',
-    'deliver', 'alertedAt', 'channel', 'chatId', 'peerId', 'threadId', 'isGroup' })
+  local j = pick(jk, { 'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures' })
   if j.uid == r.uid and not newer(j) then
     local claims = tonumber(j.claims or '0')
     if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then claims = give_back(r.job) end
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
-    local over = j.maxRuns and claims >= tonumber(j.maxRuns) and redis.call('SCARD', active_key(r.job, r.uid)) == 0
+    local over = j.maxRuns and claims >= tonumber(j.maxRuns) and unfinished_runs == 0
     if outcome == 'succeeded' then
-      redis.call('HDEL', jk, 'failures')
+      if j.failures then redis.call('HDEL', jk, 'failures') end
     elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
-      count_failure(id, r, j, outcome, message, over)
+      count_failure(id, r, outcome, message, over)
     end
     -- The next slot to catch up with was refused while this run was in progress.
     if j.misfire == 'run_all' and j.nextSlot and due_of(j) <= now then redis.call('ZADD', DUE, int(now), r.job) end
@@ -461,23 +514,38 @@ end
 
 -- cancel_run ends an unfinished run and fences its attempt, whose worker is told.
 local function cancel_run(id, r, reason)
-  if r.state == 'running' then book(id, r, 'cancelled', reason, '') end
   redis.call('HINCRBY', run_key(id), 'epoch', 1)
-  end_run(id, r, 'cancelled', reason, '')
+  end_run(id, r, 'cancelled', reason, '', r.state == 'running' and booked(r, 'cancelled', reason, '') or nil)
   redis.pcall('PUBLISH', CANCELS, id)
 end
 
-local function began(id, key)
-  local r = redis.call('HMGET', key, 'epoch', 'attempt', 'job')
-  return { 'ok', now, r[1], r[2], redis.call('HGETALL', key), redis.call('HGETALL', job_key(r[3])) }
+-- next_attempt takes the session for a run, or queues it there, and puts into fields what that
+-- makes of it. It answers the fields that it has no more, and when to look at it next.
+local function next_attempt(id, r, j, token, worker, fields)
+  fields.session, fields.agent, fields.home = j.session, j.agentId or 'main', j.session
+  if not take(j.session, id) then
+    fields.state = 'parked'
+    return {}, now + LOOK_PARKED
+  end
+  local n, gone = tonumber(r.attempt) + 1, { 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' }
+  fields.state, fields.token, fields.leaseUntil = 'running', token, now + LEASE
+  fields.attempt, fields.epoch = n, tonumber(r.epoch) + 1
+  fields['a' .. n] = cjson.encode({ n = n, worker = worker, startedAt = now })
+  if not r.startedAt then fields.startedAt = now end
+  if j.context == 'isolated' then fields.isolated = 1 else gone[#gone + 1] = 'isolated' end
+  return gone, now + LEASE
 end
 
--- begin_run gives the run's next attempt to the caller, or says why not:
--- gone, newer, done, busy, parked, early (and the delay), ended.
+-- began answers an attempt to whom it was given; listed is the run as a list.
+local function began(r, listed, j)
+  return { 'ok', now, int(r.epoch), int(r.attempt), listed, flat(j) }
+end
+
+-- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
+-- why not: gone, newer, done, busy, parked, early (and the delay), ended.
 -- The job is read again here: nothing starts by an old definition.
-local function begin_run(id, token, worker)
+local function begin_run(id, r, token, worker)
   local key = run_key(id)
-  local r = hash(key)
   if not r.state then return { 'gone' } end
   if newer(r) then return { 'newer' } end
   if r.state == 'done' then return { 'done' } end
@@ -485,64 +553,71 @@ local function begin_run(id, token, worker)
   if r.state == 'waiting' and tonumber(r.notBefore) > now then
     return { 'early', tonumber(r.notBefore) - now }
   end
+  local j = hash(job_key(r.job))
   local dead = false
   if r.state == 'running' then
-    if r.token == token then return began(id, key) end
+    if r.token == token then return began(r, flat(r), j) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
   end
 
-  local j = hash(job_key(r.job))
   if j.uid and newer(j) then return { 'newer' } end
+  local fields = {}
   if dead then
-    book(id, r, 'ambiguous', 'lease_expired', 'the worker stopped renewing its lease')
+    fields = booked(r, 'ambiguous', 'lease_expired', 'the worker stopped renewing its lease')
   end
   if j.uid ~= r.uid then
-    end_run(id, r, 'cancelled', 'deleted', '')
+    end_run(id, r, 'cancelled', 'deleted', '', fields)
     return { 'ended' }
   end
   if j.enabled ~= '1' and r.trigger ~= 'manual' then
-    end_run(id, r, 'cancelled', 'disabled', '')
+    end_run(id, r, 'cancelled', 'disabled', '', fields)
     return { 'ended' }
   end
   if paused() then
-    end_run(id, r, 'cancelled', 'paused', '')
+    end_run(id, r, 'cancelled', 'paused', '', fields)
     return { 'ended' }
   end
   if dead then
     if j.onAmbiguous == 'fail' or not may_retry(r, j, now) then
-      end_run(id, r, 'failed', '', 'the worker stopped in the middle of the call; whether the agent acted is unknown')
+      end_run(id, r, 'failed', '', 'the worker stopped in the middle of the call; whether the agent acted is unknown', fields)
       return { 'ended' }
     end
-    redis.call('HINCRBY', key, 'retries', 1)
+    fields.retries = tonumber(r.retries) + 1
   end
 
-  if r.session and r.session ~= j.session then leave(r.session, id) end
-  if not take(j.session, id) then return { 'parked' } end
-
-  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
-  redis.call('HINCRBY', key, 'epoch', 1)
-  redis.call('HSET', key, 'state', 'running', 'token', token, 'leaseUntil', int(now + LEASE), 'session', j.session,
-    'agent', j.agentId or 'main', 'home', j.session,
-    'a' .. int(attempt), cjson.encode({ n = attempt, worker = worker, startedAt = now }))
-  redis.call('HSETNX', key, 'startedAt', int(now))
-  if j.context == 'isolated' then redis.call('HSET', key, 'isolated', 1) else redis.call('HDEL', key, 'isolated') end
-  redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
-  redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
-  return began(id, key)
+  if r.session and r.session ~= j.session then leave(r.session, id, r.state) end
+  local gone, look = next_attempt(id, r, j, token, worker, fields)
+  write(key, fields)
+  erase(key, r, gone)
+  redis.call('ZADD', WAKE, int(look), 'r:' .. id)
+  if fields.state == 'parked' then return { 'parked' } end
+  became(r, fields, gone)
+  return began(r, flat(r), j)
 end
 
--- new_run writes an unfinished run that may begin. A job of the same id, deleted since,
--- may have left a record of that slot.
-local function new_run(id, job, j, trigger, slot)
-  redis.call('DEL', run_key(id))
-  redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
-    'state', 'waiting', 'slot', slot, 'lastSlot', slot, 'count', 1, 'createdAt', int(now), 'notBefore', int(now),
-    'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0, 'agent', j.agentId or 'main', 'home', j.session or '')
-  redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
+-- run_of is a run of a job that may begin.
+local function run_of(job, j, trigger, slot)
+  return { v = VERSION, job = job, uid = j.uid, name = j.name or '', trigger = trigger, state = 'waiting',
+    slot = slot, lastSlot = slot, count = 1, createdAt = now, notBefore = now,
+    n = 0, attempt = 0, epoch = 0, retries = 0, agent = j.agentId or 'main', home = j.session or '' }
+end
+
+-- enter writes an unfinished run and enters it where such are listed, to be looked at at
+-- the given time. It answers the run as a list.
+local function enter(id, r, look)
+  local listed = flat(r)
+  redis.call('HSET', run_key(id), unpack(listed))
+  redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
-  redis.call('SADD', active_key(job, j.uid), id)
-  index(job, id)
+  redis.call('SADD', active_key(r.job, r.uid), id)
+  index(r.job, id)
+  return listed
+end
+
+-- new_run writes an unfinished run that may begin.
+local function new_run(id, job, j, trigger, slot)
+  enter(id, run_of(job, j, trigger, slot), now + LEASE)
 end
 
 -- end_delivery is the only way a delivery ends.

@@ -2,9 +2,9 @@
 -- ARGV: run, epoch
 -- Answer: 1 renewed, 0 fenced
 local key = run_key(ARGV[1])
-local r = redis.call('HMGET', key, 'state', 'epoch')
+local r = redis.call('HMGET', key, 'state', 'epoch', 'seenEpoch', 'deadEpoch')
 if r[1] ~= 'running' or r[2] ~= ARGV[2] then return 0 end
 redis.call('HSET', key, 'leaseUntil', int(now + LEASE))
-redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch')
+if r[3] or r[4] then redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch') end
 redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. ARGV[1])
 return 1

@@ -5,7 +5,7 @@
 --       attempt began it and got no answer: the delivery is ended)
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local key = delivery_key(run, n)
-local d = redis.call('HMGET', key, 'state', 'epoch', part)
+local d = redis.call('HMGET', key, 'state', 'epoch', part, 'seenEpoch', 'deadEpoch')
 if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
 local begun = 'b:' .. epoch .. ':' .. ARGV[5]
 if d[3] and string.sub(d[3], 1, 1) == 's' then return { 'sent' } end
@@ -14,6 +14,6 @@ if d[3] and d[3] ~= begun then
   return { 'unknown' }
 end
 redis.call('HSET', key, part, begun, 'parts', ARGV[6], 'leaseUntil', int(now + LEASE))
-redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch')
+if d[4] or d[5] then redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch') end
 redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. run .. ':' .. n)
 return { 'ok' }

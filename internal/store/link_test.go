@@ -1,0 +1,117 @@
+package store
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLink(t *testing.T) {
+	lib := newLibrary(`-- What stands first.
+local A, B = 'x', 2 -- unused
+local C = B
+local clock = redis.call('TIME')
+
+-- one is explained.
+local function one(unused) return C + 1 end
+local function two()
+  local many = one() -- clock
+  return many
+end
+local function three(r) return r.one .. 'clock'..B end
+`)
+	for script, want := range map[string][]string{
+		"return 1":            nil,
+		"return B":            {"local A, B = 'x', 2 -- unused"},
+		"return 'A' .. clock": {"local clock = redis.call('TIME')"},
+		"return two()": {"local A, B = 'x', 2 -- unused", "local C = B", "local function one(unused) return C + 1 end",
+			"local function two()", "local many = one() -- clock", "return many", "end"},
+		"return three({})":        {"local A, B = 'x', 2 -- unused", "local function three(r) return r.one .. 'clock'..B end"},
+		"-- two\nreturn x.two, 1": nil,
+	} {
+		got := strings.Split(strings.TrimSpace(lib.link(script)), "\n")
+		if d := cmp.Diff(append(want, strings.TrimPrefix(script, "-- two\n")), got); d != "" {
+			t.Errorf("%s: %s", script, d)
+		}
+	}
+}
+
+// Redis tells of a name that is not declared only when it comes to that line.
+func TestScriptsNameNothingUndeclared(t *testing.T) {
+	f := setup(t, Options{})
+	texts := linked(t)
+	if len(texts) < 20 {
+		t.Fatalf("%d scripts: that is not all of them", len(texts))
+	}
+	for name, text := range texts {
+		if err := f.rdb.ScriptLoad(f.ctx, text).Err(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if free := undeclared(text); len(free) > 0 {
+			t.Errorf("%s names %v", name, free)
+		}
+	}
+	if got := undeclared("local a = b + x.c\nlocal function d(e, f) return e[f], g end\nt = { h = i }"); !slices.Equal(got, []string{"b", "g", "i", "t", "x"}) {
+		t.Errorf("found %v", got)
+	}
+}
+
+// linked are the scripts as they are sent, by name.
+func linked(t *testing.T) map[string]string {
+	t.Helper()
+	read := func(path string) string {
+		text, err := luaFiles.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	entries, err := luaFiles.ReadDir("lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib := newLibrary(Options{}.withDefaults().header(newKeys("test")) + read("lua/lib.lua"))
+	texts := map[string]string{}
+	for _, e := range entries {
+		if e.Name() != "lib.lua" {
+			texts[e.Name()] = lib.link(read("lua/" + e.Name()))
+		}
+	}
+	return texts
+}
+
+// declares finds what a text declares: functions, parameters, locals, and what loops count with.
+var declares = regexp.MustCompile(`local function (\w+)\(([^)]*)\)|function ?[\w.]*\(([^)]*)\)|local ([\w, ]+)|for ([\w, ]+) (?:in|=)`)
+
+// undeclared are the names of a text that it declares nowhere and that are not Redis's,
+// in alphabetical order.
+func undeclared(text string) []string {
+	known := map[string]bool{}
+	for word := range strings.FieldsSeq(`and break do else elseif end false for function if in local nil not or repeat return
+		then true until while KEYS ARGV redis cjson math string table error ipairs next pairs pcall select tonumber tostring type unpack`) {
+		known[word] = true
+	}
+	for _, m := range declares.FindAllStringSubmatch(text, -1) {
+		for _, names := range m[1:] {
+			for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' || r == ' ' }) {
+				known[name] = true
+			}
+		}
+	}
+	free := map[string]bool{}
+	for _, at := range token.FindAllStringSubmatchIndex(text, -1) {
+		if at[2] < 0 || known[text[at[2]:at[3]]] {
+			continue
+		}
+		before, after := text[:at[2]], text[at[3]:]
+		inTable := strings.LastIndexByte(before, '{') > strings.LastIndexByte(before, '}')
+		if !inTable || !strings.HasPrefix(after, " = ") {
+			free[text[at[2]:at[3]]] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(free))
+}
