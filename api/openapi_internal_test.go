@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -59,13 +60,9 @@ func (d described) whole(name string) describedSchema {
 	for _, part := range s.AllOf {
 		p := d.whole(lastOf(part.Ref))
 		whole.Required = append(whole.Required, p.Required...)
-		for n, v := range p.Properties {
-			whole.Properties[n] = v
-		}
+		maps.Copy(whole.Properties, p.Properties)
 	}
-	for n, v := range s.Properties {
-		whole.Properties[n] = v
-	}
+	maps.Copy(whole.Properties, s.Properties)
 	slices.Sort(whole.Required)
 	return whole
 }

@@ -60,6 +60,7 @@ func (b *bundle) furnish() {
 func (b *bundle) prepare(op *oapitest.Operation) {
 	if op.ID == "cancelRun" {
 		b.store.runs["morning-summary"][0].State = job.StateRunning
+		b.store.runs[""][0].State = job.StateRunning
 	}
 }
 
@@ -105,13 +106,7 @@ func TestExamplesWork(t *testing.T) {
 		if op.ID == "readyz" || op.ID == "docs" || op.ID == "openapi" {
 			continue
 		}
-		path := op.Path
-		for before, values := range existing {
-			if rest, ok := strings.CutPrefix(path, before+"{"); ok {
-				_, after, _ := strings.Cut(rest, "}")
-				path = before + values[0] + after
-			}
-		}
+		path := concrete(op.Path)
 		bodies := map[string][]byte{"nothing": nil}
 		if op.Body != nil && len(op.Body.Examples) > 0 {
 			bodies = map[string][]byte{}
@@ -201,6 +196,48 @@ func TestBoundsAreThoseOfTheDocument(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestParametersAreThoseOfTheDocument does the same with the parameters of queries.
+func TestParametersAreThoseOfTheDocument(t *testing.T) {
+	asked := 0
+	for _, op := range loadDocument(t).Operations {
+		for _, p := range op.Parameters {
+			if p.In != "query" || p.Name == "cursor" { // which cursors there are, only the handler knows
+				continue
+			}
+			for _, value := range op.ParameterBounds(p) {
+				if p.Name == "wait" && value == "60" {
+					continue // it takes its time
+				}
+				b := furnished(t)
+				target := concrete(op.Path) + "?" + p.Name + "=" + url.QueryEscape(value)
+				status, answer := b.ask(t, op, oapitest.Request{Method: op.Method, Target: target})
+				if p.Allows(value) != (status != http.StatusBadRequest) {
+					t.Errorf("%s %.200s\nanswered %d %.500s\nallowed by the document: %t", op.Method, target, status, answer, p.Allows(value))
+				}
+				var refused struct{ Problems []job.Problem }
+				if err := json.Unmarshal([]byte(answer), &refused); status == http.StatusBadRequest && (err != nil || len(refused.Problems) != 1 || refused.Problems[0].Field != p.Name) {
+					t.Errorf("%s %.200s\nanswered %.500s, which is not one problem of it", op.Method, target, answer)
+				}
+				asked++
+			}
+		}
+	}
+	if asked < 100 {
+		t.Errorf("only %d requests", asked)
+	}
+}
+
+// concrete is a path with what furnish makes.
+func concrete(path string) string {
+	for before, values := range existing {
+		if rest, ok := strings.CutPrefix(path, before+"{"); ok {
+			_, after, _ := strings.Cut(rest, "}")
+			return before + values[0] + after
+		}
+	}
+	return path
 }
 
 // beyondDocument holds for what the document cannot say: which schedules, zones and

@@ -250,8 +250,31 @@ func (o *Operation) bounds(s map[string]any) []string {
 			values = append(values, `"`+strings.Repeat("a", int(n))+`"`, `"`+strings.Repeat("a", int(n)+1)+`"`)
 		}
 		if n, ok := whole(part["maxItems"]); ok {
-			values = append(values, "["+strings.Repeat("1,", int(n)-1)+"1]", "["+strings.Repeat("1,", int(n))+"1]")
+			for _, length := range []int64{n, n + 1} {
+				values = append(values, listOf(length, object(part["items"])))
+			}
 		}
+	}
+	return values
+}
+
+// listOf is an array of distinct texts, or of numbers.
+func listOf(length int64, items map[string]any) string {
+	entries := make([]string, length)
+	for i := range entries {
+		entries[i] = strconv.Itoa(i + 1)
+		if items["type"] == "string" {
+			entries[i] = strconv.Quote(entries[i])
+		}
+	}
+	return "[" + strings.Join(entries, ",") + "]"
+}
+
+// ParameterBounds are the values on the bounds of a parameter and beside them.
+func (o *Operation) ParameterBounds(p Parameter) []string {
+	values := texts(o.doc.resolve(p.schema)["enum"])
+	for _, text := range append(o.bounds(p.schema), `""`, `"x"`, "1.5") {
+		values = append(values, strings.Trim(text, `"`))
 	}
 	return values
 }

@@ -5,7 +5,6 @@ package oapitest
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,6 +42,15 @@ type Operation struct {
 type Parameter struct {
 	Name, In string
 	schema   map[string]any
+	check    *jsonschema.Schema
+}
+
+// Allows reports whether the parameter may have a value.
+func (p Parameter) Allows(value string) bool {
+	if number, err := jsonschema.UnmarshalJSON(strings.NewReader(value)); err == nil && p.check.Validate(number) == nil {
+		return true
+	}
+	return p.check.Validate(value) == nil
 }
 
 // Content is a body of one type.
@@ -96,7 +104,11 @@ func (d *Document) operation(path, method string, described map[string]any) (*Op
 		p := d.resolve(object(p))
 		name, _ := p["name"].(string)
 		in, _ := p["in"].(string)
-		op.Parameters = append(op.Parameters, Parameter{name, in, object(p["schema"])})
+		check, err := d.compile(op.ID+"-"+name, object(p["schema"]), false)
+		if err != nil {
+			return nil, fmt.Errorf("parameter %s: %w", name, err)
+		}
+		op.Parameters = append(op.Parameters, Parameter{name, in, object(p["schema"]), check})
 	}
 	if body := object(described["requestBody"]); len(body) > 0 {
 		contents, err := d.contents(body, op.ID+"-body", false)
@@ -128,25 +140,29 @@ func (d *Document) contents(of map[string]any, name string, closed bool) ([]Cont
 			c.Examples[name] = object(example)["value"]
 		}
 		if strings.Contains(mediaType, "json") {
-			schema := maps.Clone(c.schema)
-			if ref, _ := schema["$ref"].(string); ref != "" {
-				schema = map[string]any{"$ref": base + ref}
-				if closed {
-					schema["unevaluatedProperties"] = false
-				}
-			}
-			address := fmt.Sprintf("https://document.invalid/%s-%d.json", name, n)
-			if err := d.compiler.AddResource(address, schema); err != nil {
-				return nil, err
-			}
 			var err error
-			if c.check, err = d.compiler.Compile(address); err != nil {
+			if c.check, err = d.compile(fmt.Sprintf("%s-%d", name, n), c.schema, closed); err != nil {
 				return nil, err
 			}
 		}
 		all = append(all, c)
 	}
 	return all, nil
+}
+
+// compile makes a check of a schema that stands within the document.
+func (d *Document) compile(name string, schema map[string]any, closed bool) (*jsonschema.Schema, error) {
+	if ref, _ := schema["$ref"].(string); ref != "" {
+		schema = map[string]any{"$ref": base + ref}
+		if closed {
+			schema["unevaluatedProperties"] = false
+		}
+	}
+	address := "https://document.invalid/" + name + ".json"
+	if err := d.compiler.AddResource(address, schema); err != nil {
+		return nil, err
+	}
+	return d.compiler.Compile(address)
 }
 
 // at returns an object of the document by the names on the way to it.
@@ -240,9 +256,4 @@ func (c Content) validate(body []byte) error {
 		}
 	}
 	return nil
-}
-
-// Encode renders an example as a body.
-func (c Content) Encode(example any) ([]byte, error) {
-	return json.Marshal(example)
 }
