@@ -98,6 +98,7 @@ type Options struct {
 	Sessions SessionStore
 	Switch   Switch
 	Audit    AuditLog
+	Tokens   TokenStore
 
 	// CheckTarget says what is wrong with a job's chat target, such as a channel
 	// that is not connected. It is asked when a job with a channel is created or
@@ -106,7 +107,7 @@ type Options struct {
 	// Ready returns nil when the process can serve requests.
 	Ready func(ctx context.Context) error
 
-	// Token is what clients have to present as a bearer token. When it is empty
+	// Token is what the administrator has to present as a bearer token. When it is empty
 	// nobody has to, and only requests addressed to this machine are served.
 	Token string
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
@@ -150,6 +151,7 @@ func New(o Options) http.Handler {
 	}
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
+		tokens:  newTokenCache(o.Tokens, o.Now),
 		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
@@ -160,6 +162,7 @@ type server struct {
 	Options
 	schedules *schedule.Cache
 	rate      *rateLimiter
+	tokens    *tokenCache
 	lasting   chan struct{} // holds one for each request that lasts
 	docsPage  func() ([]byte, error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -51,10 +52,15 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
 	if q.Has("target") && !job.ValidID(target) && target != job.AuditAll && !runIDPattern.MatchString(target) {
 		return invalid("target", "must be the id of a job or of a run, or *", strings.Trim(exampleID, `"`))
 	}
+	since, err := s.ownAudit(r.Context(), target)
+	if err != nil {
+		return err
+	}
 	entries, next, err := s.Audit.Audit(r.Context(), target, cursor, limit)
 	if err != nil {
 		return err
 	}
+	entries = slices.DeleteFunc(entries, func(a job.Audited) bool { return a.At < since })
 	list := auditList{Entries: make([]auditView, len(entries)), NextCursor: next}
 	for i, a := range entries {
 		list.Entries[i] = auditView(a)

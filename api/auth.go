@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-// guard is the middleware that decides who may use the API: holders of the
-// token when there is one, else programs of this machine.
+// guard is the middleware that decides who may use the API: the administrator, who holds
+// the configured token or, without one, is a program of this machine; and the holders of
+// tokens that the administrator has made, whose token is in the context from here on.
 func (s *server) guard() func(http.Handler) http.Handler {
 	allow := localOnly()
 	if s.Token != "" {
@@ -18,7 +21,17 @@ func (s *server) guard() func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := allow(r); err != nil {
+			err := allow(r)
+			if made := madeToken(r); made != "" && (s.Token == "") == (err == nil) {
+				var t *job.Token
+				switch t, err = s.tokens.find(r.Context(), made); {
+				case err == nil && t == nil:
+					err = errUnauthorized
+				case err == nil:
+					r = r.WithContext(job.WithActor(job.WithToken(r.Context(), t), "token:"+t.Name))
+				}
+			}
+			if err != nil {
 				s.renderError(w, r, err)
 				return
 			}
@@ -27,15 +40,34 @@ func (s *server) guard() func(http.Handler) http.Handler {
 	}
 }
 
+// madeToken is the token of the request if it has the form of those that are made here.
+// Whoever shows one is bound by it, even where nobody would have to show any.
+func madeToken(r *http.Request) string {
+	if token := bearerToken(r); strings.HasPrefix(token, "gct_") {
+		return token
+	}
+	return ""
+}
+
+// bearerToken is the token in the Authorization header, "" without one.
+func bearerToken(r *http.Request) string {
+	scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(credentials)
+}
+
+var errUnauthorized = &apiError{status: http.StatusUnauthorized, detail: "A valid token is required, in the header Authorization: Bearer <token>."}
+
 // bearer wants the token in the Authorization header. Both sides are hashed, so
 // that the comparison takes the same time for every length and content.
 func bearer(token string) func(*http.Request) error {
 	want := sha256.Sum256([]byte(token))
 	return func(r *http.Request) error {
-		scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		got := sha256.Sum256([]byte(strings.TrimSpace(credentials)))
-		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			return &apiError{status: http.StatusUnauthorized, detail: "A valid token is required, in the header Authorization: Bearer <token>."}
+		got := sha256.Sum256([]byte(bearerToken(r)))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			return errUnauthorized
 		}
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 var guarded = []string{
 	"POST /api/cron/jobs", "GET /api/cron/jobs", "GET /api/cron/jobs/a", "PATCH /api/cron/jobs/a", "DELETE /api/cron/jobs/a", "POST /api/cron/jobs/a/run", "POST /api/cron/jobs/a/pause", "POST /api/cron/jobs/a/resume",
 	"GET /api/cron/jobs/a/runs", "GET /api/cron/runs/a:1", "POST /api/cron/runs/a:1/cancel", "POST /api/cron/runs/a:1/redeliver", "GET /api/sessions/a", "POST /api/cron/preview", "HEAD /api/cron/jobs",
+	"POST /api/cron/tokens", "GET /api/cron/tokens", "DELETE /api/cron/tokens/a",
 }
 
 func TestTheTokenGuardsEveryRoute(t *testing.T) {

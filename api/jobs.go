@@ -31,7 +31,9 @@ func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
 	}
 	said := namedJob{Spec: job.Spec{Enabled: true}}
 	in.apply(&said)
+	job.TokenOf(r.Context()).Fill(&said.Spec)
 	id, problems := said.newID()
+	problems = append(problems, s.tooOften(r.Context(), said.Spec)...)
 	if err := in.check(append(problems, s.problems(said.Spec)...)); err != nil {
 		return err
 	}
@@ -111,6 +113,9 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 		in.apply(&said)
 		after := replaceTiming(in.sent, said.Spec)
 		found := s.problems(after)
+		if !after.SameTiming(before) {
+			found = append(found, s.tooOften(r.Context(), after)...)
+		}
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its
 			// zone was renamed) can still be paused.

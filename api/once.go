@@ -27,8 +27,12 @@ func readOnce(r *http.Request, body []byte) ([]job.Once, error) {
 		return nil, invalid("Idempotency-Key", fmt.Sprintf("must be sent once, with 1 to %d printable ASCII characters", maxOnceBytes),
 			"8f1c2e9a-create-morning-summary")
 	}
+	caller := job.ActorOf(r.Context())
+	if t := job.TokenOf(r.Context()); t != nil {
+		caller = "token " + t.ID // names may be the same
+	}
 	return []job.Once{{
-		Key:   digest(job.ActorOf(r.Context()), key),
+		Key:   digest(caller, key),
 		Print: digest(r.Method, r.URL.EscapedPath(), string(body)),
 	}}, nil
 }

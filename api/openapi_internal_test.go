@@ -126,6 +126,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"PreviewRequest": fieldNames(previewShape),
 		"PauseJob":       fieldNames(pauseShape),
 		"PauseAll":       fieldNames(stopShape),
+		"NewToken":       fieldNames(tokenShape),
 		"Nothing":        nil,
 	} {
 		if diff := cmp.Diff(fields, sortedNames(d.whole(name).Properties)); diff != "" {
@@ -140,6 +141,7 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 		"Job": jobView{}, "StartedJob": startedJob{}, "JobList": jobList{}, "DeletedJob": deletedJob{},
 		"Run": runView{}, "EndedRun": endedRun{}, "RunList": runList{}, "Attempt": job.Attempt{}, "Delivery": deliveryView{},
 		"Session": sessionView{}, "Message": job.Message{}, "Preview": previewView{}, "Upcoming": upcomingView{}, "Slot": slotView{},
+		"Token": tokenView{}, "MadeToken": newTokenView{}, "TokenList": tokenList{},
 		"Status": statusView{}, "StoppedStatus": stoppedView{}, "Quarantined": quarantinedView{},
 		"AuditEntry": auditView{}, "AuditList": auditList{}, "JobLine": jobLine{},
 		"ImportReport": importReport{}, "LineProblems": lineProblems{}, "Problem": problem{}, "FieldProblem": job.Problem{},

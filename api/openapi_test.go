@@ -48,9 +48,10 @@ func (b *bundle) furnish() {
 		Deliveries: []job.Delivery{{N: 1, Kind: job.KindReply, State: job.DeliveryDelivered, Target: job.Target{Channel: "telegram", ChatID: "123456"},
 			Attempts: 1, Parts: 1, MessageIDs: []string{"7"}, CreatedAt: nowMillis, FinishedAt: nowMillis}}}
 	b.store.runs["morning-summary"] = []job.Run{run}
-	b.store.runs[""] = []job.Run{run}
+	b.store.runs[""] = b.store.runs["morning-summary"] // the same records
 	b.store.sessions["agent:main:telegram:dm:123"] = job.Session{Key: "agent:main:telegram:dm:123", UpdatedAt: nowMillis,
 		Messages: []job.Message{{Role: "assistant", Text: "Three new messages.", Timestamp: nowMillis, RunID: run.ID}}}
+	b.tokens.tokens["gct_a"] = job.Token{ID: "ida", Name: "tools", AgentID: "a", MaxJobs: 5}
 	b.store.status = job.Status{Jobs: 1, Unfinished: 2}
 	b.store.audit = []job.Audited{{ID: "1-0", At: nowMillis, Actor: "api", Action: "pause", Target: "morning-summary", Before: json.RawMessage(`{"enabled":true}`)}}
 }
@@ -66,9 +67,10 @@ func (b *bundle) prepare(op *oapitest.Operation) {
 // existing are the values of path parameters that furnish makes, by what stands before
 // them.
 var existing = map[string][]string{
-	"/api/cron/jobs/": {"morning-summary"},
-	"/api/cron/runs/": {"morning-summary:1774854000"},
-	"/api/sessions/":  {"agent:main:telegram:dm:123"},
+	"/api/cron/jobs/":   {"morning-summary"},
+	"/api/cron/runs/":   {"morning-summary:1774854000"},
+	"/api/cron/tokens/": {"ida"},
+	"/api/sessions/":    {"agent:main:telegram:dm:123"},
 }
 
 // ask sends a request and holds the answer against the document.

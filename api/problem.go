@@ -80,6 +80,7 @@ func toProblem(err error) problem {
 		notReady *notReadyError
 		spent    *job.SpentError
 		rate     *rateError
+		foreign  *job.OutOfScopeError
 	)
 	p := problem{Status: http.StatusInternalServerError, Detail: "Something failed here; the log has more under this request id."}
 	switch {
@@ -87,6 +88,15 @@ func toProblem(err error) problem {
 		p.Status, p.Detail, p.ETag = own.status, own.detail, own.etag
 	case errors.As(err, &invalid):
 		p.Status, p.Detail, p.Problems = http.StatusBadRequest, summary(invalid.Problems), invalid.Problems
+	case errors.As(err, &foreign):
+		p.Status, p.Problems = http.StatusForbidden, []job.Problem{foreign.Problem}
+		p.Detail = "Not allowed with this token: " + foreign.Error() + "."
+	case errors.Is(err, job.ErrJobQuota):
+		p.Status, p.Detail = http.StatusForbidden, "This token has made as many jobs as it may have; delete one of them first."
+	case errors.Is(err, job.ErrRunQuota):
+		p.Status, p.Detail = http.StatusTooManyRequests, "This token has had its runs of this day; the next day begins at 00:00 UTC."
+	case errors.Is(err, job.ErrTooManyTokens):
+		p.Status, p.Detail = http.StatusConflict, fmt.Sprintf("There are %d tokens, as many as may be; revoked ones go after 30 days.", job.MaxTokens)
 	case errors.As(err, &size):
 		p.Status, p.Detail = http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is too large; at most %d bytes are accepted.", size.Limit)
 	case errors.As(err, &notReady):

@@ -6,6 +6,6 @@ import "net/http"
 // API is answered here, as the API would. It is for what calls the API on behalf of its
 // own callers, and must pass their token on.
 func Protect(o Options, next http.Handler) http.Handler {
-	s := &server{Options: o}
+	s := &server{Options: o, tokens: newTokenCache(o.Tokens, o.Now)}
 	return identify(s.logRequests(s.recoverPanics(secureHeaders(s.guard()(next)))))
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
 // maxRateClients bounds the memory of the limiter. Above it, clients not yet known share
@@ -22,23 +24,32 @@ type rateLimiter struct {
 	now              func() time.Time
 
 	mu   sync.Mutex
-	full map[netip.Prefix]time.Time
+	full map[rateClient]time.Time
 }
 
 func newRateLimiter(perMinute, burst int, now func() time.Time) *rateLimiter {
-	return &rateLimiter{perMinute: perMinute, burst: max(burst, 1), now: now, full: map[netip.Prefix]time.Time{}}
+	return &rateLimiter{perMinute: perMinute, burst: max(burst, 1), now: now, full: map[rateClient]time.Time{}}
 }
 
-// limitRate refuses requests beyond the client's allowance. The holders of the token are
-// one client; without a token each address is one.
+// rateClient is who has an allowance of its own; the zero value is everybody else.
+type rateClient struct {
+	network netip.Prefix
+	token   string // its id
+}
+
+// limitRate refuses requests beyond the client's allowance. Each token is one client, and
+// so is the administrator; where nobody needs a token, each address is one.
 func (s *server) limitRate(next http.Handler) http.Handler {
 	if s.rate.perMinute <= 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var client netip.Prefix
-		if s.Token == "" {
-			client = addressOf(r)
+		var client rateClient
+		switch t := job.TokenOf(r.Context()); {
+		case t != nil:
+			client.token = t.ID
+		case s.Token == "":
+			client.network = addressOf(r)
 		}
 		if wait := s.rate.take(client); wait > 0 {
 			s.renderError(w, r, &rateError{perMinute: s.rate.perMinute, burst: s.rate.burst, wait: wait})
@@ -50,7 +61,7 @@ func (s *server) limitRate(next http.Handler) http.Handler {
 
 // take takes a request from the client's allowance and returns 0, or how long to wait
 // until there is one.
-func (l *rateLimiter) take(client netip.Prefix) time.Duration {
+func (l *rateLimiter) take(client rateClient) time.Duration {
 	every := time.Minute / time.Duration(l.perMinute)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +79,7 @@ func (l *rateLimiter) take(client netip.Prefix) time.Duration {
 }
 
 // key is the client, or the shared one if it is new and there is no room.
-func (l *rateLimiter) key(client netip.Prefix, now time.Time) netip.Prefix {
+func (l *rateLimiter) key(client rateClient, now time.Time) rateClient {
 	if _, known := l.full[client]; known || len(l.full) < maxRateClients {
 		return client
 	}
@@ -80,7 +91,7 @@ func (l *rateLimiter) key(client netip.Prefix, now time.Time) netip.Prefix {
 	if len(l.full) < maxRateClients {
 		return client
 	}
-	return netip.Prefix{}
+	return rateClient{}
 }
 
 // addressOf is the address of the connection, since a header can be made up; of an IPv6

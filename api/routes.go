@@ -43,8 +43,17 @@ func (s *server) routes() http.Handler {
 		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
 		r.Get("/api/cron/audit", s.handle(s.listAudit))
+	})
+
+	// What concerns everything.
+	r.Group(func(r chi.Router) {
+		r.Use(s.guard(), s.limitRate, limitTime, s.administrators)
+
 		r.Post("/api/cron/pause", s.handle(s.pauseAll))
 		r.Post("/api/cron/resume", s.handle(s.resumeAll))
+		r.Post("/api/cron/tokens", s.handle(s.createToken))
+		r.Get("/api/cron/tokens", s.handle(s.listTokens))
+		r.Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))
 	})
 
 	// These take as long as they take; each of their steps is limited.
@@ -53,7 +62,7 @@ func (s *server) routes() http.Handler {
 
 		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
 		r.Get("/api/cron/export", s.handle(s.exportJobs))
-		r.Post("/api/cron/import", s.handle(s.importJobs))
+		r.With(s.administrators).Post("/api/cron/import", s.handle(s.importJobs))
 	})
 	return r
 }

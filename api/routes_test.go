@@ -82,6 +82,8 @@ func TestMethods(t *testing.T) {
 		{"/api/cron/status", []string{"GET"}},
 		{"/api/cron/audit", []string{"GET"}},
 		{"/api/cron/upcoming", []string{"GET"}},
+		{"/api/cron/tokens", []string{"GET", "POST"}},
+		{"/api/cron/tokens/a", []string{"DELETE"}},
 		{"/api/cron/pause", []string{"POST"}},
 		{"/api/cron/resume", []string{"POST"}},
 		{"/api/cron/export", []string{"GET"}},

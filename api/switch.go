@@ -53,6 +53,9 @@ var stopShape = shape[stop]{
 }
 
 func (s *server) status(w http.ResponseWriter, r *http.Request) error {
+	if t := job.TokenOf(r.Context()); t != nil {
+		return s.answerOwnStatus(w, r, t)
+	}
 	v, err := s.readStatus(r)
 	if err != nil {
 		return err

@@ -316,7 +316,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 	client := asynq.NewClientFromRedisClient(a.queue)
 	records := recordStore{a.store, queues, client, a.logger}
 	surface := api.Options{
-		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store,
+		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
 		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
 		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,

@@ -97,6 +97,8 @@ type Status struct {
 	Repaired         map[string]int64 `json:"repaired"`
 	Quarantined      []Quarantined    `json:"quarantined"`
 	QuarantinedCount int              `json:"quarantinedCount"`
+	// Token is the caller's, whom the numbers are not told; nil for the administrator.
+	Token *Token `json:"token"`
 }
 
 // Quarantined is a record that cannot be read.
@@ -138,4 +140,19 @@ type LineProblems struct {
 	Line     int       `json:"line"` // from 1
 	ID       string    `json:"id"`
 	Problems []Problem `json:"problems"`
+}
+
+// Token is what callers show of a token of an agent or a session.
+type Token struct {
+	ID                 string `json:"id"`
+	Name               string `json:"name"`
+	AgentID            string `json:"agentId"`
+	SessionKey         string `json:"sessionKey"`
+	Jobs               int    `json:"jobs"` // made with it, and there
+	MaxJobs            int    `json:"maxJobs"`
+	MinIntervalSeconds int    `json:"minIntervalSeconds"`
+	MaxRunsPerDay      int    `json:"maxRunsPerDay"`
+	LastUsedAt         int64  `json:"lastUsedAt"`
+	RevokedAt          int64  `json:"revokedAt"`
+	Token              string `json:"token"` // what its holder shows; when it was just made
 }

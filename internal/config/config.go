@@ -198,7 +198,7 @@ func settings() []setting {
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
 		number("MAX_BODY_BYTES", "1048576", "largest request body of the API", 1024, 64<<20,
 			func(c *Config) int64 { return c.MaxBodyBytes }, func(c *Config, n int64) { c.MaxBodyBytes = n }),
-		number("RATE_LIMIT_PER_MINUTE", "120", "requests a minute to the API from the holders of the token, or from an address without one; 0 for no limit", 0, 1_000_000,
+		number("RATE_LIMIT_PER_MINUTE", "120", "requests a minute to the API with one token, or from an address without any; 0 for no limit", 0, 1_000_000,
 			func(c *Config) int64 { return int64(c.RateLimitPerMinute) }, func(c *Config, n int64) { c.RateLimitPerMinute = int(n) }),
 		number("RATE_LIMIT_BURST", "30", "how many of them at once", 1, 1_000_000,
 			func(c *Config) int64 { return int64(c.RateLimitBurst) }, func(c *Config, n int64) { c.RateLimitBurst = int(n) }),

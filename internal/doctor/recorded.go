@@ -74,6 +74,8 @@ func (s subject) reason(slot time.Time, r job.Run) string {
 		return text
 	case job.ReasonPaused:
 		return "everything was paused"
+	case job.ReasonQuota:
+		return "the token that made the job had used up its runs of the day (maxRunsPerDay)"
 	case job.ReasonDeleted:
 		return "the job was deleted"
 	case job.ReasonEdited:

@@ -390,6 +390,7 @@ const (
 	ReasonSuperseded = "superseded" // a newer slot of the job was due as well
 	ReasonLate       = "late"       // policy "skip" and late by over a minute
 	ReasonPaused     = "paused"     // the operator had stopped everything
+	ReasonQuota      = "quota"      // the runs of the day of the token that made the job were used up
 )
 
 // State is where an unfinished run is; StateDone marks an ended one.

@@ -21,7 +21,8 @@ const maxDeliveries = 20
 // job.ErrTooOften, job.ErrOtherRequest, job.ErrNewerVersion.
 func (s *Store) Redeliver(ctx context.Context, run string, once ...job.Once) ([]job.Carrier, error) {
 	first := onceOf(once)
-	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries, job.ActorOf(ctx), first.Key, first.Print)
+	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries, job.ActorOf(ctx), first.Key, first.Print,
+		job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
 	if err != nil {
 		return nil, fmt.Errorf("redeliver %s: %w", run, err)
 	}

@@ -31,7 +31,7 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 		return nil, "", err
 	}
 	z := redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
-	found, next, err := s.find(ctx, z, s.keys.job, jobTests(filter), limit)
+	found, next, err := s.find(ctx, z, s.keys.job, append(jobTests(filter), jobScope(ctx)...), limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("list jobs: %w", err)
 	}
@@ -74,9 +74,14 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 	if before > 0 {
 		z.Start = "(" + strconv.FormatInt(before, 10)
 	}
-	found, next, err := s.find(ctx, z, s.keys.run, runTests(filter), limit)
+	found, next, err := s.find(ctx, z, s.keys.run, append(runTests(filter), runScope(ctx)...), limit)
 	if err != nil {
 		return nil, "", err
+	}
+	if len(found) == 0 && filter.JobID != "" && job.TokenOf(ctx) != nil {
+		if err := s.knowsJob(ctx, filter.JobID); err != nil {
+			return nil, "", err
+		}
 	}
 	if len(found) == 0 && cursor == "" && filter.JobID != "" {
 		n, err := s.rdb.Exists(ctx, s.keys.job(filter.JobID), s.keys.runs(filter.JobID)).Result()

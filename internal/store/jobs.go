@@ -34,6 +34,9 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 	if id == "" {
 		id = "job_" + strings.ToLower(ulid.Make().String())
 	}
+	if err := job.TokenOf(ctx).Permits(id, nil, spec); err != nil {
+		return job.Job{}, err
+	}
 	uid := newToken()
 	for range editTries {
 		now, err := s.Now(ctx)
@@ -55,8 +58,12 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
+		case word == "same" && !job.TokenOf(ctx).Owns(j.ID, j.Spec):
+			return job.Job{}, &job.SpentError{ID: j.ID}
 		case word == "ok", word == "same":
 			return j, nil
+		case word == "full":
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrJobQuota)
 		case word == "exists":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
 		case word == "other":
@@ -84,6 +91,9 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			return job.Job{}, err
 		}
 		spec, err := edit(old.Spec)
+		if err == nil {
+			err = job.TokenOf(ctx).Permits(id, &old.Spec, spec)
+		}
 		if err != nil {
 			return job.Job{}, err
 		}
@@ -207,7 +217,8 @@ func passes(j job.Job, checks []func(job.Job) error) error {
 func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
 	first := onceOf(once)
-	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns, job.ActorOf(ctx), first.Key, first.Print)
+	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns, job.ActorOf(ctx), first.Key, first.Print,
+		tokenID(ctx), job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
 	if err == nil {
 		run, rest, err = firstMade(word, run, rest)
 	}
@@ -220,6 +231,8 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNewerVersion)
 	case word == "paused":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrPaused)
+	case word == "quota":
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrRunQuota)
 	case word == "many":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
 	case word == "other":
@@ -232,11 +245,14 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 	return j, run, nil
 }
 
-// Job reads one job. Errors: job.ErrNotFound, job.ErrNewerVersion.
+// Job reads one job; of another than the caller's it knows nothing. Errors: job.ErrNotFound, job.ErrNewerVersion.
 func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
 	f, err := s.rdb.HGetAll(ctx, s.keys.job(id)).Result()
 	if err != nil {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	if !pass(jobScope(ctx), f) {
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, job.ErrNotFound)
 	}
 	j, err := decodeJob(id, f)
 	if err != nil {
@@ -279,7 +295,8 @@ func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
 	for name, value := range p.fields {
 		args = append(args, name, value)
 	}
-	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print)
+	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print,
+		tokenID(ctx), jobQuota(ctx))
 	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
 	if err == nil {
 		p.id, rest, err = firstMade(word, p.id, rest)

@@ -66,6 +66,19 @@ func (k keys) audit() string { return k.prefix + "audit" }
 // or STRING, for a minute, that a delete is done.
 func (k keys) once(key string) string { return k.prefix + "idem:" + key }
 
+// token: HASH of a token: the hash of its secret, whose jobs it is for, its quotas.
+func (k keys) token(id string) string { return k.prefix + "token:" + id }
+
+// tokens: ZSET of token ids by creation (microseconds, unique); capped.
+func (k keys) tokens() string { return k.prefix + "tokens" }
+
+// tokenJobs: SET of the ids of the jobs that a token has made and that exist.
+func (k keys) tokenJobs(id string) string { return k.prefix + "tokenjobs:" + id }
+
+// tokenRuns: STRING with a time to live, how many runs a token has had on a day, which is
+// a number of days since the epoch.
+func (k keys) tokenRuns(id, day string) string { return k.prefix + "tokenruns:" + id + ":" + day }
+
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.
 func (k keys) cancels() string { return k.prefix + "cancels" }
 

@@ -145,7 +145,8 @@ func oneLine(s string) string {
 // once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
 // job.ErrNewerVersion.
 func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
-	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx))
+	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx),
+		job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
 	if err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", id, err)
 	}
@@ -194,11 +195,14 @@ func kicks(rest []any) []job.Carrier {
 	return out
 }
 
-// Run reads one run with its deliveries. Errors: job.ErrNotFound.
+// Run reads one run with its deliveries; of another's than the caller's it knows nothing. Errors: job.ErrNotFound.
 func (s *Store) Run(ctx context.Context, id string) (job.Run, error) {
 	f, err := s.rdb.HGetAll(ctx, s.keys.run(id)).Result()
 	if err != nil {
 		return job.Run{}, fmt.Errorf("read run %s: %w", id, err)
+	}
+	if !pass(runScope(ctx), f) {
+		return job.Run{}, fmt.Errorf("read run %s: %w", id, job.ErrNotFound)
 	}
 	r, err := decodeRun(id, f)
 	if err != nil {
@@ -228,6 +232,9 @@ func (s *Store) Runs(ctx context.Context, jobID, cursor string, limit int) ([]jo
 
 // Session reads the newest limit messages of a session. Errors: job.ErrNotFound.
 func (s *Store) Session(ctx context.Context, key string, limit int) (job.Session, error) {
+	if !job.TokenOf(ctx).OwnsSession(key) {
+		return job.Session{}, fmt.Errorf("read session %s: %w", key, job.ErrNotFound)
+	}
 	var (
 		list    *redis.StringSliceCmd
 		updated *redis.FloatCmd

@@ -119,6 +119,7 @@ type scripts struct {
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
 	repair, quarantine                               *redis.Script
+	putToken, revokeToken, useToken                  *redis.Script
 	now                                              *redis.Script
 }
 
@@ -142,6 +143,7 @@ func newScripts(header string) scripts {
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
 		repair: load("repair"), quarantine: load("quarantine"),
+		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		now: load("now"),
 	}
 }

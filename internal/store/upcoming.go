@@ -85,15 +85,16 @@ type turn struct {
 
 // turns reads the next slots ahead of jobs; those that have none are left out.
 func (s *Store) turns(ctx context.Context, ids []string, now time.Time) (turns, error) {
-	names := append([]string{"v", "uid", "name", "enabled", "nextSlot", "nextDue", "maxRuns", "claims"}, timingFields...)
+	names := append([]string{"v", "uid", "name", "enabled", "nextSlot", "nextDue", "maxRuns", "claims", "agentId", "session"}, timingFields...)
 	rows, err := s.parts(ctx, ids, s.keys.job, names)
 	if err != nil {
 		return nil, err
 	}
+	mine := jobScope(ctx)
 	var out turns
 	for i, id := range ids {
 		f := rows[i]
-		if f["uid"] == "" || f.int("v") > job.Version || f["enabled"] != "1" || f["nextSlot"] == "" {
+		if f["uid"] == "" || f.int("v") > job.Version || f["enabled"] != "1" || f["nextSlot"] == "" || !pass(mine, f) {
 			continue
 		}
 		t := turn{id: id, name: f["name"], timing: timing(id, f), at: f.millis("nextSlot"), due: nextDue(f), left: math.MaxInt}

@@ -73,6 +73,10 @@ func (t *tool) changeAll(ctx context.Context, r client.Request) error {
 		state = cell{"everything is paused since " + t.clockAndDistance(s.PausedSince, time.UTC), bad}
 	}
 	facts := []fact{{"state", state}, {"reason", cell{text: s.Reason}}}
+	if s.Token != nil {
+		t.facts(append(facts, fact{"token", cell{text: s.Token.Name + ", for " + whose(*s.Token)}}))
+		return nil
+	}
 	if s.CancelledRuns > 0 {
 		facts = append(facts, fact{"cancelled", cell{text: strconv.Itoa(s.CancelledRuns) + " runs"}})
 	}

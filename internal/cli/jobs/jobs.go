@@ -44,7 +44,7 @@ type Terminal struct {
 // Commands returns the commands, for the root of a command line.
 func Commands(o Options) []*cobra.Command {
 	t := &tool{Options: o}
-	return []*cobra.Command{t.jobCommands(), t.runCommands(), t.status(), t.pauseAll(), t.resumeAll()}
+	return []*cobra.Command{t.jobCommands(), t.runCommands(), t.tokenCommands(), t.status(), t.pauseAll(), t.resumeAll()}
 }
 
 // tool is what the commands share: one of them runs in the life of a tool.

@@ -46,9 +46,16 @@ func TestPages(t *testing.T) {
 		{"the next times of a job that never runs", "job next b", 0, map[string][]reply{"GET /api/cron/jobs/b": one200(`{"id":"b","every":60,"timezone":"UTC","description":"Every minute"}`)}, ""},
 		{"the next times of a schedule", "job next --every 1h --tz Europe/Berlin", 0, map[string][]reply{"POST /api/cron/preview": one200(`{"timezone":"Europe/Berlin","description":"Every hour","next":["2026-11-23T15:00:00Z"]}`)}, ""},
 		{"the status", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"jobs":3,"due":1,"unfinished":2}`)}, ""},
+		{"the status for the holder of a token", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"token":{"id":"abc","name":"tools","agentId":"main","maxJobs":20}}`)}, ""},
 		{"the status of what is stopped", "pause-all --reason x --cancel-runs", 0, map[string][]reply{"POST /api/cron/pause": one200(`{"paused":true,"pausedSince":1795442340000,"reason":"wrong chat","jobs":3,"due":0,"unfinished":0,"cancelledRuns":4,
 "repaired":{"b":2,"a":1},"quarantined":[{"entry":"job:x","since":1795442340000,"reason":"not readable"}],"quarantinedCount":3}`)}, ""},
 		{"what was imported", "job import - --dry-run", 0, map[string][]reply{"POST /api/cron/import": one200(`{"dryRun":true,"created":1,"updated":2,"unchanged":3,"failed":0,"problems":[]}`)}, ""},
+		{"tokens", "token list", 0, map[string][]reply{"GET /api/cron/tokens": one200(`{"tokens":[
+{"id":"abc","name":"tools","agentId":"main","jobs":2,"maxJobs":20,"minIntervalSeconds":900,"maxRunsPerDay":50,"createdAt":1795442340000,"lastUsedAt":1795442340000},
+{"id":"def","name":"chat","sessionKey":"agent:main:telegram:dm:1","jobs":0,"maxJobs":100,"createdAt":1795442340000,"revokedAt":1795442340000}]}`)}, ""},
+		{"a token that was made", "token create --name n --session s --max-jobs 5 --min-interval 1h", 0, map[string][]reply{"POST /api/cron/tokens": one200(`{"id":"abc","token":"gct_abc_SECRET"}`)},
+			"made token abc; it is shown only now:\n"},
+		{"a token that was revoked", "token revoke abc", 0, map[string][]reply{"DELETE /api/cron/tokens/abc": one200(`{"id":"abc"}`)}, ""},
 		{"what was deleted", "job rm a --cancel-runs", 0, map[string][]reply{"DELETE /api/cron/jobs/a": one200(`{"id":"a","deleted":true,"cancelledRuns":2}`)}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,6 +136,9 @@ func TestJSON(t *testing.T) {
 		"POST /api/cron/runs/a:1/cancel":    {"run cancel a:1"},
 		"POST /api/cron/runs/a:1/redeliver": {"run redeliver a:1"},
 		"GET /api/cron/status":              {"status"},
+		"POST /api/cron/tokens":             {"token create --name n --agent a"},
+		"GET /api/cron/tokens":              {"token list"},
+		"DELETE /api/cron/tokens/a":         {"token revoke a"},
 		"POST /api/cron/pause":              {"pause-all"},
 		"POST /api/cron/resume":             {"resume-all"},
 	} {
@@ -144,6 +154,9 @@ func TestJSON(t *testing.T) {
 // TestRequests: what a command asks for.
 func TestRequests(t *testing.T) {
 	for _, tt := range []struct{ command, want string }{
+		{"token create --name n --session s --max-jobs 5 --min-interval 1h --max-runs-per-day 24",
+			`POST /api/cron/tokens {"maxJobs":5,"maxRunsPerDay":24,"minIntervalSeconds":3600,"name":"n","sessionKey":"s"}`},
+		{"token create --name n --agent a", `POST /api/cron/tokens {"agentId":"a","name":"n"}`},
 		{"job list", "GET /api/cron/jobs?limit=50"},
 		{"job list --enabled --agent main --label team:ops --channel telegram --outcome failed --session s --next-before 2027-01-01T00:00:00+01:00",
 			"GET /api/cron/jobs?agentId=main&channel=telegram&enabled=true&label=team%3Aops&lastOutcome=failed&limit=50&nextBefore=2027-01-01T00%3A00%3A00%2B01%3A00&sessionKey=s"},

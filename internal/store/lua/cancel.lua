@@ -1,13 +1,13 @@
 -- cancel ends an unfinished run, wherever it is. An attempt under way is fenced by its
 -- epoch; its worker is told at once, and finds out with its next renewal otherwise.
--- ARGV: run, token, actor
+-- ARGV: run, token, actor, agent and session of the caller (see owned)
 -- Answer: {ok, kicks} | {gone} | {newer} | {done}
 -- Holds: a committed run is never cancelled, a cancelled one never commits; a resend
 --       gets the same answer.
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
-if not r.state then return { 'gone' } end
+if not r.state or not owned(r, ARGV[4], ARGV[5]) then return { 'gone' } end
 if newer(r) then return { 'newer' } end
 if r.state == 'done' then
   if r.cancel == ARGV[2] then return { 'ok', {} } end

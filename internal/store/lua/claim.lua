@@ -51,6 +51,11 @@ local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumb
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
 
+if not runs_left(j.maker) then
+  record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
+  move_cursor(id, slot, next, ARGV[6], j)
+  return { 'dropped' }
+end
 local queue = false
 if j.overlap == 'cancel_previous' then
   -- Manual runs were asked for by somebody: they are not in the way, and stay.
@@ -75,6 +80,7 @@ elseif #runs > 0 then
   end
 end
 
+spend_run(j.maker)
 if leftover then redis.call('DEL', run_key(run)) end
 local r, gone, look = run_of(id, j, 'schedule', slot), { 'notBefore' }, now + LOOK_PARKED
 if behind then r.catchup = 1 end

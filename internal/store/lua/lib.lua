@@ -32,6 +32,7 @@ local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for th
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
 local now = math.floor(micros / 1000)
+local today = string.format('%.0f', math.floor(now / 86400000)) -- days since the epoch, UTC
 
 -- Keys; keys.go documents the type and content of each.
 local function job_key(id) return P .. 'job:' .. id end
@@ -43,8 +44,12 @@ local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local function once_key(key) return P .. 'idem:' .. key end
+local function token_key(id) return P .. 'token:' .. id end
+local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
+local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
 local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
 local OPEN, QUARANTINE, AUDIT, RUNS = P .. 'open', P .. 'quarantine', P .. 'audit', P .. 'runs'
+local TOKENS = P .. 'tokens'
 local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
@@ -233,11 +238,34 @@ local function record_slots(id, j, outcome, reason, first, last, count)
   redis.call('HSET', run_key(range), 'v', VERSION, 'job', id, 'uid', j.uid, 'name', j.name or '',
     'trigger', 'schedule', 'state', 'done', 'outcome', outcome, 'reason', reason,
     'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
-    'delivery', 'not_requested')
+    'delivery', 'not_requested', 'agent', j.agentId or 'main', 'home', j.session or '')
   redis.call('PEXPIRE', run_key(range), RETENTION)
   if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range) end
   index(id, range)
   trim(id)
+end
+
+-- owned reports whether a caller who is bound to an agent ('' for nobody), and maybe to a
+-- session ('' for all of the agent's), may see and touch a job or a run.
+local function owned(job_or_run, agent, session)
+  if (agent or '') == '' then return true end
+  local of = job_or_run
+  if of.state then of = { agentId = of.agent or '', session = of.home } end
+  return (of.agentId or 'main') == agent and (session == '' or of.session == session)
+end
+
+-- runs_left reports whether a token (nil or '' for none) may have another run today, and
+-- spend_run counts one. A token that is gone bounds nothing.
+local function runs_left(token)
+  if (token or '') == '' then return true end
+  local most = tonumber(redis.call('HGET', token_key(token), 'maxRunsPerDay') or '')
+  return not most or tonumber(redis.call('GET', token_runs_key(token, today)) or '0') < most
+end
+
+local function spend_run(token)
+  if (token or '') == '' then return end
+  redis.call('INCR', token_runs_key(token, today))
+  redis.call('PEXPIRE', token_runs_key(token, today), 2 * 86400000)
 end
 
 -- due_of is when a job's next slot is due: the slot, or later by the jitter.
@@ -277,6 +305,8 @@ local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
 end
 
 local function drop_job(id)
+  local maker = redis.call('HGET', job_key(id), 'maker')
+  if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', DUE, id)
   redis.call('ZREM', JOBS, id)
@@ -492,7 +522,7 @@ end
 -- next_attempt takes the session for a run, or queues it there, and puts into fields what that
 -- makes of it. It answers the fields that it has no more, and when to look at it next.
 local function next_attempt(id, r, j, token, worker, fields)
-  fields.session = j.session
+  fields.session, fields.agent, fields.home = j.session, j.agentId or 'main', j.session
   if not take(j.session, id) then
     fields.state = 'parked'
     return {}, now + LOOK_PARKED
@@ -570,7 +600,7 @@ end
 local function run_of(job, j, trigger, slot)
   return { v = VERSION, job = job, uid = j.uid, name = j.name or '', trigger = trigger, state = 'waiting',
     slot = slot, lastSlot = slot, count = 1, createdAt = now, notBefore = now,
-    n = 0, attempt = 0, epoch = 0, retries = 0 }
+    n = 0, attempt = 0, epoch = 0, retries = 0, agent = j.agentId or 'main', home = j.session or '' }
 end
 
 -- enter writes an unfinished run and enters it where such are listed, to be looked at at

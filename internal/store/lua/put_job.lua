@@ -4,10 +4,11 @@
 --       the due slots that this edit passes over (count 0: none), the slot after them
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
 --       the field), actor, action, before, after (see audit), key and print of the
---       request ('' none; see recall)
+--       request ('' none; see recall), token of the caller ('' none) and how many jobs it may have
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
---       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {changed} (read again) | {late} (the
+--       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
+--       as many jobs as it may have) | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer.
@@ -17,6 +18,7 @@ local j = hash(key)
 local next = ARGV[8]
 local said = 15 + 2 * tonumber(ARGV[15]) -- what follows the fields
 local once, print = ARGV[said + 5], ARGV[said + 6]
+local maker, most = ARGV[said + 7] or '', ARGV[said + 8]
 
 if mode == 'create' then
   local first = recall(once)
@@ -28,6 +30,13 @@ if mode == 'create' then
   if j.uid then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
     return { 'exists' }
+  end
+  if maker ~= '' and redis.call('SCARD', token_jobs_key(maker)) >= tonumber(most) then
+    -- Whatever became of the jobs it counts, none that is gone may keep it from another.
+    for _, made in ipairs(redis.call('SMEMBERS', token_jobs_key(maker))) do
+      if redis.pcall('HGET', job_key(made), 'maker') ~= maker then redis.call('SREM', token_jobs_key(maker), made) end
+    end
+    if redis.call('SCARD', token_jobs_key(maker)) >= tonumber(most) then return { 'full' } end
   end
 else
   if j.uid ~= uid then return { 'gone' } end
@@ -49,6 +58,10 @@ if mode == 'create' then
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
   redis.call('ZADD', JOBS, int(score), id)
   redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
+  if maker ~= '' then
+    redis.call('HSET', key, 'maker', maker)
+    redis.call('SADD', token_jobs_key(maker), id)
+  end
 elseif tonumber(ARGV[13]) > 0 then
   record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end

@@ -1,16 +1,16 @@
 -- redeliver puts the reply of an ended run into the outbox once more, for where the job
 -- sends its replies now, or where this one went if the job is gone.
 -- ARGV: run, token, most deliveries of a run, actor, key and print of the request ('' none;
---       see recall)
+--       see recall), agent and session of the caller (see owned)
 -- Answer: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
 --       {silent} (there is no reply) | {nowhere} (there is no target) | {many}
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
+if not r.state or not owned(r, ARGV[7], ARGV[8]) then return { 'gone' } end
 local first = recall(ARGV[5])
 if first then return first.print == ARGV[6] and { 'ok', {} } or { 'other' } end
-if not r.state then return { 'gone' } end
 if newer(r) then return { 'newer' } end
 if r.redelivery == ARGV[2] then return { 'ok', {} } end
 if r.state ~= 'done' then return { 'unfinished' } end

@@ -1,11 +1,14 @@
 -- run_now writes a manual run. It ignores enabled, overlap and maxRuns and never
 -- moves the cursor; it obeys the order of its session, and the pause of everything.
 -- ARGV: job, run id (made by the caller: a resend finds it), most unfinished runs of a job,
---       actor, key and print of the request ('' none; see recall)
+--       actor, key and print of the request ('' none; see recall), token of the caller, its
+--       agent and its session (see owned)
 -- Answer: {ok, job} | {same, run, job} (the request made that run before) | {spent, run} (and
---       the job is gone) | {other} (the key was another request's) | {gone} | {newer} | {paused} | {many}
+--       the job is gone) | {other} (the key was another request's) | {gone} | {newer} | {paused} | {many} |
+--       {quota} (the token has had its runs of the day)
 local job, id, once, print = ARGV[1], ARGV[2], ARGV[5], ARGV[6]
 local j = hash(job_key(job))
+if j.uid and not owned(j, ARGV[8], ARGV[9]) then return { 'gone' } end
 local first = recall(once)
 if first then
   if first.print ~= print then return { 'other' } end
@@ -17,6 +20,8 @@ if newer(j) then return { 'newer' } end
 if redis.call('EXISTS', run_key(id)) == 0 then
   if paused() then return { 'paused' } end
   if redis.call('SCARD', active_key(job, j.uid)) >= tonumber(ARGV[3]) then return { 'many' } end
+  if not runs_left(ARGV[7]) then return { 'quota' } end
+  spend_run(ARGV[7])
   new_run(id, job, j, 'manual', 0)
   audit(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
   remember(once, print, id, j.uid)

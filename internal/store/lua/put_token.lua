@@ -1,0 +1,18 @@
+-- put_token makes a token.
+-- ARGV: id, most tokens of a deployment, actor, what it is (JSON, see audit), field, value, ...
+-- Answer, also to a resend: {ok, when it was made} | {many}
+-- Holds: the list has no more than its cap; tokens whose records are gone leave it here.
+local id = ARGV[1]
+local key = token_key(id)
+local made = redis.call('HGET', key, 'createdAt')
+if made then return { 'ok', made } end
+if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then
+  for _, other in ipairs(redis.call('ZRANGE', TOKENS, 0, -1)) do
+    if redis.call('EXISTS', token_key(other)) == 0 then redis.call('ZREM', TOKENS, other) end
+  end
+  if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then return { 'many' } end
+end
+redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 5))
+add(TOKENS, id)
+audit(ARGV[3], 'create-token', '*', '', ARGV[4])
+return { 'ok', int(now) }

@@ -1,0 +1,15 @@
+-- revoke_token ends a token. Its record stays for the retention, to be seen; the jobs it has
+-- made stay.
+-- ARGV: id, actor
+-- Answer, also to a resend: {ok, token} | {gone} | {newer}
+local id = ARGV[1]
+local key = token_key(id)
+local t = hash(key)
+if not t.hash then return { 'gone' } end
+if newer(t) then return { 'newer' } end
+if not t.revokedAt then
+  redis.call('HSET', key, 'revokedAt', int(now))
+  redis.call('PEXPIRE', key, RETENTION)
+  audit(ARGV[2], 'revoke-token', '*', cjson.encode({ id = id, name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
+end
+return { 'ok', redis.call('HGETALL', key) }
