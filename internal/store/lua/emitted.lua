@@ -2,9 +2,9 @@
 -- ARGV: job, slot, job, slot, ...
 -- Answer: how many were still unclaimed
 -- Holds: only while nextSlot is that slot: a claim that came first must not be
---       overwritten. The slot is looked at again after
---       RECHECK, and collapse leaves it alone for the grace. While everything is
---       paused nothing is: a claim would be refused, and the slot wants its record.
+--       overwritten. The slot is looked at again after RECHECK, and collapse leaves it
+--       alone for the grace. While everything is paused nothing is noted: a claim would
+--       be refused, and the slot wants its record.
 if paused() then return 0 end
 local noted = 0
 for i = 1, #ARGV, 2 do
