@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +18,8 @@ import (
 
 // requests counts what goes out to Redis, and holds it up while it is told to.
 type requests struct {
-	single, pipelines atomic.Int32
+	single, pipelines atomic.Int32 // of scripts
+	reads             atomic.Int32 // pipelines that read a list
 	gate              sync.RWMutex
 }
 
@@ -41,6 +44,9 @@ func (r *requests) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 		if isScript(cmds[0]) {
 			r.pipelines.Add(1)
 		}
+		if cmds[0].Name() == "lrange" {
+			r.reads.Add(1)
+		}
 		r.gate.RLock()
 		defer r.gate.RUnlock()
 		return next(ctx, cmds)
@@ -51,14 +57,14 @@ func (r *requests) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 var echo = redis.NewScript(`if ARGV[1] == 'fail' then return redis.error_reply('ERR as asked') end return KEYS[1] .. ARGV[1]`)
 
 // waits is how many calls have not gone out.
-func (g *gatherer) waits() int {
+func (g *gate) waits() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.waiting)
 }
 
 // working is how many lanes are busy.
-func (g *gatherer) working() int {
+func (g *gate) working() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.busy
@@ -69,7 +75,10 @@ func TestScriptsAreGathered(t *testing.T) {
 	rdb.AddHook(count)
 	g := gather(rdb)
 	ctx := t.Context()
-	// Redis does not know the script yet: the client sends its text.
+	// Redis does not know the script: the client sends its text.
+	if err := rdb.ScriptFlush(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := echo.Run(ctx, g, []string{"k"}, "first").Text(); err != nil || got != "kfirst" {
 		t.Fatalf("%q, %v", got, err)
 	}
@@ -92,35 +101,31 @@ func TestScriptsAreGathered(t *testing.T) {
 	}
 	for i := range lanes {
 		call("alone")
-		eventually(t, "it has a lane", func() bool { return g.working() == i+1 && g.waits() == 0 })
+		eventually(t, "it has a lane", func() bool { return g.scripts.working() == i+1 && g.scripts.waits() == 0 })
 	}
 	const full = 3
-	for i := range full * perLane {
+	for i := range full * scriptsAtOnce {
 		if i%7 == 3 {
 			call("fail")
 		} else {
 			call(strings.Repeat("x", i+1))
 		}
 	}
-	eventually(t, "the others wait", func() bool { return g.waits() == full*perLane })
+	eventually(t, "the others wait", func() bool { return g.scripts.waits() == full*scriptsAtOnce })
 	count.gate.Unlock()
 	calls.Wait()
 	if one, more := count.single.Load()-2, count.pipelines.Load(); one != lanes || more != full {
 		t.Errorf("%d single requests and %d of more, want %d and %d", one, more, lanes, full)
 	}
-	eventually(t, "no lane is busy", func() bool { return g.working() == 0 && g.waits() == 0 })
+	eventually(t, "no lane is busy", func() bool { return g.scripts.working() == 0 && g.scripts.waits() == 0 })
 }
 
 // TestLargeCallsAreApart: a request is written within the time of one command.
 func TestLargeCallsAreApart(t *testing.T) {
-	const third = perLaneBytes / 3
-	g := &gatherer{}
-	for _, size := range []int{third, third, third, 1, 10, 2 * perLaneBytes, 2 * perLaneBytes, 5} {
-		arg := any(strings.Repeat("x", size))
-		if size == third {
-			arg = []byte(arg.(string))
-		}
-		g.waiting = append(g.waiting, &scriptCall{args: []any{arg, 1}})
+	const third = bytesAtOnce / 3
+	g := &gate{most: scriptsAtOnce}
+	for _, size := range []int{third, third, third, 1, 10, 2 * bytesAtOnce, 2 * bytesAtOnce, 5} {
+		g.waiting = append(g.waiting, &call{size: size})
 	}
 	for _, want := range []int{4, 1, 1, 1, 1, 0} {
 		got := g.fitting()
@@ -128,6 +133,75 @@ func TestLargeCallsAreApart(t *testing.T) {
 			t.Fatalf("%d calls in a request with %d waiting, want %d", got, len(g.waiting), want)
 		}
 		g.waiting = g.waiting[got:]
+	}
+}
+
+func TestSize(t *testing.T) {
+	if got := size([]any{"evalsha", []byte("12345"), 1, "", nil}); got != 12 {
+		t.Errorf("%d bytes, want 12", got)
+	}
+}
+
+// TestReadsAreGathered: each pipeline has its own answers, and its own error.
+func TestReadsAreGathered(t *testing.T) {
+	rdb, count := redistest.Fresh(t).Client(), &requests{}
+	rdb.AddHook(count)
+	g := gather(rdb)
+	const others = 2*readsAtOnce + 1
+	for i := range lanes + others {
+		if err := rdb.RPush(t.Context(), "list"+strconv.Itoa(i), i).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rdb.Set(t.Context(), "list3", "no list", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	before := count.reads.Load()
+	count.gate.Lock()
+	var calls sync.WaitGroup
+	read := func(ctx context.Context, i int) {
+		calls.Go(func() {
+			var list *redis.StringSliceCmd
+			var length *redis.IntCmd
+			cmds, err := g.Pipelined(ctx, func(p redis.Pipeliner) error {
+				list = p.LRange(ctx, "list"+strconv.Itoa(i), 0, -1)
+				length = p.StrLen(ctx, "list3")
+				return nil
+			})
+			switch {
+			case ctx.Err() != nil:
+				if !errors.Is(err, context.Canceled) || !errors.Is(list.Err(), context.Canceled) {
+					t.Errorf("a caller who gave up is told %v, and of its command %v", err, list.Err())
+				}
+			case i == 3:
+				if err == nil || list.Err() == nil || length.Val() != 7 {
+					t.Errorf("what cannot be read is answered by %v, %d and %v", list, length.Val(), err)
+				}
+			case err != nil || len(cmds) != 2 || !slices.Equal(list.Val(), []string{strconv.Itoa(i)}) || length.Val() != 7:
+				t.Errorf("%d is answered by %v, %d and %v", i, list, length.Val(), err)
+			}
+		})
+	}
+	for i := range lanes {
+		read(t.Context(), i)
+		eventually(t, "it has a lane", func() bool { return g.reads.working() == i+1 && g.reads.waits() == 0 })
+	}
+	for i := range others {
+		read(t.Context(), lanes+i)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	read(gone, 0)
+	eventually(t, "the others wait", func() bool { return g.reads.waits() == others+1 })
+	cancel()
+	count.gate.Unlock()
+	calls.Wait()
+	if n := count.reads.Load() - before; n < lanes+3 || n > lanes+4 {
+		t.Errorf("%d requests for %d reads, want %d", n, lanes+others, lanes+3)
+	}
+
+	refused := errors.New("refused")
+	if _, err := g.Pipelined(t.Context(), func(redis.Pipeliner) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("what says no is answered by %v", err)
 	}
 }
 
@@ -153,17 +227,17 @@ func TestGatheredCallsEnd(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		eventually(t, "it has a lane", func() bool { return g.working() == i+1 && g.waits() == 0 })
+		eventually(t, "it has a lane", func() bool { return g.scripts.working() == i+1 && g.scripts.waits() == 0 })
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	for range 2 * perLane {
+	for range 2 * scriptsAtOnce {
 		given.Go(func() {
 			if err := incr.Run(ctx, g, []string{"n"}).Err(); !errors.Is(err, context.Canceled) {
 				t.Errorf("a caller who gave up is told %v", err)
 			}
 		})
 	}
-	eventually(t, "the others wait", func() bool { return g.waits() == 2*perLane })
+	eventually(t, "the others wait", func() bool { return g.scripts.waits() == 2*scriptsAtOnce })
 	cancel()
 	given.Wait()
 	count.gate.Unlock()
