@@ -75,6 +75,13 @@ func TestWhoMayNotMakeAJobInARun(t *testing.T) {
 			f.must(err)
 			return b.Run.ID
 		}},
+		"somebody else's, of a job that is the caller's meanwhile": {want: job.RunUnknown, as: other, spec: func(s *job.Spec) { s.AgentID = "other" },
+			run: func(f *fixture) string {
+				b := f.begun("digest", scheduling())
+				_, err := f.UpdateJob(f.ctx, "digest", func(s job.Spec) (job.Spec, error) { s.AgentID = "other"; return s, nil })
+				f.must(err)
+				return b.Run.ID
+			}},
 		"a job that may not": {want: job.SchedulingNotAllowed, run: func(f *fixture) string { return f.begun("digest", everyMinute()).Run.ID }},
 		"a job that may no more": {want: job.SchedulingNotAllowed, run: func(f *fixture) string {
 			b := f.begun("digest", scheduling())
@@ -183,40 +190,36 @@ func TestTheRightToMakeJobsIsNotForARunToChange(t *testing.T) {
 func TestMadeJobsAreCountedWhileTheyExist(t *testing.T) {
 	f := setup(t, Options{})
 	ctx := in(f.ctx, f.begun("digest", scheduling()).Run.ID)
-	try := func(id string, spec job.Spec) job.InRunCode {
+	create := func(id string, spec job.Spec) {
 		t.Helper()
 		_, err := f.CreateJob(ctx, id, spec)
-		if code := refusedInRun(err); code != "" {
-			return code
-		}
 		f.must(err)
-		return ""
 	}
 	once := everyMinute()
 	once.MaxRuns = 1
-	try("once", once)
+	create("once", once)
 	for n := range job.MaxMadeJobs - 1 {
-		try(id(n), everyMinute())
+		create(id(n), everyMinute())
 	}
 	full := func(when string) {
 		t.Helper()
-		if code := try("too-many", everyMinute()); code != job.TooManyMade {
-			t.Errorf("%s: %q", when, code)
+		if _, err := f.CreateJob(ctx, "too-many", everyMinute()); refusedInRun(err) != job.TooManyMade {
+			t.Errorf("%s: %v", when, err)
 		}
 	}
 	full("with as many as may be")
 	f.rewind("once", f.minute(0))
 	f.commit(f.claim(f.job("once"), f.minute(0), "t"), "done") // deletes it
-	try("after-the-last-run", everyMinute())
+	create("after-the-last-run", everyMinute())
 	full("after the last run of one")
 	f.must(f.DeleteJob(ctx, id(0)))
 	f.create(id(0), everyMinute()) // by somebody, under the id of one that was made
-	try("after-a-delete", everyMinute())
+	create("after-a-delete", everyMinute())
 	full("after a delete")
 	f.must(f.rdb.Del(f.ctx, f.keys.job(id(1))).Err()) // lost, not deleted
 	f.must(f.rdb.Set(f.ctx, f.keys.job(id(2)), "damaged", 0).Err())
-	try("after-a-loss", everyMinute())
-	try("after-damage", everyMinute())
+	create("after-a-loss", everyMinute())
+	create("after-damage", everyMinute())
 	full("after loss and damage")
 }
 
