@@ -57,10 +57,14 @@ type jobLine struct {
 	RetryDelaysSeconds  []int           `json:"retryDelaysSeconds,omitempty"`
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
+
+	// MadeBy is part of it, though no client defines it: without it a job that was made in
+	// a run could make others once it was moved.
+	MadeBy string `json:"madeBy,omitempty"`
 }
 
 // lineOf renders a definition. Equal definitions are equal lines, and nothing else is.
-func lineOf(id string, s job.Spec) ([]byte, error) {
+func lineOf(id, madeBy string, s job.Spec) ([]byte, error) {
 	delays := s.RetryDelaysSeconds // without the default, which the store does not keep either
 	s = s.WithDefaults()
 	return encodeLine(jobLine{
@@ -70,7 +74,7 @@ func lineOf(id string, s job.Spec) ([]byte, error) {
 		Channel: s.Channel, ChatID: s.ChatID, PeerID: s.PeerID, ThreadID: s.ThreadID, IsGroup: s.IsGroup,
 		MaxRuns: s.MaxRuns, Misfire: s.Misfire, MisfireGraceSeconds: s.MisfireGraceSeconds, Overlap: s.Overlap,
 		TimeoutSeconds: s.TimeoutSeconds, OnAmbiguous: s.OnAmbiguous, Deliver: s.Deliver, MaxRetries: *s.MaxRetries,
-		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling,
+		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling, MadeBy: madeBy,
 	})
 }
 
@@ -124,7 +128,7 @@ func (s *server) exportLines(ctx context.Context, cursor string) (lines []byte, 
 	}
 	var b bytes.Buffer
 	for _, j := range jobs {
-		line, err := lineOf(j.ID, j.Spec)
+		line, err := lineOf(j.ID, j.MadeBy, j.Spec)
 		if err != nil {
 			return nil, "", err
 		}

@@ -50,7 +50,7 @@ func (f *fakeStore) called(op, key string) error {
 	return nil
 }
 
-func (f *fakeStore) CreateJob(_ context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
+func (f *fakeStore) CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
 	if err := f.called("create", id); err != nil {
 		return job.Job{}, err
 	}
@@ -63,7 +63,8 @@ func (f *fakeStore) CreateJob(_ context.Context, id string, spec job.Spec, once 
 	if id == "" {
 		id = "job" + strconv.Itoa(len(f.jobs)+1)
 	}
-	j := job.Job{Spec: spec, ID: id, UID: "UIDOF" + id, Revision: 1, CreatedAt: nowMillis, UpdatedAt: nowMillis}
+	j := job.Job{Spec: spec, ID: id, UID: "UIDOF" + id, Revision: 1, CreatedAt: nowMillis, UpdatedAt: nowMillis,
+		MadeBy: job.OriginOf(ctx).MadeBy}
 	if spec.Enabled {
 		j.NextSlot = slotMillis
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +28,9 @@ const (
 
 // importedJob is what a line says.
 type importedJob struct {
-	id   string
-	spec job.Spec
+	id     string
+	madeBy string
+	spec   job.Spec
 }
 
 // importShape is the shape of a line: a job as it is created, with its id and why it is
@@ -37,10 +39,22 @@ var importShape = shape[importedJob]{
 	fields: append(within(jobShape.fields, func(j *importedJob) *job.Spec { return &j.spec }),
 		text("id", `"job_01m83mjkge4cp4pd476svfty9y"`, func(j *importedJob) *string { return &j.id }),
 		text("pauseReason", `"on holiday"`, func(j *importedJob) *string { return &j.spec.PauseReason }),
+		stored("madeBy", `"morning-summary"`, func(j *importedJob) *string { return &j.madeBy }, readMaker),
 	),
 	readOnly: jobShape.readOnly,
 	synonyms: jobShape.synonyms,
 	example:  `{"id":"morning-mail","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
+}
+
+func readMaker(raw json.RawMessage) (string, string) {
+	var id string
+	if json.Unmarshal(raw, &id) != nil {
+		return "", "must be a string, not " + kindOf(raw)
+	}
+	if id != "" && !job.ValidID(id) {
+		return "", "must be the id of a job"
+	}
+	return id, ""
 }
 
 // importReport says what became of the lines.
@@ -74,6 +88,9 @@ const (
 // imported. Sent again, it changes nothing more, so that one that was broken off is
 // simply repeated.
 func (s *server) importJobs(w http.ResponseWriter, r *http.Request) error {
+	if run := job.OriginOf(r.Context()).Run; run != "" {
+		return &job.InRunError{Code: job.NoImport, Run: run}
+	}
 	dryRun, err := readDryRun(r)
 	if err != nil {
 		return err
@@ -239,7 +256,8 @@ func (s *server) putJob(ctx context.Context, in *input[importedJob], j importedJ
 		case !errors.Is(err, job.ErrNotFound):
 			return 0, in.respell(err)
 		}
-		if _, err := s.Jobs.CreateJob(ctx, j.id, j.spec); !errors.Is(err, job.ErrExists) {
+		from := job.WithOrigin(ctx, job.Origin{MadeBy: j.madeBy})
+		if _, err := s.Jobs.CreateJob(from, j.id, j.spec); !errors.Is(err, job.ErrExists) {
 			return importCreated, in.respell(err)
 		}
 	}
@@ -295,8 +313,8 @@ func (s *server) noSlotLeft(j importedJob) []job.Problem {
 
 // sameDefinition reports whether two definitions of a job do the same.
 func sameDefinition(a, b job.Spec) bool {
-	x, errA := lineOf("", a)
-	y, errB := lineOf("", b)
+	x, errA := lineOf("", "", a)
+	y, errB := lineOf("", "", b)
 	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 

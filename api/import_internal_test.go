@@ -31,12 +31,12 @@ func TestEveryFieldIsExported(t *testing.T) {
 			Misfire: job.MisfireRunOnce, MisfireGraceSeconds: 3600, Overlap: job.OverlapSkip, TimeoutSeconds: 900,
 			OnAmbiguous: job.OnAmbiguousRetry, Deliver: job.DeliverAlways, MaxRetries: new(3), Context: job.ContextSession},
 	} {
-		line, err := lineOf("a", spec)
+		line, err := lineOf("a", "by", spec)
 		if err != nil || bytes.Count(line, []byte("\n")) != 1 || line[len(line)-1] != '\n' {
 			t.Fatalf("%s: %q %v", name, line, err)
 		}
 		in, got, err := readLine(line)
-		if err != nil || len(in.problems) > 0 || got.id != "a" {
+		if err != nil || len(in.problems) > 0 || got.id != "a" || got.madeBy != "by" {
 			t.Fatalf("%s: %q: %v %v", name, line, err, in.problems)
 		}
 		if d := cmp.Diff(spec, got.spec); d != "" {
@@ -83,6 +83,7 @@ func FuzzImportLine(f *testing.F) {
 		`{"id":"a","schedule":"@daily","task":"x"}`,
 		`{"id":"a","schedule":" 0  9 * * 1-5","task":"x","pause_reason":"r","enabled":false,"is_group":null,"maxRetries":0}`,
 		`{"id":"a","every":90,"at":"2027-03-28T12:00:00+01:00","startAt":1806231600001,"retryDelaysSeconds":[1,2],"jitterSeconds":0}`,
+		`{"id":"a","every":90,"task":"x","made_by":"b"}`, `{"id":"a","every":90,"task":"x","madeBy":"B:1"}`,
 		`{"id":1,"chatId":-100,"misfire":"z","context":"","timezone":"Mars"}`, `{}`, `[`, ``, "\xef\xbb\xbf{}",
 		`{"id":"a","startAt":"1970-01-01T00:00:01Z","endAt":"2199-12-31T23:59:59.5-01:00"}`,
 	} {
@@ -93,7 +94,7 @@ func FuzzImportLine(f *testing.F) {
 		if err != nil || len(in.problems) > 0 {
 			return
 		}
-		once, err := lineOf(j.id, j.spec)
+		once, err := lineOf(j.id, j.madeBy, j.spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +102,7 @@ func FuzzImportLine(f *testing.F) {
 		if err != nil || len(in.problems) > 0 {
 			t.Fatalf("%q is exported as %q, which is refused: %v %v", line, once, err, in)
 		}
-		if twice, err := lineOf(again.id, again.spec); err != nil || !bytes.Equal(once, twice) {
+		if twice, err := lineOf(again.id, again.madeBy, again.spec); err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%q is exported as %q, and that as %q: %v", line, once, twice, err)
 		}
 	})

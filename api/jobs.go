@@ -31,9 +31,15 @@ func (s *server) createJob(w http.ResponseWriter, r *http.Request) error {
 	}
 	said := namedJob{Spec: job.Spec{Enabled: true}}
 	in.apply(&said)
-	job.TokenOf(r.Context()).Fill(&said.Spec)
+	tokens, err := s.tokensOf(r.Context())
+	if err != nil {
+		return err
+	}
 	id, problems := said.newID()
-	problems = append(problems, s.tooOften(r.Context(), said.Spec)...)
+	for _, t := range tokens {
+		t.Fill(&said.Spec)
+		problems = append(problems, s.tooOften(t, said.Spec)...)
+	}
 	if err := in.check(append(problems, s.problems(said.Spec)...)); err != nil {
 		return err
 	}
@@ -114,7 +120,7 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 		after := replaceTiming(in.sent, said.Spec)
 		found := s.problems(after)
 		if !after.SameTiming(before) {
-			found = append(found, s.tooOften(r.Context(), after)...)
+			found = append(found, s.tooOften(job.TokenOf(r.Context()), after)...)
 		}
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its

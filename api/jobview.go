@@ -61,6 +61,7 @@ type jobView struct {
 	Revision    int64       `json:"revision"`
 	CreatedAt   job.Millis  `json:"createdAt"`
 	UpdatedAt   job.Millis  `json:"updatedAt"`
+	MadeBy      string      `json:"madeBy,omitempty"` // the job in whose run it was made
 	LastRunAt   job.Millis  `json:"lastRunAt,omitempty"`
 	LastRunID   string      `json:"lastRunId,omitempty"`
 	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
@@ -105,7 +106,7 @@ func wholeJob(j job.Job) jobView {
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
 		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
 		MaxRetries: *spec.MaxRetries, RetryDelaysSeconds: spec.RetryDelaysSeconds, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
-		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, MadeBy: j.MadeBy,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, Failures: j.Failures, NextRunAt: j.NextSlot,
 	}
 	if v.Timezone == "" {

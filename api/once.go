@@ -31,10 +31,11 @@ func readOnce(r *http.Request, body []byte) ([]job.Once, error) {
 	if t := job.TokenOf(r.Context()); t != nil {
 		caller = "token " + t.ID // names may be the same
 	}
-	return []job.Once{{
-		Key:   digest(caller, key),
-		Print: digest(r.Method, r.URL.EscapedPath(), string(body)),
-	}}, nil
+	asked := []string{r.Method, r.URL.EscapedPath(), string(body)}
+	if run := job.OriginOf(r.Context()).Run; run != "" {
+		asked = append(asked, run)
+	}
+	return []job.Once{{Key: digest(caller, key), Print: digest(asked...)}}, nil
 }
 
 // digest is a hash of several texts, in a form that is safe in a key.

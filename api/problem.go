@@ -18,6 +18,7 @@ type problem struct {
 	Title     string        `json:"title"`
 	Status    int           `json:"status"`
 	Detail    string        `json:"detail,omitempty"`
+	Code      string        `json:"code,omitempty"` // of what a run may not; job.InRunCode
 	Problems  []job.Problem `json:"problems,omitempty"`
 	ETag      string        `json:"etag,omitempty"` // as it is now; with 412
 	RequestID string        `json:"requestId,omitempty"`
@@ -81,6 +82,7 @@ func toProblem(err error) problem {
 		spent    *job.SpentError
 		rate     *rateError
 		foreign  *job.OutOfScopeError
+		inRun    *job.InRunError
 	)
 	p := problem{Status: http.StatusInternalServerError, Detail: "Something failed here; the log has more under this request id."}
 	switch {
@@ -91,6 +93,8 @@ func toProblem(err error) problem {
 	case errors.As(err, &foreign):
 		p.Status, p.Problems = http.StatusForbidden, []job.Problem{foreign.Problem}
 		p.Detail = "Not allowed with this token: " + foreign.Error() + "."
+	case errors.As(err, &inRun):
+		p = problemInRun(inRun)
 	case errors.Is(err, job.ErrJobQuota):
 		p.Status, p.Detail = http.StatusForbidden, "This token has made as many jobs as it may have; delete one of them first."
 	case errors.Is(err, job.ErrRunQuota):

@@ -23,26 +23,31 @@ func (s *server) routes() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.guard(), s.limitRate, limitTime)
 
-		r.Post("/api/cron/jobs", s.handle(s.createJob))
 		r.Get("/api/cron/jobs", s.handle(s.listJobs))
 		r.Get("/api/cron/jobs/{id}", s.handle(s.getJob))
-		r.Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
-		r.Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
-		r.Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
-		r.Post("/api/cron/jobs/{id}/pause", s.handle(s.pauseJob))
-		r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
-
 		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
 		r.Get("/api/cron/runs", s.handle(s.listAllRuns))
 		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
-		r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
-		r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
 		r.Get("/api/sessions/{key}", s.handle(s.getSession))
 		r.Post("/api/cron/preview", s.handle(s.preview))
 
 		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
 		r.Get("/api/cron/audit", s.handle(s.listAudit))
+
+		// What agents change, perhaps in a run.
+		r.Group(func(r chi.Router) {
+			r.Use(s.inRun)
+
+			r.Post("/api/cron/jobs", s.handle(s.createJob))
+			r.Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
+			r.Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
+			r.Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
+			r.Post("/api/cron/jobs/{id}/pause", s.handle(s.pauseJob))
+			r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
+			r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
+			r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
+		})
 	})
 
 	// What concerns everything.
@@ -62,7 +67,7 @@ func (s *server) routes() http.Handler {
 
 		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
 		r.Get("/api/cron/export", s.handle(s.exportJobs))
-		r.With(s.administrators).Post("/api/cron/import", s.handle(s.importJobs))
+		r.With(s.administrators, s.inRun).Post("/api/cron/import", s.handle(s.importJobs))
 	})
 	return r
 }

@@ -40,11 +40,10 @@ func notForToken(t *job.Token, instead string) error {
 // more than a day has minutes, so that every distance within a day is seen.
 const examinedSlots = 1500
 
-// tooOften says what is wrong with how often a job is due, by the token of the context. The
-// distances of a schedule are those on the clock of its zone: a day on which that is put
-// forward makes none too short.
-func (s *server) tooOften(ctx context.Context, spec job.Spec) []job.Problem {
-	t := job.TokenOf(ctx)
+// tooOften says what is wrong with how often a job is due, by a token. The distances of a
+// schedule are those on the clock of its zone: a day on which that is put forward makes none
+// too short.
+func (s *server) tooOften(t *job.Token, spec job.Spec) []job.Problem {
 	if t == nil || t.MinIntervalSeconds == 0 || spec.At != 0 {
 		return nil
 	}

@@ -23,6 +23,8 @@ type TokenStore interface {
 	CreateToken(ctx context.Context, t job.Token) (job.Token, string, error)
 	// Tokens are all tokens, oldest first, those that were revoked lately included.
 	Tokens(ctx context.Context) ([]job.Token, error)
+	// TokenOfRun is the token that made the job of a run, nil if none did.
+	TokenOfRun(ctx context.Context, run string) (*job.Token, error)
 	// RevokeToken returns job.ErrNotFound for an unknown id.
 	RevokeToken(ctx context.Context, id string) (job.Token, error)
 }

@@ -20,6 +20,7 @@ type fakeTokens struct {
 	tokens map[string]job.Token
 	err    error
 	asked  int
+	ofRuns map[string]job.Token
 }
 
 func (f *fakeTokens) Token(_ context.Context, secret string) (job.Token, error) {
@@ -42,6 +43,13 @@ func (f *fakeTokens) Tokens(context.Context) ([]job.Token, error) {
 		list = append(list, t)
 	}
 	return list, nil
+}
+
+func (f *fakeTokens) TokenOfRun(_ context.Context, run string) (*job.Token, error) {
+	if t, ok := f.ofRuns[run]; ok || f.err != nil {
+		return &t, f.err
+	}
+	return nil, nil //nolint:nilnil // no token made its job
 }
 
 func (f *fakeTokens) RevokeToken(_ context.Context, id string) (job.Token, error) {

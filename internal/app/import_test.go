@@ -33,6 +33,9 @@ func randomJob(r *rand.Rand, id string) string {
 		j["channel"], j["chatId"], j["isGroup"] = "telegram", pick("-1001234567890", -1001234567890, "@some_group"), pick(true, nil)
 	}
 	if r.IntN(3) == 0 {
+		j["madeBy"] = pick("j007", "gone", "", nil)
+	}
+	if r.IntN(3) == 0 {
 		j["enabled"], j["pauseReason"] = false, pick("on holiday", "", nil)
 	}
 	for name, values := range map[string][]any{

@@ -18,8 +18,9 @@ import (
 
 // caller is somebody with a token.
 type caller struct {
-	p     *process
-	token string
+	p      *process
+	token  string
+	header map[string]string // besides the token
 }
 
 // call asks the API and answers the status and the body.
@@ -31,6 +32,9 @@ func (c caller) call(method, path, body string) (int, string) {
 	}
 	req.Close = true
 	req.Header.Set("Authorization", "Bearer "+c.token)
+	for name, value := range c.header {
+		req.Header.Set(name, value)
+	}
 	res, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
 	if err != nil {
 		c.p.t.Fatal(err)
@@ -63,7 +67,7 @@ func (c caller) make(definition string) (id string, holder caller) {
 	c.p.t.Helper()
 	var made struct{ ID, Token string }
 	c.want(http.StatusCreated, "POST", "/api/cron/tokens", definition, &made)
-	return made.ID, caller{c.p, made.Token}
+	return made.ID, caller{p: c.p, token: made.Token}
 }
 
 func guardedDeployment(t *testing.T) caller {
@@ -72,7 +76,7 @@ func guardedDeployment(t *testing.T) caller {
 	url := redistest.Start(t).URL()
 	p := boot(t, AllRoles(), func(c *config.Config) { c.RedisURL, c.Token, c.AIServerURL = url, "administrator", ai })
 	eventually(t, "the ready line", p.ready)
-	return caller{p, "administrator"}
+	return caller{p: p, token: "administrator"}
 }
 
 // TestAnothersTokenSeesAndChangesNothing walks every route of the API, so that one without

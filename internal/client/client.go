@@ -19,6 +19,9 @@ import (
 	"time"
 )
 
+// RunHeader names the run in which a call is made, for the API to know who asks.
+const RunHeader = "X-Gateway-Cron-Run"
+
 // maxAnswerBytes bounds an answer: a page of jobs with the longest tasks is smaller.
 const maxAnswerBytes = 32 << 20
 

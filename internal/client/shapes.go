@@ -26,6 +26,7 @@ type Job struct {
 	Revision      int64    `json:"revision"`
 	CreatedAt     int64    `json:"createdAt"`
 	UpdatedAt     int64    `json:"updatedAt"`
+	MadeBy        string   `json:"madeBy"` // the job in whose run it was made
 	LastRunAt     int64    `json:"lastRunAt"`
 	LastRunID     string   `json:"lastRunId"`
 	LastOutcome   string   `json:"lastOutcome"`

@@ -353,6 +353,7 @@ type Job struct {
 
 	CreatedAt Millis
 	UpdatedAt Millis
+	MadeBy    string // the job in whose run it was made, which may be gone; "" if it was in none
 
 	Anchor   Millis // where EverySeconds counts from
 	NextDue  Millis // when NextSlot is due: later than it by the jitter

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,33 @@ func TestHandlerKeepsNothing(t *testing.T) {
 	for _, token := range tokens {
 		if token != "Bearer mine" {
 			t.Errorf("the API saw %q", token)
+		}
+	}
+}
+
+// TestHandlerPassesTheRunOn: the API is to know in which run an agent asks, and who it is.
+func TestHandlerPassesTheRunOn(t *testing.T) {
+	var got http.Header
+	c, err := client.New("http://127.0.0.1", "", roundTripper(func(r *http.Request) (*http.Response, error) {
+		got = r.Header
+		return nil, io.ErrUnexpectedEOF
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := mcp.New(mcp.Options{Client: c, Version: "v9", Now: time.Now, Logger: slog.New(slog.DiscardHandler)}).Handler(bodyLimit)
+	for _, runs := range [][]string{{"digest:1"}, {"digest:1", "digest:2"}, {""}, nil} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/mcp",
+			strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_cron_job","arguments":{"task":"x","every":60}}}`))
+		r.Header.Set("Accept", "application/json, text/event-stream")
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer mine")
+		if runs != nil {
+			r.Header["X-Gateway-Cron-Run"] = runs
+		}
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if !slices.Equal(got.Values("X-Gateway-Cron-Run"), runs) || got.Get("Authorization") != "Bearer mine" || got.Get("Accept") != "" {
+			t.Errorf("sent %q: the API saw %v", runs, got)
 		}
 	}
 }

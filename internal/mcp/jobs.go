@@ -172,6 +172,7 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 		NextRunAt    string `json:"nextRunAt,omitempty"`
 		NextRunAtUTC string `json:"nextRunAtUtc,omitempty"`
 		LastOutcome  string `json:"lastOutcome,omitempty"`
+		MadeBy       string `json:"madeBy,omitempty"`
 		Task         string `json:"task"`
 	}
 	data := struct {
@@ -182,12 +183,15 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 
 	var b strings.Builder
 	for _, j := range page.Jobs[:min(len(page.Jobs), maxJobsPage)] {
-		e := entry{ID: j.ID, Name: j.Name, Enabled: j.Enabled, When: whenShort(j), LastOutcome: j.LastOutcome, Task: oneLine(j.Task, lineRunes)}
+		e := entry{ID: j.ID, Name: j.Name, Enabled: j.Enabled, When: whenShort(j), LastOutcome: j.LastOutcome, MadeBy: j.MadeBy, Task: oneLine(j.Task, lineRunes)}
 		e.NextRunAt, e.NextRunAtUTC = rfc3339(j.NextRunAt, j.Timezone), rfc3339(j.NextRunAt, "UTC")
 		data.Jobs = append(data.Jobs, e)
 		fmt.Fprintf(&b, "- %s: %s. %s", ref(j), e.When, c.nextRun(j))
 		if j.LastOutcome != "" {
 			fmt.Fprintf(&b, " Last run: %s.", j.LastOutcome)
+		}
+		if j.MadeBy != "" {
+			fmt.Fprintf(&b, " Made in a run of %s.", j.MadeBy)
 		}
 		fmt.Fprintf(&b, " Task: %s\n", e.Task)
 	}

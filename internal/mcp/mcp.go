@@ -128,8 +128,10 @@ func (s *Server) handle(t tool) sdk.ToolHandler {
 		c := &call{Server: s, args: arguments, header: http.Header{}}
 		if req.Extra != nil {
 			// The API decides what the caller may do, not the tools.
-			if token := req.Extra.Header.Get("Authorization"); token != "" {
-				c.header.Set("Authorization", token)
+			for _, name := range []string{"Authorization", client.RunHeader} {
+				if values := req.Extra.Header.Values(name); len(values) > 0 {
+					c.header[http.CanonicalHeaderKey(name)] = values
+				}
 			}
 		}
 		a, err := t.do(ctx, c)

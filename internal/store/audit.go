@@ -96,22 +96,32 @@ func told(fields map[string]string) string {
 	return string(text)
 }
 
-// auditCursor is the id of the last note of the page before.
-var auditCursor = regexp.MustCompile(`^\d{1,19}-\d{1,19}$`)
+// auditCursor is the id of the last note of the page before, in the one spelling that
+// Redis gives it. There is none before 0-0, and Redis refuses to look for one.
+var auditCursor = regexp.MustCompile(`^((0|[1-9]\d{0,18})-[1-9]\d{0,18}|[1-9]\d{0,18}-0)$`)
+
+// auditPosition is where the notes after a cursor begin, for Redis.
+func auditPosition(cursor string) (string, error) {
+	switch {
+	case cursor == "":
+		return "+", nil
+	case !auditCursor.MatchString(cursor):
+		return "", errCursor()
+	default:
+		return "(" + cursor, nil
+	}
+}
 
 // Audit reads one page of the changes, newest first; with a target only those of it, and
 // of its runs if it is a job. The cursor of the first page is "", and an empty next
 // cursor ends the list. A page of one target may have fewer than limit, or none: it looks
 // at so many changes only.
 func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]job.Audited, string, error) {
-	from, count := "+", limit
-	if cursor != "" {
-		if !auditCursor.MatchString(cursor) {
-			return nil, "", &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
-				Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
-		}
-		from = "(" + cursor
+	from, err := auditPosition(cursor)
+	if err != nil {
+		return nil, "", err
 	}
+	count := limit
 	if target != "" {
 		count = maxSearched
 	}

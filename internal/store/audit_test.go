@@ -189,7 +189,7 @@ func TestAuditPages(t *testing.T) {
 			t.Errorf("%s: %v", target, seen)
 		}
 	}
-	for _, cursor := range []string{"x", "1", "+", "-", "1-1 ", "(1-1"} {
+	for _, cursor := range []string{"x", "1", "+", "-", "1-1 ", "(1-1", "0-0", "01-1", "1-00"} {
 		if _, _, err := f.Audit(f.ctx, "", cursor, 5); !strings.Contains(err.Error(), "cursor") {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}

@@ -130,7 +130,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			Deliver:         job.Deliver(f["deliver"]),
 			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
 		},
-		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"),
+		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"), MadeBy: f["madeBy"],
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
 		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),

@@ -181,7 +181,7 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 				more = true
 				break
 			}
-			next = strconv.FormatInt(int64(entries[i].Score), 10)
+			next = cursorAt(int64(entries[i].Score))
 			if pass(tests, rows[i]) {
 				picked = append(picked, id)
 			}

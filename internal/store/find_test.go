@@ -203,7 +203,7 @@ func TestFiltersFollowWhatHappens(t *testing.T) {
 
 func TestCursorsOfOthersAreRefused(t *testing.T) {
 	f := setup(t, Options{})
-	for _, cursor := range []string{"x", "-1", "0", "1.5", "12345678901234567", " 1"} {
+	for _, cursor := range []string{"x", "-1", "0", "1.5", "12345678901234567", " 1", "+1", "01"} {
 		_, _, jobsErr := f.FindJobs(f.ctx, job.JobFilter{Label: "a"}, cursor, 10)
 		_, _, runsErr := f.FindRuns(f.ctx, job.RunFilter{JobID: "a"}, cursor, 10)
 		for _, err := range []error{jobsErr, runsErr} {

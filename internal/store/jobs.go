@@ -29,13 +29,17 @@ const (
 // CreateJob stores a new job with its first slot after now. An empty id is
 // replaced by a generated one. The spec must be valid. With the Once of a request that
 // made a job already, it answers that job. Errors: job.ErrExists, job.ErrOtherRequest,
-// *job.SpentError.
+// *job.SpentError, job.ErrJobQuota, *job.OutOfScopeError, and of a job that is made in a run
+// *job.InRunError.
 func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
 	if id == "" {
 		id = "job_" + strings.ToLower(ulid.Make().String())
 	}
 	if err := job.TokenOf(ctx).Permits(id, nil, spec); err != nil {
 		return job.Job{}, err
+	}
+	if err := s.permitsInRun(ctx, id, spec); err != nil {
+		return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 	}
 	uid := newToken()
 	for range editTries {
@@ -52,7 +56,7 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 		note := creation(id, fields)
 		fields["anchor"] = positive(int64(start))
 		word, j, err := s.put(ctx, put{
-			id: id, mode: "create", uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
+			id: id, mode: "create", origin: job.OriginOf(ctx), uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
 			note: note, once: onceOf(once),
 		})
 		switch {
@@ -64,6 +68,8 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 			return j, nil
 		case word == "full":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrJobQuota)
+		case word == "newer":
+			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrNewerVersion)
 		case word == "exists":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
 		case word == "other":
@@ -78,7 +84,8 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 // which must be valid. An edit that leaves the slots alone leaves the cursor
 // alone. If the job changes meanwhile, edit is called again on the newer
 // definition, and so are the checks, each time before it. Errors: job.ErrNotFound,
-// job.ErrConflict, job.ErrNewerVersion, and whatever edit and the checks return.
+// job.ErrConflict, job.ErrNewerVersion, *job.OutOfScopeError, *job.InRunError, and whatever
+// edit and the checks return.
 func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error),
 	checks ...func(job.Job) error) (job.Job, error) {
 	token := newToken()
@@ -93,6 +100,9 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		spec, err := edit(old.Spec)
 		if err == nil {
 			err = job.TokenOf(ctx).Permits(id, &old.Spec, spec)
+		}
+		if run := job.OriginOf(ctx).Run; err == nil && run != "" && spec.AllowScheduling != old.AllowScheduling {
+			err = &job.InRunError{Code: job.SchedulingIsFixed, Run: run}
 		}
 		if err != nil {
 			return job.Job{}, err
@@ -287,6 +297,7 @@ type put struct {
 	fields               map[string]string
 	note                 note
 	once                 job.Once
+	origin               job.Origin // of a new job
 }
 
 func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
@@ -296,8 +307,11 @@ func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
 		args = append(args, name, value)
 	}
 	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print,
-		tokenID(ctx), jobQuota(ctx))
+		tokenID(ctx), jobQuota(ctx), job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session(), p.origin.Run, p.origin.MadeBy, job.MaxMadeJobs)
 	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
+	if err == nil && word == "in_run" && len(rest) == 1 {
+		err = &job.InRunError{Code: job.InRunCode(text(rest[0])), Run: p.origin.Run}
+	}
 	if err == nil {
 		p.id, rest, err = firstMade(word, p.id, rest)
 	}

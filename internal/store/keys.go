@@ -9,7 +9,8 @@ type keys struct{ prefix string }
 
 func newKeys(name string) keys { return keys{prefix: "{" + name + "}:"} }
 
-// job: HASH, the definition, the cursor (nextSlot, lastSlot, emitted) and the revision.
+// job: HASH, the definition, the cursor (nextSlot, lastSlot, emitted) and the revision; the
+// job in whose run it was made (madeBy), and the ids of those made in its own (made).
 func (k keys) job(id string) string { return k.prefix + "job:" + id }
 
 // jobs: ZSET of job ids by creation (microseconds, unique).

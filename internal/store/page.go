@@ -11,17 +11,24 @@ import (
 )
 
 // position reads a cursor, the score of the last entry of the page before; "" is 0. It
-// refuses what is none of ours.
+// refuses what is none of ours, another spelling of the same number included.
 func position(cursor string) (int64, error) {
 	if cursor == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(cursor, 10, 64)
-	if err != nil || n <= 0 || len(cursor) > 16 {
-		return 0, &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
-			Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
+	if err != nil || n <= 0 || len(cursor) > 16 || cursorAt(n) != cursor {
+		return 0, errCursor()
 	}
 	return n, nil
+}
+
+// cursorAt is the cursor of what comes after a score.
+func cursorAt(score int64) string { return strconv.FormatInt(score, 10) }
+
+func errCursor() error {
+	return &job.InvalidError{Problems: []job.Problem{{Field: "cursor",
+		Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
 }
 
 // head reads the first entries of a range, at most limit, and whether there are more.

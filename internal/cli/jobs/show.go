@@ -106,6 +106,9 @@ func (t *tool) fieldFacts(j client.Job, raw map[string]json.RawMessage) []fact {
 func (t *tool) recordFacts(j client.Job) []fact {
 	loc := zone(j.Timezone)
 	facts := []fact{{"created", cell{text: t.clock(j.CreatedAt, loc)}}}
+	if j.MadeBy != "" {
+		facts = append(facts, fact{"made by", cell{text: "a run of " + j.MadeBy}})
+	}
 	if j.UpdatedAt != j.CreatedAt {
 		facts = append(facts, fact{"changed", cell{text: t.clock(j.UpdatedAt, loc)}})
 	}

@@ -157,7 +157,7 @@ func one200(body string) []reply { return []reply{{body: body}} }
 
 const aJob = `{"id":"job_a","name":"Morning summary","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":true,"labels":["team:ops","daily"],
 "channel":"telegram","chatId":"-100","isGroup":true,"task":"Summarise my inbox\n\nBe brief","maxRuns":10,"runsUsed":3,"misfire":"run_once","misfireGraceSeconds":3600,
-"timeoutSeconds":600,"overlap":"skip","maxRetries":3,"retryDelaysSeconds":[30,60,300],"startAt":1793000000000,"failures":2,
+"timeoutSeconds":600,"overlap":"skip","maxRetries":3,"retryDelaysSeconds":[30,60,300],"startAt":1793000000000,"failures":2,"madeBy":"digest",
 "createdAt":1795420800000,"updatedAt":1795424400000,"lastRunAt":1795420800000,"lastRunId":"job_a:1795420800","lastOutcome":"failed","nextRunAt":1795507200000,
 "next":["2026-11-24T08:00:00Z","2026-11-25T08:00:00Z","2026-11-26T08:00:00Z","2026-11-27T08:00:00Z","2026-11-30T08:00:00Z"],
 "nextLocal":["x"],"description":"At 09:00 on weekdays"}`

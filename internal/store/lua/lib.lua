@@ -268,6 +268,29 @@ local function spend_run(token)
   redis.call('PEXPIRE', token_runs_key(token, today), 2 * 86400000)
 end
 
+-- made_by lists the jobs made in runs of a job that exist.
+local function made_by(id, j)
+  local made = {}
+  for one in string.gmatch(j.made or '', '%S+') do
+    if redis.pcall('HGET', job_key(one), 'madeBy') == id then made[#made + 1] = one end
+  end
+  return made
+end
+
+-- scheduling answers the job in whose run another may be made, and its id; or nil, and why
+-- none may. agent, session: the caller's, see owned.
+local function scheduling(run, agent, session)
+  local r = pick(run_key(run), { 'v', 'job', 'uid', 'state', 'agent', 'home' })
+  if not r.state or not owned(r, agent, session) then return nil, 'run_unknown' end
+  local j = pick(job_key(r.job), { 'v', 'uid', 'agentId', 'session', 'maker', 'madeBy', 'made', 'allowScheduling' })
+  if r.state ~= 'running' or j.uid ~= r.uid then return nil, 'run_not_running' end
+  if not owned(j, agent, session) then return nil, 'run_unknown' end
+  if newer(r) or newer(j) then return nil, 'newer' end
+  if j.madeBy then return nil, 'made_in_a_run' end
+  if j.allowScheduling ~= '1' then return nil, 'scheduling_not_allowed' end
+  return j, r.job
+end
+
 -- due_of is when a job's next slot is due: the slot, or later by the jitter.
 local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
 

@@ -4,21 +4,26 @@
 --       the due slots that this edit passes over (count 0: none), the slot after them
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
 --       the field), actor, action, before, after (see audit), key and print of the
---       request ('' none; see recall), token of the caller ('' none) and how many jobs it may have
+--       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
+--       have, its agent and its session (see owned); of a new job the run that it is made in
+--       ('' none), else the job that made it elsewhere ('' none), and how many a job may make
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
---       as many jobs as it may have) | {changed} (read again) | {late} (the
+--       as many jobs as it may have) | {in_run, why not (see scheduling)} | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
---       passes over gets its record here; a resend gets the same answer.
+--       passes over gets its record here; a resend gets the same answer. A job that is made
+--       in a run counts against the job that runs, and against the token that made that.
 local id, mode, uid, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = job_key(id)
 local j = hash(key)
 local next = ARGV[8]
 local said = 15 + 2 * tonumber(ARGV[15]) -- what follows the fields
 local once, print = ARGV[said + 5], ARGV[said + 6]
-local maker, most = ARGV[said + 7] or '', ARGV[said + 8]
+local maker, most = ARGV[said + 7] or '', tonumber(ARGV[said + 8])
+local run, made_in, makes = ARGV[said + 11] or '', ARGV[said + 12] or '', tonumber(ARGV[said + 13])
+local made = nil -- by the job that makes this one, with it
 
 if mode == 'create' then
   local first = recall(once)
@@ -31,12 +36,29 @@ if mode == 'create' then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
     return { 'exists' }
   end
-  if maker ~= '' and redis.call('SCARD', token_jobs_key(maker)) >= tonumber(most) then
+  if run ~= '' then
+    local by, is = scheduling(run, ARGV[said + 9], ARGV[said + 10])
+    if is == 'newer' then return { 'newer' } end
+    if not by then return { 'in_run', is } end
+    made_in, made = is, made_by(is, by)
+    if #made >= makes then return { 'in_run', 'too_many_made' } end
+    made[#made + 1] = id
+    if by.maker then
+      maker, most = by.maker, tonumber(redis.call('HGET', token_key(by.maker), 'maxJobs') or '')
+    end
+  elseif made_in ~= '' then
+    local by = pick(job_key(made_in), { 'v', 'uid', 'made' })
+    if by.uid and not newer(by) then
+      made = made_by(made_in, by)
+      if #made < makes then made[#made + 1] = id end -- no more need be known of
+    end
+  end
+  if maker ~= '' and most and redis.call('SCARD', token_jobs_key(maker)) >= most then
     -- Whatever became of the jobs it counts, none that is gone may keep it from another.
     for _, made in ipairs(redis.call('SMEMBERS', token_jobs_key(maker))) do
       if redis.pcall('HGET', job_key(made), 'maker') ~= maker then redis.call('SREM', token_jobs_key(maker), made) end
     end
-    if redis.call('SCARD', token_jobs_key(maker)) >= tonumber(most) then return { 'full' } end
+    if redis.call('SCARD', token_jobs_key(maker)) >= most then return { 'full' } end
   end
 else
   if j.uid ~= uid then return { 'gone' } end
@@ -62,6 +84,8 @@ if mode == 'create' then
     redis.call('HSET', key, 'maker', maker)
     redis.call('SADD', token_jobs_key(maker), id)
   end
+  if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
+  if made then redis.call('HSET', job_key(made_in), 'made', table.concat(made, ' ')) end
 elseif tonumber(ARGV[13]) > 0 then
   record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end
