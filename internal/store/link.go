@@ -7,11 +7,15 @@ import (
 	"strings"
 )
 
-// Redis executes a script from its first line with every call, and each function that
-// stands there is made anew. So a script gets of lib.lua only what it uses.
+// Redis executes a script from its first line with every call: each function that stands
+// there is made anew, each value computed anew, and what they were is garbage. So a script
+// gets of lib.lua only what it uses, and constants as they are written out.
 
 // library is lib.lua, taken apart.
-type library []declaration
+type library struct {
+	constants    map[string]string // Lua texts
+	declarations []declaration
+}
 
 // declaration is a statement of the outermost level, which declares names: a function,
 // or one or more values. It can use only what is declared before it.
@@ -22,6 +26,9 @@ type declaration struct {
 
 var (
 	declared = regexp.MustCompile(`^local (?:function (\w+)|([\w, ]+) =)`)
+	// constant finds a declaration of a name in capitals, whose value is numbers or texts,
+	// or constants before it.
+	constant = regexp.MustCompile(`^local ([A-Z][A-Z_]*) = (.*?)\s*(?:--.*)?\n`)
 	// token finds the words of a Lua text, and what looks like one: comments, strings and
 	// fields, which have no group.
 	token = regexp.MustCompile(`--[^\n]*|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\.\.|[.:]\w+|([A-Za-z_]\w*)`)
@@ -30,24 +37,58 @@ var (
 // newLibrary takes a text apart in which every line that begins with "local" begins a
 // declaration, and nothing but comments stands before the first.
 func newLibrary(source string) library {
-	var lib library
+	lib := library{constants: map[string]string{}}
+	var text strings.Builder // without the constants
 	for line := range strings.Lines(source) {
+		if m := constant.FindStringSubmatch(line); m != nil {
+			lib.constants[m[1]] = lib.spell(m[2])
+		} else {
+			text.WriteString(line)
+		}
+	}
+	for line := range strings.Lines(lib.spell(text.String())) {
 		if m := declared.FindStringSubmatch(line); m != nil {
 			names := strings.ReplaceAll(m[1]+m[2], " ", "")
-			lib = append(lib, declaration{declares: strings.Split(names, ",")})
+			lib.declarations = append(lib.declarations, declaration{declares: strings.Split(names, ",")})
 		}
-		if len(lib) > 0 {
-			lib[len(lib)-1].text += line
+		if n := len(lib.declarations); n > 0 {
+			lib.declarations[n-1].text += line
 		}
 	}
 	return lib
 }
 
+// spell writes the constants of a text out, and texts that it joins as one.
+func (lib library) spell(text string) string {
+	var out []byte
+	var literal, joined bool // what ended just now: a text, a text and "..", or neither
+	end := 0
+	for _, at := range token.FindAllStringSubmatchIndex(text, -1) {
+		between, word := text[end:at[0]], text[at[0]:at[1]]
+		end = at[1]
+		if value, is := lib.constants[word]; is && at[2] >= 0 {
+			word = value
+			if strings.Contains(word, " ") {
+				word = "(" + word + ")"
+			}
+		}
+		near := between == " "
+		isText := word[0] == '\''
+		if near && joined && isText {
+			out = append(out[:len(out)-len("' ..")], word[1:]...)
+		} else {
+			out = append(append(out, between...), word...)
+		}
+		literal, joined = isText, near && literal && word == ".."
+	}
+	return string(append(out, text[end:]...))
+}
+
 // link puts before a script what it uses, and what that uses, in the order of the library.
 func (lib library) link(script string) string {
-	used := words(script)
-	linked := script
-	for _, d := range slices.Backward(lib) {
+	linked := lib.spell(script)
+	used := words(linked)
+	for _, d := range slices.Backward(lib.declarations) {
 		if slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
 			linked = d.text + linked
 			maps.Copy(used, words(d.text))

@@ -11,13 +11,17 @@ import (
 )
 
 func TestLink(t *testing.T) {
-	lib := newLibrary(`-- What stands first.
-local A, B = 'x', 2 -- unused
-local C = B
+	lib := newLibrary(`local P = '{p}:'
+-- What stands first.
+local KEY = P .. 'key'
+local DAY = 24 * 3600000 -- in
+                         -- milliseconds
+local NOT_CONSTANT, B = 'x', 2 -- unused
+local c = B
 local clock = redis.call('TIME')
 
 -- one is explained.
-local function one(unused) return C + 1 end
+local function one(unused) return c + 1 end
 local function two()
   local many = one() -- clock
   return many
@@ -26,16 +30,36 @@ local function three(r) return r.one .. 'clock'..B end
 `)
 	for script, want := range map[string][]string{
 		"return 1":            nil,
-		"return B":            {"local A, B = 'x', 2 -- unused"},
+		"return B":            {"local NOT_CONSTANT, B = 'x', 2 -- unused"},
 		"return 'A' .. clock": {"local clock = redis.call('TIME')"},
-		"return two()": {"local A, B = 'x', 2 -- unused", "local C = B", "local function one(unused) return C + 1 end",
+		"return two()": {"local NOT_CONSTANT, B = 'x', 2 -- unused", "local c = B", "local function one(unused) return c + 1 end",
 			"local function two()", "local many = one() -- clock", "return many", "end"},
-		"return three({})":        {"local A, B = 'x', 2 -- unused", "local function three(r) return r.one .. 'clock'..B end"},
+		"return three({})":        {"local NOT_CONSTANT, B = 'x', 2 -- unused", "local function three(r) return r.one .. 'clock'..B end"},
 		"-- two\nreturn x.two, 1": nil,
 	} {
 		got := strings.Split(strings.TrimSpace(lib.link(script)), "\n")
 		if d := cmp.Diff(append(want, strings.TrimPrefix(script, "-- two\n")), got); d != "" {
 			t.Errorf("%s: %s", script, d)
+		}
+	}
+}
+
+func TestConstantsAreWrittenOut(t *testing.T) {
+	lib := newLibrary("local P = '{p}:'\nlocal KEY = P .. 'key'\nlocal DAY = 24 * 3600000 -- in\n   -- ms\nlocal MANY = 7\nlocal function day() return now + DAY end\n")
+	for script, want := range map[string]string{
+		"return KEY":                          "return '{p}:key'",
+		"return P .. 'a:' .. id":              "return '{p}:a:' .. id",
+		"return id .. ':' .. P .. 'x'":        "return id .. ':{p}:x'",
+		"return P .. id .. P":                 "return '{p}:' .. id .. '{p}:'",
+		"f(P) .. 'x'":                         "f('{p}:') .. 'x'",
+		"return 'a' .. x .. ' .. ' .. 'b'":    "return 'a' .. x .. ' .. b'",
+		"return {'a', P} -- P":                "return {'a', '{p}:'} -- P",
+		"return j.P == 'P' and \"P\" .. DAYS": "return j.P == 'P' and \"P\" .. DAYS",
+		"x = -MANY - DAY":                     "x = -7 - (24 * 3600000)",
+		"return day()":                        "local function day() return now + (24 * 3600000) end\nreturn day()",
+	} {
+		if got := strings.TrimSpace(lib.link(script)); got != want {
+			t.Errorf("%s is %s, want %s", script, got, want)
 		}
 	}
 }

@@ -236,8 +236,8 @@ func TestLastClaimOfAPause(t *testing.T) {
 	spec.MaxRuns = 1
 	slot := f.minute(0)
 	b := f.begun("a", spec)
-	if b.Job.NextSlot != 0 {
-		t.Fatalf("the last claim left a slot: %+v", b.Job)
+	if j := f.job("a"); j.NextSlot != 0 {
+		t.Fatalf("the last claim left a slot: %+v", j)
 	}
 	f.fail(b, job.RetryCounted, 0)
 	f.letBegin(b.Run.ID)

@@ -189,8 +189,8 @@ func TestMaxRunsDeletesTheJobAfterItsLastRun(t *testing.T) {
 	slot := f.minute(-1)
 	f.rewind("a", slot)
 	b = f.claim(b.Job, slot, "t2")
-	if b.Verdict != job.BeginOK || b.Job.NextSlot != 0 {
-		t.Fatalf("last claim: %s, cursor %d", b.Verdict, b.Job.NextSlot)
+	if next := f.job("a").NextSlot; b.Verdict != job.BeginOK || next != 0 {
+		t.Fatalf("last claim: %s, cursor %d", b.Verdict, next)
 	}
 	if !f.fail(b, job.RetryCounted, 0) { // a retry is not a second run
 		t.Fatal("no retry")

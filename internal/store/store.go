@@ -74,10 +74,16 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 
 // header declares the constants of a deployment for the scripts.
 func (o Options) header(k keys) string {
-	return fmt.Sprintf(`local P, VERSION = '%s', %d
-local HISTORY, RETENTION = %d, %d
-local SESSION_MESSAGES, SESSION_TTL = %d, %d
-local MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE = %d, %d, %d, %d
+	return fmt.Sprintf(`local P = '%s'
+local VERSION = %d
+local HISTORY = %d
+local RETENTION = %d
+local SESSION_MESSAGES = %d
+local SESSION_TTL = %d
+local MAX_RETRIES = %d
+local MAX_ATTEMPTS = %d
+local MAX_UNFINISHED = %d
+local LATE = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds())
 }

@@ -15,7 +15,7 @@ local found = hash(run_key(run))
 if found.uid == uid then return begin_run(run, found, token, worker) end
 local leftover = next(found) -- of an earlier job of this id
 
-local j = hash(job_key(id))
+local j, job = hash(job_key(id))
 if j.uid ~= uid then
   -- A carrier of an earlier job of this id stood in the way of this one's.
   if j.nextSlot == slot then redis.call('ZADD', DUE, int(now), id) end
@@ -29,7 +29,7 @@ if held(due_of(j)) then
   redis.call('ZADD', DUE, int(now), id) -- for its record
   return { 'moved' }
 end
-if j.rev ~= ARGV[4] then return { 'stale', flat(j) } end
+if j.rev ~= ARGV[4] then return { 'stale', job } end
 
 local next, late = ARGV[5], now - due_of(j)
 local reason = nil
@@ -66,7 +66,7 @@ if j.overlap == 'cancel_previous' then
     end
   end
   if #runs > 0 then
-    j = hash(job_key(id)) -- their ends were noted there, or were the job's
+    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
     if j.uid ~= uid then return { 'gone' } end
   end
 elseif #runs > 0 then
@@ -98,4 +98,4 @@ end
 erase(job_key(id), j, { 'range' })
 move_cursor(id, slot, next, ARGV[6], j, fields)
 if r.state ~= 'running' then return { 'parked' } end
-return began(r, listed, j)
+return began(r, listed, job)

@@ -2,7 +2,8 @@
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
--- with "local" at the beginning of a line, and does nothing but declare.
+-- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
+-- are constants, one on a line: they are written out where they are used.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -24,7 +25,8 @@ local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last ru
                            -- on_failure any, alone)
 local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
-local ALERT_ERROR, REASON = 300, 500 -- most bytes of an alert's error, and of why a job is disabled
+local ALERT_ERROR = 300    -- most bytes of an alert's error
+local REASON = 500         -- most bytes of why a job is disabled
 local AUDITED = 10000      -- so many changes are on record, or a few more
 local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
 local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
@@ -32,7 +34,7 @@ local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for th
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
 local now = math.floor(micros / 1000)
-local today = string.format('%.0f', math.floor(now / 86400000)) -- days since the epoch, UTC
+local today = string.format('%d', now / 86400000) -- days since the epoch, UTC
 
 -- Keys; keys.go documents the type and content of each.
 local function job_key(id) return P .. 'job:' .. id end
@@ -47,21 +49,32 @@ local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
 local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
-local JOBS, DUE, WAKE, SESSIONS = P .. 'jobs', P .. 'due', P .. 'wake', P .. 'sessions'
-local OPEN, QUARANTINE, AUDIT, RUNS = P .. 'open', P .. 'quarantine', P .. 'audit', P .. 'runs'
+local JOBS = P .. 'jobs'
+local DUE = P .. 'due'
+local WAKE = P .. 'wake'
+local OPEN = P .. 'open'
+local RUNS = P .. 'runs'
+local SESSIONS = P .. 'sessions'
+local QUARANTINE = P .. 'quarantine'
+local AUDIT = P .. 'audit'
 local TOKENS = P .. 'tokens'
-local LOOKS, EMITTER, CANCELS, PAUSED = P .. 'looks', P .. 'emitter', P .. 'cancels', P .. 'paused'
+local LOOKS = P .. 'looks'
+local EMITTER = P .. 'emitter'
+local CANCELS = P .. 'cancels'
+local PAUSED = P .. 'paused'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
 -- Losing them costs only the time until the next look.
 local kicks = {}
 
-local function int(x) return string.format('%.0f', x) end
+local function int(x) return string.format('%d', x) end
 
+-- hash answers a hash, and the list that it was read as: what answers one just as it
+-- was need not make that again.
 local function hash(key)
-  local flat, h = redis.call('HGETALL', key), {}
-  for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
-  return h
+  local list, h = redis.call('HGETALL', key), {}
+  for i = 1, #list, 2 do h[list[i]] = list[i + 1] end
+  return h, list
 end
 
 -- flat lists fields as Redis does: name, value, name, value.
@@ -559,9 +572,9 @@ local function next_attempt(id, r, j, token, worker, fields)
   return gone, now + LEASE
 end
 
--- began answers an attempt to whom it was given; listed is the run as a list.
-local function began(r, listed, j)
-  return { 'ok', now, int(r.epoch), int(r.attempt), listed, flat(j) }
+-- began answers an attempt to whom it was given; run and job are lists of their fields.
+local function began(r, run, job)
+  return { 'ok', now, int(r.epoch), int(r.attempt), run, job }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -576,10 +589,10 @@ local function begin_run(id, r, token, worker)
   if r.state == 'waiting' and tonumber(r.notBefore) > now then
     return { 'early', tonumber(r.notBefore) - now }
   end
-  local j = hash(job_key(r.job))
+  local j, job = hash(job_key(r.job))
   local dead = false
   if r.state == 'running' then
-    if r.token == token then return began(r, flat(r), j) end
+    if r.token == token then return began(r, flat(r), job) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
   end
@@ -616,7 +629,7 @@ local function begin_run(id, r, token, worker)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   if fields.state == 'parked' then return { 'parked' } end
   became(r, fields, gone)
-  return began(r, flat(r), j)
+  return began(r, flat(r), job)
 end
 
 -- run_of is a run of a job that may begin.
