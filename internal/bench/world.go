@@ -55,9 +55,7 @@ func newWorld(ctx context.Context, o options, turn time.Duration, counted bool) 
 		}
 	}()
 	if counted {
-		if w.scripts, err = newScriptNames(ctx); err != nil {
-			return nil, err
-		}
+		w.scripts = newScriptNames()
 	}
 	if w.redis, w.addr, err = startRedis(ctx, o.dir); err != nil {
 		return nil, err

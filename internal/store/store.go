@@ -138,7 +138,10 @@ func newScripts(header string) scripts {
 		return string(text)
 	}
 	lib := newLibrary(header + read("lib"))
-	load := func(name string) *redis.Script { return redis.NewScript(lib.link(read(name))) }
+	load := func(name string) *redis.Script {
+		// Under this name whoever watches Redis knows it.
+		return redis.NewScript("-- gateway-cron " + name + "\n" + lib.link(read(name)))
+	}
 	return scripts{
 		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
 		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
