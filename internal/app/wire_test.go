@@ -34,7 +34,30 @@ type wire struct {
 	headers string // of every request
 }
 
+// style is how a client puts its requests.
+type style struct {
+	headers       string // %s is the host
+	authorization string // %s is the token
+	onDelete      string // header of a DELETE, which has no body
+}
+
+// The tools are run by Node, and shipped in a binary with a fetch of its own. Both send
+// their content type with every method, also without a body.
+var (
+	asNode = style{"host: %s\r\nconnection: keep-alive\r\ncontent-type: application/json\r\naccept: */*\r\n" +
+		"accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n",
+		"authorization: Bearer %s", ""}
+	asShipped = style{"Content-Type: application/json\r\nConnection: keep-alive\r\nUser-Agent: Bun/1.3.5\r\nAccept: */*\r\n" +
+		"Host: %s\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n",
+		"Authorization: Bearer %s", noBody}
+)
+
 func dial(t testing.TB, p *process, headers ...string) *wire {
+	t.Helper()
+	return asNode.dial(t, p, headers...)
+}
+
+func (s style) dial(t testing.TB, p *process, headers ...string) *wire {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", p.Addr())
 	if err != nil {
@@ -44,9 +67,11 @@ func dial(t testing.TB, p *process, headers ...string) *wire {
 	if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
 		t.Fatal(err)
 	}
-	// The tools send their content type with every method, also without a body.
-	all := append([]string{"host: " + p.Addr(), "content-type: application/json", "accept: */*"}, headers...)
-	return &wire{t, conn, bufio.NewReader(conn), strings.Join(all, "\r\n") + "\r\n"}
+	all := fmt.Sprintf(s.headers, p.Addr())
+	for _, h := range headers {
+		all += h + "\r\n"
+	}
+	return &wire{t, conn, bufio.NewReader(conn), all}
 }
 
 // answered is an answer as it came.
@@ -114,21 +139,29 @@ func bootWired(t testing.TB, token string) *process {
 
 // TestTools has each of the tools do what it is for, on one connection.
 func TestTools(t *testing.T) {
-	for _, tc := range []struct{ name, token string }{{"without a token", ""}, {"with a token", "s3cret-token-of-some-length"}} {
+	for _, tc := range []struct {
+		name, token string
+		style       style
+	}{
+		{"by Node, without a token", "", asNode},
+		{"by Node, with a token", "s3cret-token-of-some-length", asNode},
+		{"as shipped, without a token", "", asShipped},
+		{"as shipped, with a token", "s3cret-token-of-some-length", asShipped},
+	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := bootWired(t, tc.token)
 			var headers []string
 			if tc.token != "" {
-				headers = append(headers, "authorization: Bearer "+tc.token)
+				headers = append(headers, fmt.Sprintf(tc.style.authorization, tc.token))
 				for _, wrong := range [][]string{nil, {"authorization: Bearer wrong"}, {"authorization: " + tc.token}} {
-					a := dial(t, p, wrong...).send("GET", "/api/cron/jobs", "", "", 0)
+					a := tc.style.dial(t, p, wrong...).send("GET", "/api/cron/jobs", "", "", 0)
 					if a.status != http.StatusUnauthorized || a.header.Get("Content-Type") != "application/problem+json" {
 						t.Errorf("with %v: %d %s", wrong, a.status, a.raw)
 					}
 				}
 			}
 			for _, slice := range []int{0, 1, 7} {
-				w := dial(t, p, headers...)
+				w := tc.style.dial(t, p, headers...)
 				body := `{"schedule":"0 9 * * 1-5","agent_id":"main","session_key":"agent:main:telegram:dm:123","channel":"telegram","chat_id":"123","peer_id":"123","is_group":false,"task":"Morning summary – ☀️"}`
 				made := w.send("POST", "/api/cron/jobs", fmt.Sprintf("content-length: %d\r\n", len(body)), body, slice)
 				id, _ := made.body["id"].(string)
@@ -147,12 +180,12 @@ func TestTools(t *testing.T) {
 				if run, _ := ran.body["runId"].(string); ran.status != http.StatusAccepted || ran.body["id"] != id || !strings.HasPrefix(run, id+":") {
 					t.Errorf("run: %d %s", ran.status, ran.raw)
 				}
-				// An id may come percent-encoded, and without content-length.
-				gone := w.send("DELETE", "/api/cron/jobs/"+strings.Replace(id, "_", "%5F", 1), map[bool]string{true: noBody}[slice == 0], "", slice)
+				// An id may come percent-encoded.
+				gone := w.send("DELETE", "/api/cron/jobs/"+strings.Replace(id, "_", "%5F", 1), tc.style.onDelete, "", slice)
 				if gone.status != http.StatusOK || gone.body["deleted"] != true {
 					t.Errorf("delete: %d %s", gone.status, gone.raw)
 				}
-				if again := w.send("DELETE", "/api/cron/jobs/"+id, noBody, "", slice); again.status != http.StatusNotFound {
+				if again := w.send("DELETE", "/api/cron/jobs/"+id, tc.style.onDelete, "", slice); again.status != http.StatusNotFound {
 					t.Errorf("delete again: %d %s", again.status, again.raw)
 				}
 			}
