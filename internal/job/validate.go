@@ -92,13 +92,15 @@ func (s Spec) Validate() error {
 	v.task(s.Task)
 	v.labels(s.Labels)
 
+	found := len(v.problems)
 	v.identifier("agentId", s.AgentID, `"main"`)
 	v.identifier("sessionKey", s.SessionKey, `"agent:main:telegram:dm:123"`)
-	v.identifier("model", s.Model, `"anthropic/claude-sonnet-4-5"`)
-	v.identifier("reasoningEffort", s.Effort, `"medium"`)
 	v.identifier("chatId", s.ChatID, `"123456"`)
 	v.identifier("peerId", s.PeerID, `"123456"`)
+	named := len(v.problems) == found // what a session is named after
 	v.identifier("threadId", s.ThreadID, `"42"`)
+	v.identifier("model", s.Model, `"anthropic/claude-sonnet-4-5"`)
+	v.identifier("reasoningEffort", s.Effort, `"medium"`)
 
 	switch {
 	case s.Channel != "" && !channelPattern.MatchString(s.Channel):
@@ -114,6 +116,7 @@ func (s Spec) Validate() error {
 		parts = s.AgentID + s.ChatID + s.PeerID
 	}
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
+	case !named: // a session made of that would only be wrong once more
 	case strings.ContainsAny(parts, `/\`):
 		// A key becomes a file name over there, and two that differ in these alone
 		// would share one file.

@@ -84,7 +84,7 @@ func TestValidate(t *testing.T) {
 		{"thread without channel", func(s *Spec) { s.ThreadID = "1" }, []string{"channel"}},
 		{"channel that is a path", func(s *Spec) { s.Channel, s.ChatID = "../x", "1" }, []string{"channel"}},
 		{"spaces in ids", func(s *Spec) { s.AgentID, s.SessionKey, s.Model, s.ChatID = "a b", "c\td", "e\nf", "g\u007f" },
-			[]string{"agentId", "sessionKey", "model", "chatId", "channel"}},
+			[]string{"agentId", "sessionKey", "chatId", "model", "channel"}},
 		{"session too long", func(s *Spec) { s.SessionKey = strings.Repeat("x", 201) }, []string{"sessionKey"}},
 		{"made session too long", func(s *Spec) {
 			s.AgentID, s.Channel, s.ChatID = strings.Repeat("a", 100), "telegram", strings.Repeat("c", 100)
