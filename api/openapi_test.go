@@ -292,8 +292,8 @@ func TestAnyRequest(t *testing.T) {
 			defer func() {
 				if accepted == 0 || refused == 0 && len(op.Parameters) > 0 {
 					t.Errorf("%d were accepted and %d refused: this tests little", accepted, refused)
-			} else {
-				t.Logf("%d were accepted and %d refused", accepted, refused)
+				} else {
+					t.Logf("%d were accepted and %d refused", accepted, refused)
 				}
 			}()
 			rapid.Check(t, func(rt *rapid.T) {

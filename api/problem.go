@@ -125,7 +125,7 @@ func toProblem(err error) problem {
 	case errors.Is(err, job.ErrTooMany):
 		p.Status, p.Detail = http.StatusTooManyRequests, "The job has too many unfinished runs to start another; wait until some have ended."
 	case errors.Is(err, job.ErrPaused):
-		p.Status, p.Detail = http.StatusConflict, "Everything is paused, so nothing can be started; GET /api/cron/status says since when and why, POST /api/cron/resume goes on."
+		p.Status, p.Detail = http.StatusConflict, "Everything is paused, so nothing can be started; GET /api/cron/status says since when and why, POST /api/cron/all/resume goes on."
 	case errors.Is(err, job.ErrEnded):
 		p.Status, p.Detail = http.StatusConflict, "The run has ended already; there is nothing left to cancel."
 	case errors.Is(err, job.ErrUnfinished):

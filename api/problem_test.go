@@ -47,7 +47,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 			"POST /api/cron/jobs", "GET /api/cron/jobs", "GET /api/cron/jobs/a", "PATCH /api/cron/jobs/a", "DELETE /api/cron/jobs/a",
 			"POST /api/cron/jobs/a/run", "POST /api/cron/jobs/a/pause", "POST /api/cron/jobs/a/resume", "GET /api/cron/jobs/a/runs", "GET /api/cron/runs/a:1", "GET /api/cron/runs/a:1/events",
 			"POST /api/cron/runs/a:1/cancel", "POST /api/cron/runs/a:1/redeliver", "GET /api/sessions/a",
-			"GET /api/cron/status", "POST /api/cron/pause", "POST /api/cron/resume",
+			"GET /api/cron/status", "POST /api/cron/all/pause", "POST /api/cron/all/resume",
 		} {
 			t.Run(tt.name+" "+request, func(t *testing.T) {
 				b := setup(t)

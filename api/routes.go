@@ -54,8 +54,9 @@ func (s *server) routes() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.guard(), s.limitRate, limitTime, s.administrators)
 
-		r.Post("/api/cron/pause", s.handle(s.pauseAll))
-		r.Post("/api/cron/resume", s.handle(s.resumeAll))
+		// Under "all": clients make /api/cron/pause of the pause of a job whose id is "..".
+		r.Post("/api/cron/all/pause", s.handle(s.pauseAll))
+		r.Post("/api/cron/all/resume", s.handle(s.resumeAll))
 		r.Post("/api/cron/tokens", s.handle(s.createToken))
 		r.Get("/api/cron/tokens", s.handle(s.listTokens))
 		r.Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))

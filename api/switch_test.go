@@ -23,26 +23,26 @@ func TestPauseAndResumeEverything(t *testing.T) {
 		}
 	}
 	is("before", b.call("GET", "/api/cron/status", ""), going)
-	is("resumed for nothing", b.call("POST", "/api/cron/resume", ""), going)
+	is("resumed for nothing", b.call("POST", "/api/cron/all/resume", ""), going)
 	if b.log.Len() != 0 {
 		t.Errorf("log of nothing: %s", b.log)
 	}
 
 	paused := map[string]any{"paused": true, "pausedSince": float64(nowMillis), "reason": "wrong chat",
 		"jobs": 7.0, "due": 2.0, "unfinished": 3.0, "cancelledRuns": 0.0}
-	is("paused", b.call("POST", "/api/cron/pause", `{"reason":"wrong chat"}`), paused)
+	is("paused", b.call("POST", "/api/cron/all/pause", `{"reason":"wrong chat"}`), paused)
 	if log := b.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, `msg="everything paused"`) ||
 		!strings.Contains(log, `reason="wrong chat"`) {
 		t.Errorf("log: %s", log)
 	}
 	paused["unfinished"], paused["cancelledRuns"] = 0.0, 3.0
-	is("cancelled", b.call("POST", "/api/cron/pause", `{"reason":"wrong chat","cancel_runs":true}`), paused)
+	is("cancelled", b.call("POST", "/api/cron/all/pause", `{"reason":"wrong chat","cancel_runs":true}`), paused)
 	delete(paused, "cancelledRuns")
 	is("paused, read", b.call("GET", "/api/cron/status", ""), paused)
 
 	b.log.Reset()
 	going["unfinished"] = 0.0
-	is("resumed", b.call("POST", "/api/cron/resume", "{}"), going)
+	is("resumed", b.call("POST", "/api/cron/all/resume", "{}"), going)
 	if log := b.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, `msg="everything resumed"`) {
 		t.Errorf("log: %s", log)
 	}
@@ -86,14 +86,14 @@ func TestWhatIsSaidWithAPause(t *testing.T) {
 	} {
 		t.Run(clipped(tt.body), func(t *testing.T) {
 			b := setup(t)
-			b.call("POST", "/api/cron/pause", tt.body).want(tt.status)
+			b.call("POST", "/api/cron/all/pause", tt.body).want(tt.status)
 			if d := cmp.Diff(tt.calls, b.store.calls); d != "" {
 				t.Errorf("calls (-want +got):\n%s", d)
 			}
 		})
 	}
 	b := setup(t)
-	b.call("POST", "/api/cron/resume", `{"reason":"x"}`).want(http.StatusBadRequest)
+	b.call("POST", "/api/cron/all/resume", `{"reason":"x"}`).want(http.StatusBadRequest)
 	if len(b.store.calls) != 0 {
 		t.Errorf("a resume with words asked the store to %v", b.store.calls)
 	}
@@ -111,7 +111,7 @@ func (brokenCancel) CancelPaused(context.Context) (int, error) { return 1, errUn
 func TestPausedAndNotCancelled(t *testing.T) {
 	store := newFakeStore()
 	b := setup(t, func(o *api.Options) { o.Switch = brokenCancel{store} })
-	b.call("POST", "/api/cron/pause", `{"cancelRuns":true}`).want(http.StatusInternalServerError)
+	b.call("POST", "/api/cron/all/pause", `{"cancelRuns":true}`).want(http.StatusInternalServerError)
 	if store.status.PausedSince == 0 || !strings.Contains(b.log.String(), "everything paused") {
 		t.Errorf("status %+v, log: %s", store.status, b.log)
 	}

@@ -245,13 +245,13 @@ func (m *mutations) change(random *rand.Rand, client int, marker string) {
 			m.ack("redeliver " + run)
 		}
 	case client == 0: // alone, so that each resume ends a pause
-		if status, _, v := m.call("POST", "/api/cron/pause", `{"cancelRuns":true}`, ""); status == http.StatusOK {
+		if status, _, v := m.call("POST", "/api/cron/all/pause", `{"cancelRuns":true}`, ""); status == http.StatusOK {
 			m.ack("pause-all *")
 			if v.CancelledRuns > 0 {
 				m.ack("cancel *")
 			}
 		}
-		if status, _, _ := m.call("POST", "/api/cron/resume", "", ""); status == http.StatusOK {
+		if status, _, _ := m.call("POST", "/api/cron/all/resume", "", ""); status == http.StatusOK {
 			m.ack("resume-all *")
 		}
 	default:

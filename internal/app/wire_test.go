@@ -220,6 +220,7 @@ func TestOddIDsOnTheWire(t *testing.T) {
 	}
 	// What clients make of `..` before they send it.
 	for _, request := range []string{"GET /api/cron/", "DELETE /api/cron/", "POST /api/cron/run", "POST /api/cron/jobs/run", "DELETE /api/cron/jobs", "PUT /api/cron/jobs/a",
+		"POST /api/cron/pause", "POST /api/cron/resume",
 		"GET /api/agents/subagents", "POST /api/agents/subagents/x/stop"} {
 		method, path, _ := strings.Cut(request, " ")
 		if a := w.send(method, path, noBody, "", 0); a.status != http.StatusNotFound && a.status != http.StatusMethodNotAllowed {
@@ -330,7 +331,7 @@ func TestBadRequestsOnTheWire(t *testing.T) {
 		{"GET", "/api/cron/audit?target=A", "", "", "target", "?target=%s"},
 		{"POST", "/api/cron/preview", "", `{"schedule":"0 9 * * *","count":51}`, "count", `{"schedule":"0 9 * * *","count":%s}`},
 		{"POST", "/api/cron/preview", "", `{"schedule":"0 9 * * *","after":"now"}`, "after", `{"schedule":"0 9 * * *","after":%s}`},
-		{"POST", "/api/cron/pause", "", `{"cancelRuns":"yes"}`, "cancelRuns", `{"cancelRuns":%s}`},
+		{"POST", "/api/cron/all/pause", "", `{"cancelRuns":"yes"}`, "cancelRuns", `{"cancelRuns":%s}`},
 	} {
 		t.Run(tc.method+" "+tc.path+" "+tc.body, func(t *testing.T) {
 			w.t = t

@@ -177,7 +177,7 @@ func paused(s job.Status, now job.Millis) Finding {
 	if s.PauseReason != "" {
 		found += ": " + s.PauseReason
 	}
-	return Finding{Level: Warn, What: "pause", Found: found, Remedy: "POST /api/cron/resume ends it"}
+	return Finding{Level: Warn, What: "pause", Found: found, Remedy: "POST /api/cron/all/resume ends it"}
 }
 
 func due(s job.Status, signs job.Signs) Finding {

@@ -82,7 +82,7 @@ func TestDeployment(t *testing.T) {
 	f.expect(text, "fail  schedulers  none has looked for 7 min*, since * UTC  -> start one",
 		"fail  workers  on h1; but 1 run could have begun since * UTC and did not: j:*  -> more workers",
 		"warn  workers  the worker on h2 gave its last sign of life * ago and did not say that it stops",
-		"warn  pause  everything is paused since * UTC, for *: wrong chat  -> POST /api/cron/resume",
+		"warn  pause  everything is paused since * UTC, for *: wrong chat  -> POST /api/cron/all/resume",
 		"fail  jobs  1, of which 1 overdue, since * UTC: j  -> ", "fail  unfinished  1 runs and deliveries, of which 1 stuck, since * UTC: r:j:",
 		"fail  records  job:* cannot be read since * UTC: uid is missing", "fail  records  2 more cannot be read",
 		"warn  repairs  damage was repaired: due_missing 2")

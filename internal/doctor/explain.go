@@ -371,7 +371,7 @@ func (s subject) slot(slot time.Time) Finding {
 		case !j.Enabled:
 			f.Level, f.Found, f.Remedy = Warn, "will not run: the job is paused", "POST /api/cron/jobs/"+j.ID+"/resume"
 		case s.status.PausedSince != 0:
-			f.Level, f.Found, f.Remedy = Warn, f.Found+"; it will not run while everything is paused", "POST /api/cron/resume"
+			f.Level, f.Found, f.Remedy = Warn, f.Found+"; it will not run while everything is paused", "POST /api/cron/all/resume"
 		}
 	case slot.Before(j.CreatedAt.Time()):
 		f.Found = "the job was not there yet: it was created " + s.clock(j.CreatedAt.Time())

@@ -214,7 +214,7 @@ func TestExplain(t *testing.T) {
 			f.must(f.Pause(f.ctx, "wrong chat"))
 			f.rewind(f.minute(0))
 			return f.minute(0)
-		}, []string{`warn  pause  everything is paused since *: wrong chat  -> POST /api/cron/resume`, `warn  slot *  has been due for * and does not run: everything was paused`}},
+		}, []string{`warn  pause  everything is paused since *: wrong chat  -> POST /api/cron/all/resume`, `warn  slot *  has been due for * and does not run: everything was paused`}},
 		"job paused": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.update(func(s job.Spec) job.Spec { return s.Paused("holiday") })

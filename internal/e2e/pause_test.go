@@ -26,7 +26,7 @@ func TestPauseEverything(t *testing.T) {
 		Paused      bool
 		PausedSince job.Millis
 	}
-	if status := api.call("POST", "/api/cron/pause", `{"reason":"a test"}`, &paused); status != 200 || !paused.Paused {
+	if status := api.call("POST", "/api/cron/all/pause", `{"reason":"a test"}`, &paused); status != 200 || !paused.Paused {
 		t.Fatalf("pause: %d %+v", status, paused)
 	}
 	if status := api.call("POST", "/api/cron/jobs/"+ids[0]+"/run", "", nil); status != 409 {
@@ -42,7 +42,7 @@ func TestPauseEverything(t *testing.T) {
 		t.Error("everything had begun before the pause: the test proves nothing")
 	}
 
-	if status := api.call("POST", "/api/cron/resume", "", nil); status != 200 {
+	if status := api.call("POST", "/api/cron/all/resume", "", nil); status != 200 {
 		t.Fatalf("resume: %d", status)
 	}
 	resumed := job.ToMillis(time.Now())

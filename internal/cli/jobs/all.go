@@ -36,7 +36,7 @@ func (t *tool) pauseAll() *cobra.Command {
 			if cancelRuns {
 				body["cancelRuns"] = true
 			}
-			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("pause"), Body: body})
+			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "pause"), Body: body})
 		})
 	cmd.Long = "Stop everything, on all machines. After the answer nothing begins; runs under way go on to\ntheir end unless --cancel-runs ends them too. What comes due meanwhile is not made up for."
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever looks at the status")
@@ -48,7 +48,7 @@ func (t *tool) pauseAll() *cobra.Command {
 func (t *tool) resumeAll() *cobra.Command {
 	cmd := t.command("resume-all", "let everything go on after pause-all", "  gateway-cron resume-all", none,
 		func(cmd *cobra.Command, _ []string) error {
-			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("resume")})
+			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "resume")})
 		})
 	t.common(cmd)
 	return cmd

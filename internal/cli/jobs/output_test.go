@@ -47,7 +47,7 @@ func TestPages(t *testing.T) {
 		{"the next times of a schedule", "job next --every 1h --tz Europe/Berlin", 0, map[string][]reply{"POST /api/cron/preview": one200(`{"timezone":"Europe/Berlin","description":"Every hour","next":["2026-11-23T15:00:00Z"]}`)}, ""},
 		{"the status", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"jobs":3,"due":1,"unfinished":2}`)}, ""},
 		{"the status for the holder of a token", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"token":{"id":"abc","name":"tools","agentId":"main","maxJobs":20}}`)}, ""},
-		{"the status of what is stopped", "pause-all --reason x --cancel-runs", 0, map[string][]reply{"POST /api/cron/pause": one200(`{"paused":true,"pausedSince":1795442340000,"reason":"wrong chat","jobs":3,"due":0,"unfinished":0,"cancelledRuns":4,
+		{"the status of what is stopped", "pause-all --reason x --cancel-runs", 0, map[string][]reply{"POST /api/cron/all/pause": one200(`{"paused":true,"pausedSince":1795442340000,"reason":"wrong chat","jobs":3,"due":0,"unfinished":0,"cancelledRuns":4,
 "repaired":{"b":2,"a":1},"quarantined":[{"entry":"job:x","since":1795442340000,"reason":"not readable"}],"quarantinedCount":3}`)}, ""},
 		{"what was imported", "job import - --dry-run", 0, map[string][]reply{"POST /api/cron/import": one200(`{"dryRun":true,"created":1,"updated":2,"unchanged":3,"failed":0,"problems":[]}`)}, ""},
 		{"tokens", "token list", 0, map[string][]reply{"GET /api/cron/tokens": one200(`{"tokens":[
@@ -139,8 +139,8 @@ func TestJSON(t *testing.T) {
 		"POST /api/cron/tokens":             {"token create --name n --agent a"},
 		"GET /api/cron/tokens":              {"token list"},
 		"DELETE /api/cron/tokens/a":         {"token revoke a"},
-		"POST /api/cron/pause":              {"pause-all"},
-		"POST /api/cron/resume":             {"resume-all"},
+		"POST /api/cron/all/pause":          {"pause-all"},
+		"POST /api/cron/all/resume":         {"resume-all"},
 	} {
 		for _, command := range commands {
 			b := setup(t, map[string][]reply{request: one200(said + "\n")})
@@ -177,9 +177,9 @@ func TestRequests(t *testing.T) {
 		{"job import - --dry-run", `POST /api/cron/import?dryRun=true {"id":"a"}`},
 		{"run cancel a:1", `POST /api/cron/runs/a:1/cancel`},
 		{"run redeliver a:1", `POST /api/cron/runs/a:1/redeliver`},
-		{"pause-all --reason r --cancel-runs", `POST /api/cron/pause {"cancelRuns":true,"reason":"r"}`},
-		{"pause-all", `POST /api/cron/pause {}`},
-		{"resume-all", `POST /api/cron/resume`},
+		{"pause-all --reason r --cancel-runs", `POST /api/cron/all/pause {"cancelRuns":true,"reason":"r"}`},
+		{"pause-all", `POST /api/cron/all/pause {}`},
+		{"resume-all", `POST /api/cron/all/resume`},
 	} {
 		b := setup(t, nil) // what is not there is exit code 3, whatever was asked
 		b.stdin = `{"id":"a"}`
