@@ -26,6 +26,7 @@ package schedule
 import (
 	"math"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/adhocore/gronx"
@@ -60,6 +61,17 @@ type Schedule struct {
 
 	clock     string // the expression as gronx is given it, see fieldKind.parse
 	lastOfDay int    // the last match of a matching day, in minutes since midnight
+
+	// Jobs of one schedule ask for the slot after one and the same, thousands within a
+	// second.
+	last atomic.Pointer[answer]
+}
+
+// answer is what Next said.
+type answer struct {
+	from int64 // the first minute that could be
+	next time.Time
+	ok   bool
 }
 
 // Expr returns the expression with single spaces and macros expanded.
@@ -80,6 +92,16 @@ func (s *Schedule) Location() *time.Location { return s.loc }
 // step a month and, where it finds a day, one call of gronx.
 func (s *Schedule) Next(after time.Time) (time.Time, bool) {
 	t := max(floorDiv(after.Unix(), 60)+1, minMinute)
+	if a := s.last.Load(); a != nil && a.from == t {
+		return a.next, a.ok
+	}
+	next, ok := s.from(t)
+	s.last.Store(&answer{t, next, ok})
+	return next, ok
+}
+
+// from finds the first slot that is not before a minute.
+func (s *Schedule) from(t int64) (time.Time, bool) {
 	limit := min(t+horizonMinutes, maxMinute)
 
 	// The walk starts early enough to have seen any change whose repeated wall

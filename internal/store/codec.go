@@ -166,16 +166,13 @@ func decodeRun(id string, f fields) (job.Run, error) {
 	if f["state"] == "" {
 		return job.Run{}, job.ErrNotFound
 	}
-	r := job.Run{
-		ID: id, JobID: f["job"], JobUID: f["uid"], JobName: f["name"], Trigger: job.Trigger(f["trigger"]),
-		State: job.State(f["state"]), Outcome: job.Outcome(f["outcome"]), Reason: f["reason"], Error: f["error"],
-		Slot: f.millis("slot"), LastSlot: f.millis("lastSlot"), Count: int(f.int("count")),
-		CreatedAt: f.millis("createdAt"), NotBefore: f.millis("notBefore"),
-		StartedAt: f.millis("startedAt"), FinishedAt: f.millis("finishedAt"),
-		SessionKey: f["session"], Reply: f["reply"], DeliveryState: job.DeliveryState(f["delivery"]),
-	}
+	r := runOf(id, f)
 	for name, value := range f {
-		if n, err := strconv.Atoi(strings.TrimPrefix(name, "a")); err == nil && strings.HasPrefix(name, "a") {
+		number, is := strings.CutPrefix(name, "a")
+		if !is {
+			continue
+		}
+		if n, err := strconv.Atoi(number); err == nil {
 			var a job.Attempt
 			if err := json.Unmarshal([]byte(value), &a); err != nil {
 				a = job.Attempt{N: n, Error: "this record is damaged"}
@@ -185,6 +182,18 @@ func decodeRun(id string, f fields) (job.Run, error) {
 	}
 	sort.Slice(r.Attempts, func(i, k int) bool { return r.Attempts[i].N < r.Attempts[k].N })
 	return r, nil
+}
+
+// runOf is a run without its attempts.
+func runOf(id string, f fields) job.Run {
+	return job.Run{
+		ID: id, JobID: f["job"], JobUID: f["uid"], JobName: f["name"], Trigger: job.Trigger(f["trigger"]),
+		State: job.State(f["state"]), Outcome: job.Outcome(f["outcome"]), Reason: f["reason"], Error: f["error"],
+		Slot: f.millis("slot"), LastSlot: f.millis("lastSlot"), Count: int(f.int("count")),
+		CreatedAt: f.millis("createdAt"), NotBefore: f.millis("notBefore"),
+		StartedAt: f.millis("startedAt"), FinishedAt: f.millis("finishedAt"),
+		SessionKey: f["session"], Reply: f["reply"], DeliveryState: job.DeliveryState(f["delivery"]),
+	}
 }
 
 func decodeDelivery(n int, f fields) (job.Delivery, map[int]bool) {

@@ -70,8 +70,8 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 		if b.Job, err = decodeJob(jobID, def); err != nil {
 			return b, fmt.Errorf("job %s: %w", jobID, err)
 		}
-		b.Run, err = decodeRun(id, run)
-		return b, err
+		b.Run = runOf(id, run)
+		return b, nil
 	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
 		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))
 	}

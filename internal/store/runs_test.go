@@ -338,7 +338,7 @@ func TestDeadLeaseTakesTwoLooks(t *testing.T) {
 	if second.Verdict != job.BeginOK || second.Attempt != 2 || second.Epoch == b.Epoch || second.Retries != 1 {
 		t.Fatalf("after a dead lease: %+v", second)
 	}
-	if a := second.Run.Attempts[0]; a.Result != job.ResultAmbiguous || a.Cause != job.CauseLeaseExpired {
+	if a := f.record(b.Run.ID).Attempts[0]; a.Result != job.ResultAmbiguous || a.Cause != job.CauseLeaseExpired {
 		t.Errorf("the first attempt is shown as %+v", a)
 	}
 	// The zombie wakes.
