@@ -40,8 +40,8 @@ func (s *server) inRun(next http.Handler) http.Handler {
 	})
 }
 
-// tokensOf are those that bound a new job: the caller's, and of one that is made in a run the
-// one that made the job that runs.
+// tokensOf are those that bound how a job may be defined: the caller's, and in a run the one
+// that made the job that runs.
 func (s *server) tokensOf(ctx context.Context) ([]*job.Token, error) {
 	tokens := []*job.Token{job.TokenOf(ctx)}
 	if run := job.OriginOf(ctx).Run; run != "" {

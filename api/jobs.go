@@ -113,14 +113,20 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 	if len(in.problems) == 0 && (len(in.set) == 0 || len(in.set) == 1 && said.id != nil) {
 		return invalid("body", "names no field to change", `{"enabled":false}`)
 	}
+	tokens, err := s.tokensOf(r.Context())
+	if err != nil {
+		return err
+	}
 	var refused error // by the last call of the edit
 	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
 		said := namedJob{Spec: before}
 		in.apply(&said)
 		after := replaceTiming(in.sent, said.Spec)
 		found := s.problems(after)
-		if !after.SameTiming(before) {
-			found = append(found, s.tooOften(job.TokenOf(r.Context()), after)...)
+		for _, t := range tokens {
+			if !after.SameTiming(before) {
+				found = append(found, s.tooOften(t, after)...)
+			}
 		}
 		if !after.Enabled {
 			// A job that today's rules would refuse (its channel has gone, its

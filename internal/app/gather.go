@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -15,16 +16,17 @@ const (
 	// scriptsAtOnce bounds the scripts of one request, and with it how long the first
 	// waits for the last.
 	scriptsAtOnce = 64
-	// readsAtOnce bounds the reads of one request. What they answer can be large, as a
-	// session is, and all of it has the time of one command to arrive.
-	readsAtOnce = 8
+	// readsAtOnce bounds the pipelines of one request, and commandsOfRead the commands of
+	// a pipeline that shares one. What they answer can be large, as a session is, and all
+	// of it has the time of one command to arrive.
+	readsAtOnce, commandsOfRead = 8, 4
 	// bytesAtOnce bounds what one request writes, for the same reason: replies of an
 	// agent are large. A call that is larger goes by itself.
 	bytesAtOnce = 256 << 10
 )
 
 // gatherer is a Redis client that sends scripts which are called at the same time as
-// one request, and pipelines likewise. Nearly all that a run needs is a short script, of
+// one request, and short pipelines likewise. Nearly all that a run needs is a short script, of
 // ours or of asynq's, and one read of its session; in a burst hundreds of goroutines
 // call one at once, and what each costs by itself, a connection, a write and a read on
 // both sides, is more than the script. A lone call goes out at once, as it does without.
@@ -62,18 +64,22 @@ func (g *gatherer) EvalSha(ctx context.Context, sha1 string, keys []string, args
 	return given
 }
 
-// Pipelined sends a few commands. When ctx ends while they wait for a lane they are not
-// sent, but what is under way it waits for: the caller has the commands in its hands.
+// Pipelined sends commands. When ctx ends while they wait for a lane they are not sent; a
+// request that is under way with them is waited for, as long as the client gives it: the
+// caller has the commands in its hands, and their answers are written there.
 func (g *gatherer) Pipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error) {
-	if g.reads.enter() {
-		defer g.reads.leave()
-		return g.UniversalClient.Pipelined(ctx, fn)
-	}
 	own := g.Pipeline()
 	if err := fn(own); err != nil {
 		return nil, err
 	}
 	cmds := own.Cmds()
+	if len(cmds) > commandsOfRead {
+		return own.Exec(ctx)
+	}
+	if g.reads.enter() {
+		defer g.reads.leave()
+		return own.Exec(ctx)
+	}
 	written := 0
 	for _, cmd := range cmds {
 		written += size(cmd.Args())
@@ -85,7 +91,13 @@ func (g *gatherer) Pipelined(ctx context.Context, fn func(redis.Pipeliner) error
 		}
 		sent = true
 	})
-	<-c.done
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if !g.reads.withdraw(c) {
+			<-c.done
+		}
+	}
 	if !sent {
 		for _, cmd := range cmds {
 			cmd.SetErr(ctx.Err())
@@ -153,18 +165,30 @@ func (g *gate) leave() {
 	go g.serve()
 }
 
-// wait puts a call behind those that wait for a lane. There is one that is busy, or was
-// a moment ago: whoever leaves it looks here once more.
+// wait puts a call behind those that wait for a lane. One may have become free since enter
+// found none.
 func (g *gate) wait(ctx context.Context, size int, add func(context.Context, redis.Pipeliner)) *call {
 	c := &call{ctx: ctx, size: size, add: add, done: make(chan struct{})}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, c)
-	if g.busy == 0 {
+	if g.busy < lanes {
 		g.busy++
 		go g.serve()
 	}
 	return c
+}
+
+// withdraw takes a call back, if it still waits.
+func (g *gate) withdraw(c *call) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.waiting, c)
+	if i < 0 {
+		return false
+	}
+	g.waiting = slices.Delete(g.waiting, i, i+1)
+	return true
 }
 
 // serve sends what waits until nothing does.

@@ -193,11 +193,31 @@ func TestReadsAreGathered(t *testing.T) {
 	read(gone, 0)
 	eventually(t, "the others wait", func() bool { return g.reads.waits() == others+1 })
 	cancel()
+	eventually(t, "who gave up is gone", func() bool { return g.reads.waits() == others })
 	count.gate.Unlock()
 	calls.Wait()
-	if n := count.reads.Load() - before; n < lanes+3 || n > lanes+4 {
+	if n := count.reads.Load() - before; n != lanes+3 {
 		t.Errorf("%d requests for %d reads, want %d", n, lanes+others, lanes+3)
 	}
+
+	before = count.reads.Load()
+	count.gate.Lock()
+	calls.Go(func() {
+		if _, err := g.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for range commandsOfRead + 1 {
+				p.LRange(t.Context(), "list0", 0, -1)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "a long one is on its way", func() bool { return count.reads.Load() > before })
+	if n := g.reads.working(); n != 0 {
+		t.Errorf("a long one has taken a lane of %d", n)
+	}
+	count.gate.Unlock()
+	calls.Wait()
 
 	refused := errors.New("refused")
 	if _, err := g.Pipelined(t.Context(), func(redis.Pipeliner) error { return refused }); !errors.Is(err, refused) {

@@ -106,6 +106,20 @@ func TestAnAgentMakesJobs(t *testing.T) {
 	admin.want(200, "PATCH", "/api/cron/jobs/made", `{"allowScheduling":true}`, nil)
 	wants(asked("made", create(`{"every":86400,"task":"z"}`)), `"code":"made_in_a_run"`)
 
+	// What the token of the job that runs is bound to, its runs are bound to, whoever's tools.
+	var hourly struct{ Token string }
+	admin.want(201, "POST", "/api/cron/tokens", `{"name":"hourly","agentId":"main","minIntervalSeconds":3600}`, &hourly)
+	caller{p: p, token: hourly.Token}.want(201, "POST", "/api/cron/jobs", `{"id":"hourly","every":86400,"task":"x","allowScheduling":true}`, nil)
+	wants(asked("hourly", create(`{"id":"often","every":60,"task":"y"}`)), "every 3600 seconds at most")
+	wants(asked("hourly", create(`{"id":"often","every":3600,"task":"y"}`)), `201 {"id":"often"`)
+	wants(asked("hourly", func(run string) string {
+		in := admin
+		in.header = map[string]string{"X-Gateway-Cron-Run": run}
+		status, answer := in.call("PATCH", "/api/cron/jobs/often", `{"every":60}`)
+		return fmt.Sprint(status, " ", answer)
+	}), "every 3600 seconds at most")
+	admin.want(200, "PATCH", "/api/cron/jobs/often", `{"every":60}`, nil)
+
 	admin.want(200, "DELETE", "/api/cron/jobs/digest", "", nil)
 	admin.want(200, "GET", "/api/cron/jobs/made", "", nil)
 	late := admin

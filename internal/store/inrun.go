@@ -11,21 +11,22 @@ import (
 // Here is what holds for a job that is made in a run besides what put_job decides in the
 // step itself: what can change meanwhile is there, what cannot is here.
 
-// permitsInRun says why a job may not be defined so in the run that ctx names. What a token
-// keeps its holder from, the runs of the jobs that were made with it must not do either.
-func (s *Store) permitsInRun(ctx context.Context, id string, spec job.Spec) error {
+// permitsInRun says why a job may not be defined so in the run that ctx names; before is nil
+// of a new one. What a token keeps its holder from, the runs of the jobs that were made with
+// it must not do either.
+func (s *Store) permitsInRun(ctx context.Context, id string, before *job.Spec, spec job.Spec) error {
 	run := job.OriginOf(ctx).Run
 	if run == "" {
 		return nil
 	}
-	if spec.AllowScheduling {
+	if spec.AllowScheduling != (before != nil && before.AllowScheduling) {
 		return &job.InRunError{Code: job.SchedulingIsFixed, Run: run}
 	}
 	t, err := s.TokenOfRun(ctx, run)
 	if err != nil {
 		return err
 	}
-	return t.Permits(id, nil, spec)
+	return t.Permits(id, before, spec)
 }
 
 // TokenOfRun is the token that made the job of a run, against whose quotas the jobs count

@@ -285,6 +285,14 @@ func TestMadeJobsCountAgainstTheTokenOfTheJobThatRuns(t *testing.T) {
 	if got := f.rdb.HGet(f.ctx, f.keys.job(made.ID), "maker").Val(); got != token.ID {
 		t.Errorf("made with %q", got)
 	}
+	edit := func(to job.Spec) error {
+		_, err := f.UpdateJob(in(f.ctx, run), made.ID, func(job.Spec) (job.Spec, error) { return to, nil })
+		return err
+	}
+	if err := edit(foreign); !outOfScope(err) {
+		t.Errorf("given to another agent: %v", err)
+	}
+	f.must(edit(made.Spec))
 	if _, err := f.CreateJob(in(f.ctx, run), "", everyMinute()); !errors.Is(err, job.ErrJobQuota) {
 		t.Errorf("one more than the token may have: %v", err)
 	}

@@ -38,7 +38,7 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 	if err := job.TokenOf(ctx).Permits(id, nil, spec); err != nil {
 		return job.Job{}, err
 	}
-	if err := s.permitsInRun(ctx, id, spec); err != nil {
+	if err := s.permitsInRun(ctx, id, nil, spec); err != nil {
 		return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 	}
 	uid := newToken()
@@ -101,8 +101,8 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		if err == nil {
 			err = job.TokenOf(ctx).Permits(id, &old.Spec, spec)
 		}
-		if run := job.OriginOf(ctx).Run; err == nil && run != "" && spec.AllowScheduling != old.AllowScheduling {
-			err = &job.InRunError{Code: job.SchedulingIsFixed, Run: run}
+		if err == nil {
+			err = s.permitsInRun(ctx, id, &old.Spec, spec)
 		}
 		if err != nil {
 			return job.Job{}, err

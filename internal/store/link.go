@@ -28,7 +28,7 @@ var (
 	declared = regexp.MustCompile(`^local (?:function (\w+)|([\w, ]+) =)`)
 	// constant finds a declaration of a name in capitals, whose value is numbers or texts,
 	// or constants before it.
-	constant = regexp.MustCompile(`^local ([A-Z][A-Z_]*) = (.*?)\s*(?:--.*)?\n`)
+	constant = regexp.MustCompile(`^local ([A-Z][A-Z_]*) = ((?:'[^']*'|[^'\n])*?)\s*(?:--.*)?\n`)
 	// token finds the words of a Lua text, and what looks like one: comments, strings and
 	// fields, which have no group.
 	token = regexp.MustCompile(`--[^\n]*|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\.\.|[.:]\w+|([A-Za-z_]\w*)`)

@@ -45,9 +45,10 @@ local function three(r) return r.one .. 'clock'..B end
 }
 
 func TestConstantsAreWrittenOut(t *testing.T) {
-	lib := newLibrary("local P = '{p}:'\nlocal KEY = P .. 'key'\nlocal DAY = 24 * 3600000 -- in\n   -- ms\nlocal MANY = 7\nlocal function day() return now + DAY end\n")
+	lib := newLibrary("local P = '{p}:'\nlocal DASHED = '{a--b}:' .. 'key' -- which a prefix may be\nlocal KEY = P .. 'key'\nlocal DAY = 24 * 3600000 -- in\n   -- ms\nlocal MANY = 7\nlocal function day() return now + DAY end\n")
 	for script, want := range map[string]string{
 		"return KEY":                          "return '{p}:key'",
+		"return DASHED":                       "return '{a--b}:key'",
 		"return P .. 'a:' .. id":              "return '{p}:a:' .. id",
 		"return id .. ':' .. P .. 'x'":        "return id .. ':{p}:x'",
 		"return P .. id .. P":                 "return '{p}:' .. id .. '{p}:'",
@@ -67,7 +68,7 @@ func TestConstantsAreWrittenOut(t *testing.T) {
 // Redis tells of a name that is not declared only when it comes to that line.
 func TestScriptsNameNothingUndeclared(t *testing.T) {
 	f := setup(t, Options{})
-	texts := linked(t)
+	texts := linked(t, "a--b")
 	if len(texts) < 20 {
 		t.Fatalf("%d scripts: that is not all of them", len(texts))
 	}
@@ -85,7 +86,7 @@ func TestScriptsNameNothingUndeclared(t *testing.T) {
 }
 
 // linked are the scripts as they are sent, by name.
-func linked(t *testing.T) map[string]string {
+func linked(t *testing.T, prefix string) map[string]string {
 	t.Helper()
 	read := func(path string) string {
 		text, err := luaFiles.ReadFile(path)
@@ -98,7 +99,7 @@ func linked(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lib := newLibrary(Options{}.withDefaults().header(newKeys("test")) + read("lua/lib.lua"))
+	lib := newLibrary(Options{}.withDefaults().header(newKeys(prefix)) + read("lua/lib.lua"))
 	texts := map[string]string{}
 	for _, e := range entries {
 		if e.Name() != "lib.lua" {

@@ -294,7 +294,7 @@ end
 -- none may. agent, session: the caller's, see owned.
 local function scheduling(run, agent, session)
   local r = pick(run_key(run), { 'v', 'job', 'uid', 'state', 'agent', 'home' })
-  if not r.state or not owned(r, agent, session) then return nil, 'run_unknown' end
+  if not r.state or not r.job or not owned(r, agent, session) then return nil, 'run_unknown' end
   local j = pick(job_key(r.job), { 'v', 'uid', 'agentId', 'session', 'maker', 'madeBy', 'made', 'allowScheduling' })
   if r.state ~= 'running' or j.uid ~= r.uid then return nil, 'run_not_running' end
   if not owned(j, agent, session) then return nil, 'run_unknown' end

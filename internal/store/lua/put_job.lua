@@ -50,7 +50,7 @@ if mode == 'create' then
     local by = pick(job_key(made_in), { 'v', 'uid', 'made' })
     if by.uid and not newer(by) then
       made = made_by(made_in, by)
-      if #made < makes then made[#made + 1] = id end -- no more need be known of
+      made[#made + 1] = id
     end
   end
   if maker ~= '' and most and redis.call('SCARD', token_jobs_key(maker)) >= most then
