@@ -144,7 +144,7 @@ var settings = []property{
 	{"overlap", "string", "When a run is still going on as the next comes due: skip that, queue_one, allow or cancel_previous. skip if absent.", `"skip"`},
 	{"misfire", "string", "What was missed while nothing could run: run_once (the newest), run_all (the newest ten) or skip. run_once if absent.", `"run_once"`},
 	{"timeoutSeconds", "integer", "How long one attempt may take: 1 to 21600; 900 if absent.", `900`},
-	{"allowScheduling", "boolean", "Leave the agent, in its runs, the tools that make and run jobs. Only if the user asks for it: such a job can make up to ten others. In a run it cannot be set.", `false`},
+	{"allowScheduling", "boolean", "Leave the agent, in its runs, the tools that make and run jobs. Only if the user asks for it: such a job can make others, ten where its tools name the run, else without end.", `false`},
 }
 
 // briefly leaves out what create_cron_job has taught: each model pays for every word of

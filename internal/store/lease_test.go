@@ -432,3 +432,53 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestDeadLeaseTakesTwoLooks(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	key, member := f.keys.run(b.Run.ID), "r:"+b.Run.ID
+
+	f.killWorker(key, member)
+	f.look()
+	if got := f.begin(b.Run.ID); got.Verdict != job.BeginBusy {
+		t.Errorf("one look: %s", got.Verdict)
+	}
+	// Redis stood still: the looking began anew after what was seen.
+	f.age(key, member, 7*time.Second)
+	f.must(f.rdb.HSet(f.ctx, f.keys.looks(), "last", int64(f.now())-50_000).Err())
+	if c := f.look(); len(c) != 0 {
+		t.Fatalf("a gap between looks declared a lease dead: %v", c)
+	}
+	// The worker was only slow: its renewal clears what was seen.
+	f.must(f.Renew(f.ctx, b.Run.ID, b.Epoch))
+	f.age(key, member, 7*time.Second)
+	if c := f.look(); len(c) != 0 {
+		t.Fatalf("a renewed lease is dead: %v", c)
+	}
+
+	carrier := f.declareDead(b.Run.ID)
+	if carrier.N == 0 {
+		t.Error("the carrier of a dead lease must have a number of its own")
+	}
+	second := f.begin(b.Run.ID)
+	if second.Verdict != job.BeginOK || second.Attempt != 2 || second.Epoch == b.Epoch || second.Retries != 1 {
+		t.Fatalf("after a dead lease: %+v", second)
+	}
+	if a := f.record(b.Run.ID).Attempts[0]; a.Result != job.ResultAmbiguous || a.Cause != job.CauseLeaseExpired {
+		t.Errorf("the first attempt is shown as %+v", a)
+	}
+	// The zombie wakes.
+	if err := f.Renew(f.ctx, b.Run.ID, b.Epoch); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie renews: %v", err)
+	}
+	if _, err := f.Commit(f.ctx, commitOf(b, "zombie")); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie commits: %v", err)
+	}
+	if _, _, err := f.Fail(f.ctx, job.Failure{RunID: b.Run.ID, Epoch: b.Epoch}); !errors.Is(err, job.ErrFenced) {
+		t.Errorf("zombie fails: %v", err)
+	}
+	f.commit(second, "second")
+	if r := f.record(b.Run.ID); r.Reply != "second" {
+		t.Errorf("reply %q", r.Reply)
+	}
+}

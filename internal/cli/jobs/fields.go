@@ -63,7 +63,7 @@ func fields() []field {
 		{"context", "context", kindText, "isolated starts each run with nothing (default session)", []string{"session", "isolated"}},
 		{"model", "model", kindText, "model (default the ai-server's)", nil},
 		{"reasoningEffort", "effort", kindText, "reasoning effort of the model", nil},
-		{"allowScheduling", "allow-scheduling", kindTruth, "leave the agent the tools that make and run jobs; its runs make ten jobs at most", nil},
+		{"allowScheduling", "allow-scheduling", kindTruth, "leave the agent the tools that make and run jobs", nil},
 		{"maxRuns", "max-runs", kindNumber, "delete the job after so many runs", nil},
 		{"overlap", "overlap", kindText, "when the last run has not ended (default skip)", []string{"skip", "queue_one", "allow", "cancel_previous"}},
 		{"misfire", "misfire", kindText, "what to do about missed runs (default run_once)", []string{"run_once", "run_all", "skip"}},
