@@ -60,6 +60,8 @@ type runHandler struct {
 	transcript  *transcript
 	schedules   *schedule.Cache
 	kick        func(ctx context.Context, carriers []job.Carrier)
+	handBack    func(ctx context.Context, slots []tasks.Run) error
+	roomy       func() bool // more than half of the places are free
 	worker      string
 	workspaceID string
 	model       string // of jobs that name none, and so effort
@@ -70,13 +72,15 @@ type runHandler struct {
 	watched map[*watched]struct{} // what begins here, or has begun
 }
 
-func newRunHandler(base context.Context, o Options, client *asynq.Client) *runHandler {
+func newRunHandler(base context.Context, o Options, client *asynq.Client, roomy func() bool) *runHandler {
 	return &runHandler{
 		base: base, store: o.Runs, ai: o.AI, worker: o.ID, workspaceID: o.WorkspaceID,
 		model: o.Model, effort: o.Effort, logger: o.Logger,
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
 		kick:       kicker(o.Queues, client, o.Logger),
+		handBack:   handBack(o.Queues, client),
+		roomy:      roomy,
 		watched:    map[*watched]struct{}{},
 	}
 }
@@ -109,6 +113,11 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 	if p.V > tasks.Version {
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
+	return h.carried(ctx, p)
+}
+
+// carried begins what a carrier is about, and makes the attempt. It answers asynq.
+func (h *runHandler) carried(ctx context.Context, p tasks.Run) error {
 	run := p.Run
 	if run == "" {
 		run = job.RunID(p.Job, job.Millis(p.Slot))

@@ -93,14 +93,15 @@ func New(o Options) *Worker {
 	// fencing, or by the cut.
 	base, cut := context.WithCancelCause(context.Background())
 	client := asynq.NewClientFromRedisClient(o.Redis)
-	runs := newRunHandler(base, o, client)
+	atRun := newCrew(o.Concurrency)
+	runs := newRunHandler(base, o, client, atRun.roomy)
 	deliveries := &deliverHandler{base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
 		gates: map[string]*gate{}, now: time.Now}
 	return &Worker{
 		run:     newServers(o, o.Queues.Run(), o.Concurrency, min(fetchers, o.Concurrency)),
 		deliver: newServers(o, o.Queues.Deliver(), deliverConcurrency, 1)[0],
 		runs:    runs, deliveries: deliveries,
-		atRun: newCrew(o.Concurrency), atDeliver: newCrew(deliverConcurrency),
+		atRun: atRun, atDeliver: newCrew(deliverConcurrency),
 		cut: cut, grace: o.Grace, logger: o.Logger,
 	}
 }
@@ -151,7 +152,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return nil
 	}
 	for _, server := range w.run {
-		if err := serve(server, w.atRun.handler(ctx, w.runs.handle)); err != nil {
+		if err := serve(server, w.atRun.handler(ctx, w.runs.handler(ctx))); err != nil {
 			return fmt.Errorf("serve runs: %w", err)
 		}
 	}
@@ -190,6 +191,9 @@ type crew struct {
 func newCrew(size int) *crew { return &crew{places: make(chan struct{}, size)} }
 
 func (c *crew) wait() { c.busy.Wait() }
+
+// roomy reports whether more than half of the places are free.
+func (c *crew) roomy() bool { return 2*len(c.places) < cap(c.places) }
 
 // handler hands tasks to a member of the crew until stop ends. What asynq fetches in
 // that moment, or has fetched before and nobody has begun, goes back untouched, and

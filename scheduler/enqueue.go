@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -17,7 +18,7 @@ import (
 // carrier is a task to enqueue.
 type carrier struct {
 	tasks.Carrier
-	slot job.Slot // of a slot's carrier
+	slots []job.Slot // of a carrier of slots
 	// again says that a carrier of this id was enqueued before and what it carries
 	// is still not done: a finished task that keeps the id must make room.
 	again bool
@@ -92,6 +93,17 @@ func (e *enqueuer) drop(c tasks.Carrier) error {
 		return nil
 	}
 	return fmt.Errorf("delete task %s: %w", c.ID, err)
+}
+
+// flowing is how long the next task of a queue waits at most where workers keep up.
+const flowing = 10 * time.Second
+
+// flows reports whether workers take from a queue what is in it. Where they do not, a slot
+// that is overtaken must be taken out again (see drop), which it cannot where it shares a
+// carrier.
+func (e *enqueuer) flows(queue string) bool {
+	info, err := e.inspector.GetQueueInfo(queue)
+	return err == nil && info.Latency < flowing
 }
 
 // one enqueues a carrier. An id conflict is success, unless the task that holds

@@ -142,7 +142,7 @@ func TestOnlyWhatWasEnqueuedIsMarked(t *testing.T) {
 	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = nowhere.Close() })
 	w.enqueue = newEnqueuer(nowhere)
-	if err := w.place(f.ctx, []job.Cursor{f.cursor("a")}); err == nil {
+	if err := w.place(f.ctx, []job.Cursor{f.cursor("a")}, func() bool { return true }); err == nil {
 		t.Error("no error")
 	}
 	if c := f.cursor("a"); c.Emitted || f.look("a") != due {

@@ -250,10 +250,36 @@ func (f *fixture) tasks(queue string) map[string]*asynq.TaskInfo {
 	return byID
 }
 
-// runTasks are the tasks of the queue of runs.
+// runTasks are the tasks of the queue of runs; a batch counts as the tasks of its slots.
 func (f *fixture) runTasks() map[string]*asynq.TaskInfo {
 	f.t.Helper()
-	return f.tasks(f.queues.Run())
+	all := f.tasks(f.queues.Run())
+	for id, info := range all {
+		if info.Type == tasks.TypeBatch {
+			delete(all, id)
+			for _, slot := range slotsOf(f.t, asynq.NewTask(info.Type, info.Payload)) {
+				all[f.queues.Slot(slot).ID] = info
+			}
+		}
+	}
+	return all
+}
+
+// slotsOf are the slots that a task carries.
+func slotsOf(t testing.TB, task *asynq.Task) []tasks.Run {
+	t.Helper()
+	if task.Type() != tasks.TypeBatch {
+		p, err := tasks.ParseRun(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []tasks.Run{p}
+	}
+	p, err := tasks.ParseBatch(task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Slots
 }
 
 func (f *fixture) state(queue, id string) string {

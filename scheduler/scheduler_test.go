@@ -213,21 +213,21 @@ func TestManySchedulers(t *testing.T) {
 
 	var mu sync.Mutex
 	handled, claimed := map[string]int{}, map[string]int{}
-	f.work(f.queues.Run(), func(ctx context.Context, task *asynq.Task) error {
-		p, err := tasks.ParseRun(task)
-		if err != nil {
-			return err
+	f.work(f.queues.Run(), func(_ context.Context, task *asynq.Task) error {
+		for _, p := range slotsOf(t, task) {
+			b, err := f.Claim(context.Background(), job.Claim{JobID: p.Job, UID: p.UID, Slot: job.Millis(p.Slot), Revision: p.Revision,
+				Next: job.Millis(p.Slot) + 365*24*3600_000, Token: fmt.Sprintf("%p", task), Worker: "w"})
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			handled[job.RunID(p.Job, job.Millis(p.Slot))]++
+			if b.Verdict == job.BeginOK {
+				claimed[b.Run.ID]++
+			}
+			mu.Unlock()
 		}
-		b, err := f.Claim(context.Background(), job.Claim{JobID: p.Job, UID: p.UID, Slot: job.Millis(p.Slot), Revision: p.Revision,
-			Next: job.Millis(p.Slot) + 365*24*3600_000, Token: fmt.Sprintf("%p", task), Worker: "w"})
-		mu.Lock()
-		defer mu.Unlock()
-		id, _ := asynq.GetTaskID(ctx)
-		handled[id]++
-		if err == nil && b.Verdict == job.BeginOK {
-			claimed[b.Run.ID]++
-		}
-		return err
+		return nil
 	})
 	var all []*running
 	for i := range 3 {
@@ -249,12 +249,13 @@ func TestManySchedulers(t *testing.T) {
 	defer mu.Unlock()
 	for _, id := range ids {
 		run := job.RunID(id, due)
-		if handled[run] != 1 || claimed[run] != 1 {
+		// Schedulers that find the same due at different moments share it out differently.
+		if handled[run] < 1 || handled[run] > len(all) || claimed[run] != 1 {
 			t.Errorf("%s: %d tasks, %d runs", run, handled[run], claimed[run])
 		}
 	}
 	if len(handled) != n || len(f.runTasks()) != n {
-		t.Errorf("%d tasks handled, %d in the queue, want %d", len(handled), len(f.runTasks()), n)
+		t.Errorf("%d slots handled, %d in the queue, want %d", len(handled), len(f.runTasks()), n)
 	}
 }
 

@@ -55,6 +55,9 @@ const (
 	recheck = time.Minute
 	// batch is how many cursors are read, or carriers enqueued, at a time.
 	batch = 500
+	// joinFrom is how many slots must be due at once to share carriers: fewer are
+	// started sooner by themselves.
+	joinFrom = 64
 )
 
 // armed is a future slot that asynq's manager will enqueue.
@@ -212,6 +215,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	for _, d := range due {
 		looks[d.JobID] = d.Look
 	}
+	mayJoin := sync.OnceValue(func() bool { return w.enqueue.flows(w.queues.Run()) })
 	var late []job.Cursor
 	for _, chunk := range onTimeFirst(due, now) {
 		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
@@ -236,7 +240,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 				onTime = append(onTime, c)
 			}
 		}
-		if err := w.place(ctx, onTime); err != nil {
+		if err := w.place(ctx, onTime, mayJoin); err != nil {
 			return err
 		}
 	}
@@ -251,25 +255,55 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	if err := w.store.Postpone(ctx, later); err != nil {
 		return err
 	}
-	return w.place(ctx, ready)
+	return w.place(ctx, ready, func() bool { return false }) // few at a time, and perhaps no worker is back yet
 }
 
 // place enqueues the carriers of slots, and notes those that stand in the queue.
-func (w *window) place(ctx context.Context, cursors []job.Cursor) error {
-	carriers := make([]carrier, len(cursors))
-	for i, c := range cursors {
-		carriers[i] = carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted,
-			slot: job.Slot{JobID: c.JobID, At: c.NextSlot}}
-	}
-	placed, err := w.enqueue.all(ctx, carriers)
-	slots := make([]job.Slot, len(placed))
-	for i, p := range placed {
-		slots[i] = p.slot
+func (w *window) place(ctx context.Context, cursors []job.Cursor, mayJoin func() bool) error {
+	placed, err := w.enqueue.all(ctx, w.carriers(cursors, mayJoin))
+	var slots []job.Slot
+	for _, p := range placed {
+		slots = append(slots, p.slots...)
 	}
 	if markErr := w.store.MarkEmitted(ctx, slots); markErr != nil {
 		return markErr
 	}
 	return err
+}
+
+// carriers builds the carriers of slots: one each, or, of many that go out for the first
+// time, one for several. What goes out again goes by itself: its carrier is looked for by
+// its id.
+func (w *window) carriers(cursors []job.Cursor, mayJoin func() bool) []carrier {
+	one := func(c job.Cursor) carrier {
+		return carrier{Carrier: w.queues.Slot(slotPayload(c)), again: c.Emitted, slots: []job.Slot{{JobID: c.JobID, At: c.NextSlot}}}
+	}
+	var first []job.Cursor
+	var carriers []carrier
+	for _, c := range cursors {
+		if c.Emitted {
+			carriers = append(carriers, one(c))
+		} else {
+			first = append(first, c)
+		}
+	}
+	if len(first) < joinFrom || !mayJoin() {
+		for _, c := range first {
+			carriers = append(carriers, one(c))
+		}
+		return carriers
+	}
+	for together := range slices.Chunk(first, tasks.BatchSize) {
+		var c carrier
+		var payload []tasks.Run
+		for _, cursor := range together {
+			payload = append(payload, slotPayload(cursor))
+			c.slots = append(c.slots, job.Slot{JobID: cursor.JobID, At: cursor.NextSlot})
+		}
+		c.Carrier = w.queues.Batch(payload)
+		carriers = append(carriers, c)
+	}
+	return carriers
 }
 
 // settleAll decides about due cursors and answers those whose slot is to be emitted.

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 // Task types.
 const (
 	TypeRun     = "cron:run"
+	TypeBatch   = "cron:batch" // several slots, for the queue's sake: see Batch
 	TypeDeliver = "cron:deliver"
 )
 
@@ -96,6 +98,18 @@ func (r Run) Timing() schedule.Timing {
 	}
 }
 
+// Batch is the payload of cron:batch: slots that are due at once. The queue's work for
+// a task is several times that for a slot, so where hundreds are due some share one. A
+// worker runs them one after the other, and hands back as carriers of their own what
+// would wait.
+type Batch struct {
+	V     int   `json:"v"`
+	Slots []Run `json:"slots"`
+}
+
+// BatchSize is the most slots of a batch.
+const BatchSize = 16
+
 // Deliver is the payload of cron:deliver.
 type Deliver struct {
 	V   int    `json:"v"`
@@ -139,8 +153,21 @@ type Carrier struct {
 // Slot is the carrier of a due slot: its id is <job>:<slot, unix seconds>.
 func (q Queues) Slot(p Run) Carrier {
 	p.V = Version
-	return q.carrier(TypeRun, q.Run(), p.Job+":"+strconv.FormatInt(p.Slot/1000, 10), p, q.retention)
+	return q.carrier(TypeRun, q.Run(), slotID(p), p, q.retention)
 }
+
+// Batch is the carrier of several due slots, at least one; its id is that of the first
+// with the number of the others: two schedulers that find the same due say the same.
+func (q Queues) Batch(slots []Run) Carrier {
+	p := Batch{V: Version, Slots: slices.Clone(slots)}
+	for i := range p.Slots {
+		p.Slots[i].V = Version
+	}
+	id := slotID(slots[0]) + "+" + strconv.Itoa(len(slots)-1)
+	return q.carrier(TypeBatch, q.Run(), id, p, q.retention)
+}
+
+func slotID(p Run) string { return p.Job + ":" + strconv.FormatInt(p.Slot/1000, 10) }
 
 // RunAgain carries an existing run; n grows with each change of its state.
 func (q Queues) RunAgain(run string, n int64) Carrier {
@@ -208,8 +235,31 @@ func ParseRun(t *asynq.Task) (Run, error) {
 	if err != nil {
 		return Run{}, fmt.Errorf("decode the payload of %s: %w", t.Type(), err)
 	}
-	if p.Run == "" && (p.Job == "" || p.UID == "" || p.Slot <= 0) {
+	if p.Run == "" && !p.isSlot() {
 		return Run{}, fmt.Errorf("decode the payload of %s: neither a run nor a slot", t.Type())
+	}
+	return p, nil
+}
+
+func (r Run) isSlot() bool { return r.Job != "" && r.UID != "" && r.Slot > 0 }
+
+// ParseBatch reads the payload of a cron:batch task; see ParseRun for newer ones.
+func ParseBatch(t *asynq.Task) (Batch, error) {
+	var p Batch
+	err := json.Unmarshal(t.Payload(), &p)
+	if p.V > Version {
+		return p, nil
+	}
+	if err != nil {
+		return Batch{}, fmt.Errorf("decode the payload of %s: %w", t.Type(), err)
+	}
+	for _, slot := range p.Slots {
+		if !slot.isSlot() || slot.Run != "" || slot.V > Version {
+			return Batch{}, fmt.Errorf("decode the payload of %s: not only slots", t.Type())
+		}
+	}
+	if len(p.Slots) == 0 || len(p.Slots) > BatchSize {
+		return Batch{}, fmt.Errorf("decode the payload of %s: %d slots, of 1 to %d", t.Type(), len(p.Slots), BatchSize)
 	}
 	return p, nil
 }

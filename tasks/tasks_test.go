@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,12 @@ func TestCarriers(t *testing.T) {
 			kind: "cron:run", queue: "prod-run", id: "a:60", payload: `{"v":1,"job":"a","uid":"u","slot":60000}`,
 			kept: 10 * time.Minute,
 		},
+		"slots that are due together": {
+			got:  queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000, Name: "N"}, {V: 99, Job: "b", UID: "w", Slot: 60_000}}),
+			kind: "cron:batch", queue: "prod-run", id: "a:60+1",
+			payload: `{"v":1,"slots":[{"v":1,"job":"a","uid":"u","slot":60000,"name":"N"},{"v":1,"job":"b","uid":"w","slot":60000}]}`,
+			kept:    10 * time.Minute,
+		},
 		"manual run": {
 			got: queues.RunAgain("a:manual:01J", 0), kind: "cron:run", queue: "prod-run", id: "a:manual:01J:0",
 			payload: `{"v":1,"run":"a:manual:01J"}`, kept: 10 * time.Minute,
@@ -132,6 +139,8 @@ func TestIDsAreDistinct(t *testing.T) {
 		seen[key] = what
 	}
 	add("slot", queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 60_000}))
+	add("slot with another", queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}, {Job: "b", UID: "u", Slot: 60_000}}))
+	add("a batch of one", queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}}))
 	add("slot of another job", queues.Slot(tasks.Run{Job: "a-1", UID: "u", Slot: 60_000}))
 	add("the next slot", queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 120_000}))
 	for _, run := range []string{"a:60", "a:manual:01J"} {
@@ -197,6 +206,55 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseBatch(t *testing.T) {
+	const slot = `{"v":1,"job":"a","uid":"u","slot":60000}`
+	many := func(n int) string {
+		return `{"v":1,"slots":[` + strings.Join(slices.Repeat([]string{slot}, n), ",") + `]}`
+	}
+	for _, tc := range []struct{ name, payload, want string }{
+		{"one", many(1), ""},
+		{"the most", many(tasks.BatchSize), ""},
+		{"fields of a later release", `{"v":1,"slots":[{"v":1,"job":"a","uid":"u","slot":60000,"x":[1]}],"y":{}}`, ""},
+		{"newer, with another shape", `{"v":2,"slots":{"a":60000}}`, ""},
+		{"one too many", many(tasks.BatchSize + 1), "17 slots, of 1 to 16"},
+		{"none", many(0), "0 slots"},
+		{"null", `null`, "0 slots"},
+		{"a payload of one slot", slot, "0 slots"},
+		{"not JSON", `{"v":1,"slots":[`, "decode"},
+		{"other types", `{"v":1,"slots":[1]}`, "decode"},
+		{"a slot without a job", `{"v":1,"slots":[` + slot + `,{"v":1,"uid":"u","slot":60000}]}`, "not only slots"},
+		{"a run among them", `{"v":1,"slots":[{"v":1,"run":"a:60"}]}`, "not only slots"},
+		{"a slot that is a run too", `{"v":1,"slots":[{"v":1,"job":"a","uid":"u","slot":60000,"run":"a:60"}]}`, "not only slots"},
+		{"a slot of a later release", `{"v":1,"slots":[{"v":2,"job":"a","uid":"u","slot":60000}]}`, "not only slots"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := tasks.ParseBatch(asynq.NewTask(tasks.TypeBatch, []byte(tc.payload)))
+			check(t, err, tc.want, tasks.TypeBatch)
+		})
+	}
+}
+
+// TestBatchKeepsItsSlots: each of them can be made a carrier of its own again.
+func TestBatchKeepsItsSlots(t *testing.T) {
+	want := []tasks.Run{
+		tasks.Run{Job: "a", UID: "u", Slot: 60_000, Revision: 3, Name: "N"}.WithTiming(schedule.Timing{Cron: "0 9 * * *", Zone: "Europe/Berlin"}),
+		tasks.Run{Job: "b", UID: "w", Slot: 120_000}.WithTiming(schedule.Timing{Every: time.Minute, Anchor: time.UnixMilli(1000)}),
+	}
+	got, err := tasks.ParseBatch(queues.Batch(want).Task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, slot := range got.Slots {
+		alone := queues.Slot(slot)
+		if ought := queues.Slot(want[i]); alone.ID != ought.ID || string(alone.Task.Payload()) != string(ought.Task.Payload()) {
+			t.Errorf("got %s, want %s", alone.Task.Payload(), ought.Task.Payload())
+		}
+	}
+	if want[0].V != 0 {
+		t.Error("what the caller gave was changed")
+	}
+}
+
 func check(t *testing.T, err error, want, kind string) {
 	t.Helper()
 	switch {
@@ -258,7 +316,15 @@ func FuzzParseRun(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	f.Add(queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}, {Job: "b", UID: "w", Slot: 60_000}}).Task.Payload())
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		if b, err := tasks.ParseBatch(asynq.NewTask(tasks.TypeBatch, payload)); err == nil && b.V <= tasks.Version {
+			for _, slot := range b.Slots {
+				if _, err := tasks.ParseRun(queues.Slot(slot).Task); err != nil {
+					t.Errorf("%q was read as a batch with %+v: %v", payload, slot, err)
+				}
+			}
+		}
 		p, err := tasks.ParseRun(asynq.NewTask(tasks.TypeRun, payload))
 		if err != nil {
 			if p != (tasks.Run{}) {
