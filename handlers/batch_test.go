@@ -209,7 +209,7 @@ func TestHowLongABatchWaits(t *testing.T) {
 				b := &batch{rest: []tasks.Run{{Job: "a"}, {Job: "b"}, {Job: "c"}}}
 				b.next()
 				end := h.watchBatch(t.Context(), t.Context(), b)
-				time.Sleep(time.Minute) // of the bubble's clock
+				time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 				synctest.Wait()
 				end()
 				if d := cmp.Diff([]time.Duration{tc.want, tc.want + waitEvery}, after); d != "" {
