@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,14 +62,55 @@ func serveAI(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	s := &http.Server{Handler: newAIServer(delay), ReadHeaderTimeout: 10 * time.Second}
+	handler := newAIServer(delay)
 	fmt.Fprintf(stdout, "%s on http://%s\n", readyWord, l.Addr())
-	context.AfterFunc(ctx, func() { _ = s.Close() })
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+		go converse(conn, handler)
 	}
-	return nil
 }
+
+// converse answers the requests of a connection, one after the other. The server of
+// net/http would take more of the two cores than what is measured can spare: it watches
+// every connection from a second goroutine.
+func converse(conn net.Conn, handler http.Handler) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	w := &written{header: http.Header{}}
+	for {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return // the client has gone
+		}
+		w.status = http.StatusOK
+		w.body.Reset()
+		handler.ServeHTTP(w, r)
+		_, _ = io.Copy(io.Discard, r.Body) // the next request comes behind it
+		head := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Length: %d\r\nContent-Type: application/json\r\n\r\n",
+			w.status, http.StatusText(w.status), w.body.Len())
+		if _, err := conn.Write(append(head, w.body.Bytes()...)); err != nil {
+			return
+		}
+	}
+}
+
+// written is an answer that is kept until it is whole.
+type written struct {
+	header http.Header // every answer's is the same
+	status int
+	body   bytes.Buffer
+}
+
+func (w *written) Header() http.Header         { return w.header }
+func (w *written) WriteHeader(status int)      { w.status = status }
+func (w *written) Write(p []byte) (int, error) { return w.body.Write(p) }
 
 func newAIServer(delay time.Duration) http.Handler {
 	s := &aiServer{delay: delay, runs: map[string]bool{}}
@@ -101,7 +144,6 @@ func (s *aiServer) chat(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"text":"Done.","sessionId":"bench"}`)
 }
 
@@ -111,7 +153,6 @@ func (s *aiServer) message(w http.ResponseWriter, r *http.Request) {
 	s.messages++
 	n := s.messages
 	s.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"messageId":"m-`+strconv.Itoa(n)+`"}`)
 }
 
@@ -135,6 +176,5 @@ func (s *aiServer) forget(http.ResponseWriter, *http.Request) {
 }
 
 func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the harness has gone; nobody is left to tell
 }
