@@ -82,20 +82,31 @@ end
 
 spend_run(j.maker)
 if leftover then redis.call('DEL', run_key(run)) end
-local r, gone, look = run_of(id, j, 'schedule', slot), { 'notBefore' }, now + LOOK_PARKED
-if behind then r.catchup = 1 end
-if queue then r.state = 'queued' else gone, look = next_attempt(run, r, j, token, worker, r) end
-became(r, {}, gone)
-local listed = enter(run, r, look)
-
-local claims = tonumber(j.claims or '0') + 1
-local fields = { claims = claims }
-if j.maxRuns and claims >= tonumber(j.maxRuns) then
-  -- The last run; a pause that ends it gives it back, and the schedule goes on there.
-  if next ~= '' then fields.after, fields.afterDue = next, ARGV[6] end
-  next = ''
+local began_now = not queue and take(j.session, run)
+local fields, look = nil, now + LOOK_PARKED
+if began_now then
+  fields, look = attempt_of(j, 1, 1, token, worker), now + LEASE
+elseif queue then
+  fields = { 'state', 'queued', 'attempt', '0', 'epoch', '0' }
+else
+  fields = { 'state', 'parked', 'attempt', '0', 'epoch', '0', 'session', j.session }
 end
-erase(job_key(id), j, { 'range' })
-move_cursor(id, slot, next, ARGV[6], j, fields)
-if r.state ~= 'running' then return { 'parked' } end
-return began(r, listed, job)
+if behind then
+  fields[#fields + 1] = 'catchup'
+  fields[#fields + 1] = '1'
+end
+enter(run, id, j, 'schedule', slot, look, unpack(fields))
+
+if j.range then redis.call('HDEL', job_key(id), 'range') end
+j.emitted = nil -- of this slot alone, which never comes back: not worth another write
+local claims = tonumber(j.claims or '0') + 1
+if not j.maxRuns or claims < tonumber(j.maxRuns) then
+  move_cursor(id, slot, next, ARGV[6], j, 'claims', int(claims))
+elseif next == '' then
+  move_cursor(id, slot, '', '', j, 'claims', int(claims))
+else
+  -- The last run; a pause that ends it gives it back, and the schedule goes on there.
+  move_cursor(id, slot, '', '', j, 'claims', int(claims), 'after', next, 'afterDue', ARGV[6])
+end
+if not began_now then return { 'parked' } end
+return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, job }
