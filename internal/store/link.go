@@ -9,7 +9,9 @@ import (
 
 // Redis executes a script from its first line with every call: each function that stands
 // there is made anew, each value computed anew, and what they were is garbage. So a script
-// gets of lib.lua only what it uses, and constants as they are written out.
+// gets of lib.lua only what it uses, and constants as they are written out. What only its
+// seldom branches use is made there: a line "-- seldom" in a script stands before what
+// follows it in its block, as far as that is indented like the line or deeper.
 
 // library is lib.lua, taken apart.
 type library struct {
@@ -84,17 +86,71 @@ func (lib library) spell(text string) string {
 	return string(append(out, text[end:]...))
 }
 
-// link puts before a script what it uses, and what that uses, in the order of the library.
+// link puts before a script what it uses, and what that uses, in the order of the library,
+// and before a seldom branch what only such branches use. A value is made once, before all.
 func (lib library) link(script string) string {
-	linked := lib.spell(script)
-	used := words(linked)
-	for _, d := range slices.Backward(lib.declarations) {
-		if slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
-			linked = d.text + linked
+	script = lib.spell(script)
+	parts := branches(script)
+	often := ""
+	for i := 0; i < len(parts); i += 2 {
+		often += parts[i]
+	}
+	for i := range lib.needs(script, nil) {
+		if d := lib.declarations[i]; !strings.HasPrefix(d.text, "local function") {
+			often += d.text
+		}
+	}
+	first := lib.needs(often, nil)
+	linked := lib.texts(first)
+	for i, part := range parts {
+		if i%2 == 1 {
+			linked += lib.texts(lib.needs(part, first))
+		}
+		linked += part
+	}
+	return compact(linked)
+}
+
+// branches cuts a script where a seldom branch begins or ends: the second part is the first
+// such branch, the third what follows it, and so on.
+func branches(script string) []string {
+	parts, depth := []string{""}, 0 // how far the branch is indented; 0: it is none
+	for line := range strings.Lines(script) {
+		text := strings.TrimLeft(line, " ")
+		indent := len(line) - len(text)
+		switch {
+		case depth == 0 && text == "-- seldom\n":
+			parts, depth = append(parts, ""), indent
+		case indent < depth && text != "\n":
+			parts, depth = append(parts, ""), 0
+		}
+		parts[len(parts)-1] += line
+	}
+	return parts
+}
+
+// needs are the declarations, by their index, that a text uses, and that those use, but for
+// the ones that are there already.
+func (lib library) needs(text string, there map[int]bool) map[int]bool {
+	used, needed := words(text), map[int]bool{}
+	for i, d := range slices.Backward(lib.declarations) {
+		if !there[i] && slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
+			needed[i] = true
 			maps.Copy(used, words(d.text))
 		}
 	}
-	return compact(linked)
+	return needed
+}
+
+// texts are declarations in the order of the library.
+func (lib library) texts(which map[int]bool) string {
+	var b strings.Builder
+	for i, d := range lib.declarations {
+		if which[i] {
+			b.WriteString(d.text)
+		}
+	}
+	return b.String()
 }
 
 // words are the names that a text may mean, and its keywords.

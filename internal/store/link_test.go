@@ -65,6 +65,41 @@ func TestConstantsAreWrittenOut(t *testing.T) {
 	}
 }
 
+// What only seldom branches use is made there, once for each; values are made before all.
+func TestSeldomBranches(t *testing.T) {
+	lib := newLibrary("local now = clock()\nlocal list = {}\nlocal function one() return now end\nlocal function two() return one() end\nlocal function three() list[1] = two() end\n")
+	got := lib.link(`if a then
+  -- seldom
+  three()
+
+  if b then three() end
+elseif c then
+  -- seldom
+  two()
+else
+  return one()
+end
+`)
+	want := `local now = clock()
+local list = {}
+local function one() return now end
+if a then
+local function two() return one() end
+local function three() list[1] = two() end
+three()
+if b then three() end
+elseif c then
+local function two() return one() end
+two()
+else
+return one()
+end
+`
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // Redis tells of a name that is not declared only when it comes to that line.
 func TestScriptsNameNothingUndeclared(t *testing.T) {
 	f := setup(t, Options{})

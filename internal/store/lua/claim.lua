@@ -12,7 +12,10 @@ local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
 local token, worker = ARGV[7], ARGV[8]
 local run = id .. ':' .. int(tonumber(slot) / 1000)
 local found = hash(run_key(run))
-if found.uid == uid then return begin_run(run, found, token, worker) end
+if found.uid == uid then
+  -- seldom
+  return begin_run(run, found, token, worker)
+end
 local leftover = next(found) -- of an earlier job of this id
 
 local j, job = hash(job_key(id))
@@ -41,6 +44,7 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
   reason = 'stale'
 end
 if reason then
+  -- seldom
   pass_slots(id, j, 'missed', reason, slot, slot, 1, next, ARGV[6])
   return { 'dropped' }
 end
@@ -51,36 +55,43 @@ local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumb
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
 
-if not runs_left(j.maker) then
-  record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
-  move_cursor(id, slot, next, ARGV[6], j)
-  return { 'dropped' }
-end
-local queue = false
-if j.overlap == 'cancel_previous' then
-  -- Manual runs were asked for by somebody: they are not in the way, and stay.
-  for _, previous in ipairs(runs) do
-    if previous.trigger == 'schedule' then
-      local r = hash(run_key(previous.id))
-      if not newer(r) then cancel_run(previous.id, r, 'overlap') end
-    end
-  end
-  if #runs > 0 then
-    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
-    if j.uid ~= uid then return { 'gone' } end
-  end
-elseif #runs > 0 then
-  local queued = false
-  for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
-  queue = j.overlap == 'queue_one' and not queued
-  if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
-    record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
+if j.maker then
+  -- seldom
+  if not runs_left(j.maker) then
+    record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
     move_cursor(id, slot, next, ARGV[6], j)
     return { 'dropped' }
   end
 end
+local queue = false
+if #runs > 0 then
+  -- seldom
+  if j.overlap == 'cancel_previous' then
+    -- Manual runs were asked for by somebody: they are not in the way, and stay.
+    for _, previous in ipairs(runs) do
+      if previous.trigger == 'schedule' then
+        local r = hash(run_key(previous.id))
+        if not newer(r) then cancel_run(previous.id, r, 'overlap') end
+      end
+    end
+    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
+    if j.uid ~= uid then return { 'gone' } end
+  else
+    local queued = false
+    for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
+    queue = j.overlap == 'queue_one' and not queued
+    if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
+      record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
+      move_cursor(id, slot, next, ARGV[6], j)
+      return { 'dropped' }
+    end
+  end
+end
 
-spend_run(j.maker)
+if j.maker then
+  -- seldom
+  spend_run(j.maker)
+end
 if leftover then redis.call('DEL', run_key(run)) end
 local began_now = not queue and take(j.session, run)
 local fields, look = nil, now + LOOK_PARKED
