@@ -34,7 +34,7 @@ if held(due_of(j)) then
 end
 if j.rev ~= ARGV[4] then return { 'stale', job } end
 
-local next, late = ARGV[5], now - due_of(j)
+local upcoming, late = ARGV[5], now - due_of(j)
 local reason = nil
 if j.enabled ~= '1' then -- since this slot was due
   reason = 'disabled'
@@ -45,13 +45,13 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
 end
 if reason then
   -- seldom
-  pass_slots(id, j, 'missed', reason, slot, slot, 1, next, ARGV[6])
+  pass_slots(id, j, 'missed', reason, slot, slot, 1, upcoming, ARGV[6])
   return { 'dropped' }
 end
 local runs = active_runs(id, uid)
 local catching = false
 for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
-local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumber(ARGV[6]) <= now))
+local behind = j.misfire == 'run_all' and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
 
@@ -59,7 +59,7 @@ if j.maker then
   -- seldom
   if not runs_left(j.maker) then
     record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
-    move_cursor(id, slot, next, ARGV[6], j)
+    move_cursor(id, slot, upcoming, ARGV[6], j)
     return { 'dropped' }
   end
 end
@@ -82,7 +82,7 @@ if #runs > 0 then
     queue = j.overlap == 'queue_one' and not queued
     if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
       record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
-      move_cursor(id, slot, next, ARGV[6], j)
+      move_cursor(id, slot, upcoming, ARGV[6], j)
       return { 'dropped' }
     end
   end
@@ -112,12 +112,12 @@ if j.range then redis.call('HDEL', job_key(id), 'range') end
 j.emitted = nil -- of this slot alone, which never comes back: not worth another write
 local claims = tonumber(j.claims or '0') + 1
 if not j.maxRuns or claims < tonumber(j.maxRuns) then
-  move_cursor(id, slot, next, ARGV[6], j, 'claims', int(claims))
-elseif next == '' then
+  move_cursor(id, slot, upcoming, ARGV[6], j, 'claims', int(claims))
+elseif upcoming == '' then
   move_cursor(id, slot, '', '', j, 'claims', int(claims))
 else
   -- The last run; a pause that ends it gives it back, and the schedule goes on there.
-  move_cursor(id, slot, '', '', j, 'claims', int(claims), 'after', next, 'afterDue', ARGV[6])
+  move_cursor(id, slot, '', '', j, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
 end
 if not began_now then return { 'parked' } end
 return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, job }

@@ -4,6 +4,8 @@
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
+-- A branch that begins with "-- seldom" makes there what only such branches use, so no name
+-- around it may be one of the library's.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -360,18 +362,16 @@ local function make_waiting(run, at)
   if at <= now then kicks[#kicks + 1] = { 'r', run, int(n) } end
 end
 
--- hand_on gives the session to its first waiting run, or frees it.
+-- hand_on gives a session that nobody holds to its first waiting run.
 local function hand_on(session)
-  while true do
-    local first = redis.call('ZPOPMIN', wait_key(session))[1]
-    if not first then
-      redis.call('DEL', lock_key(session))
-      return
-    end
+  local first = redis.call('ZPOPMIN', wait_key(session))[1]
+  while first do
+    -- seldom
     if state_of(first) == 'parked' and pcall(make_waiting, first, now) then
       redis.call('SET', lock_key(session), first)
       return
     end
+    first = redis.call('ZPOPMIN', wait_key(session))[1]
   end
 end
 
@@ -380,24 +380,32 @@ end
 local function leave(session, run, state)
   if not session then return end
   if state ~= 'running' then redis.call('ZREM', wait_key(session), run) end
-  if redis.call('GET', lock_key(session)) == run then hand_on(session) end
+  local holder = redis.call('GETDEL', lock_key(session))
+  if holder == run then
+    hand_on(session)
+  elseif holder then
+    redis.call('SET', lock_key(session), holder)
+  end
 end
 
 -- take gives the session to the run, or queues it behind the holder. A holder
 -- that is ended or gone counts as none, and then the queue goes first.
 local function take(session, run)
   local lock = lock_key(session)
-  if redis.call('SET', lock, run, 'NX') then return true end
-  local holder = redis.call('GET', lock)
-  if holder ~= run and not unfinished(holder) then
-    hand_on(session)
-    holder = redis.call('GET', lock)
+  if not redis.call('SET', lock, run, 'NX') then
+    -- seldom
+    local holder = redis.call('GET', lock)
+    if holder ~= run and not unfinished(holder) then
+      redis.call('DEL', lock)
+      hand_on(session)
+      holder = redis.call('GET', lock)
+    end
+    if holder and holder ~= run then
+      redis.call('ZADD', wait_key(session), int(micros), run)
+      return false
+    end
+    redis.call('SET', lock, run)
   end
-  if holder and holder ~= run then
-    redis.call('ZADD', wait_key(session), int(micros), run)
-    return false
-  end
-  redis.call('SET', lock, run)
   return true
 end
 
@@ -425,6 +433,7 @@ end
 local function active_runs(job, uid)
   local runs = {}
   for _, id in ipairs(redis.call('SMEMBERS', active_key(job, uid))) do
+    -- seldom
     if not unfinished(id) then
       redis.call('SREM', active_key(job, uid), id)
     else
@@ -443,7 +452,10 @@ local function release(job, uid)
     if r.state ~= 'queued' then return #runs end
     queued = r.id
   end
-  if queued then pcall(make_waiting, queued, now) end -- a look says if it cannot be read
+  if queued then
+    -- seldom
+    pcall(make_waiting, queued, now) -- a look says if it cannot be read
+  end
   return #runs
 end
 
@@ -544,17 +556,22 @@ local function end_run(id, r, outcome, reason, message, fields)
     'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures'))
   if uid == r.uid and tonumber(v or '0') <= VERSION then
     claims = tonumber(claims or '0')
-    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then claims = give_back(r.job) end
+    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
+      -- seldom
+      claims = give_back(r.job)
+    end
     redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or stamp)
     local over = most and claims >= tonumber(most) and unfinished_runs == 0
     if outcome == 'succeeded' then
       if failures then redis.call('HDEL', jk, 'failures') end
     elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
+      -- seldom
       count_failure(id, r, outcome, message, over)
     end
     -- The next slot to catch up with was refused while this run was in progress.
     if misfire == 'run_all' and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
     if over then
+      -- seldom
       drop_job(r.job)
       audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
     end
