@@ -188,8 +188,9 @@ type Begun struct {
 	Verdict Verdict
 	Delay   time.Duration // with BeginEarly
 
-	// With BeginOK: the attempt, the run without a list of its attempts, and the job: as it
-	// is defined now, with its cursor as it was before a claim.
+	// With BeginOK: the attempt, the run (its id, job, trigger, slot and session: whose
+	// attempt it is needs no more), and the job: as it is defined now, with its cursor as it
+	// was before a claim.
 	Now     Millis
 	Epoch   int64
 	Attempt int

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -84,15 +85,15 @@ func timing(id string, f fields) schedule.Timing {
 
 // MarkEmitted notes that carriers of these slots were enqueued.
 func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
-	if len(slots) == 0 {
-		return nil
-	}
-	args := make([]any, 0, 2*len(slots))
-	for _, slot := range slots {
-		args = append(args, slot.JobID, int64(slot.At))
-	}
-	if err := s.run(ctx, s.scripts.emitted, args...).Err(); err != nil {
-		return fmt.Errorf("mark %d slots as emitted: %w", len(slots), err)
+	// Not all at once, so that others have their turn in between.
+	for some := range slices.Chunk(slots, 500) {
+		args := make([]any, 0, 2*len(some))
+		for _, slot := range some {
+			args = append(args, slot.JobID, int64(slot.At))
+		}
+		if err := s.run(ctx, s.scripts.emitted, args...).Err(); err != nil {
+			return fmt.Errorf("mark %d slots as emitted: %w", len(some), err)
+		}
 	}
 	return nil
 }

@@ -9,7 +9,9 @@ import (
 
 // Redis executes a script from its first line with every call: each function that stands
 // there is made anew, each value computed anew, and what they were is garbage. So a script
-// gets of lib.lua only what it uses, and constants as they are written out.
+// gets of lib.lua only what it uses, and constants as they are written out. What only
+// seldom branches use is made there: a line "-- seldom" marks what follows it in its block,
+// which is what is indented like the line, or deeper.
 
 // library is lib.lua, taken apart.
 type library struct {
@@ -84,17 +86,90 @@ func (lib library) spell(text string) string {
 	return string(append(out, text[end:]...))
 }
 
-// link puts before a script what it uses, and what that uses, in the order of the library.
+// link puts before a script what it uses, and what that uses, in the order of the library,
+// and before a seldom branch what only such branches use. A value is made once, before all.
 func (lib library) link(script string) string {
-	linked := lib.spell(script)
-	used := words(linked)
-	for _, d := range slices.Backward(lib.declarations) {
-		if slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
-			linked = d.text + linked
-			maps.Copy(used, words(d.text))
+	script = lib.spell(script)
+	often := script
+	for i := range lib.needs(script, nil, whole) {
+		if d := lib.declarations[i]; !strings.HasPrefix(d.text, "local function") {
+			often += d.text
 		}
 	}
-	return compact(linked)
+	first := lib.needs(often, nil, common)
+	return compact(lib.texts(first, first) + lib.branch(script, first))
+}
+
+// needs are the declarations, by their index, that a part of a text uses, and that the same
+// part of those uses, but for the ones that are there already.
+func (lib library) needs(text string, there map[int]bool, part func(string) string) map[int]bool {
+	used, needed := words(part(text)), map[int]bool{}
+	for i, d := range slices.Backward(lib.declarations) {
+		if !there[i] && slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
+			needed[i] = true
+			maps.Copy(used, words(part(d.text)))
+		}
+	}
+	return needed
+}
+
+// texts are declarations in the order of the library, where those of there can be used.
+func (lib library) texts(which, there map[int]bool) string {
+	var b strings.Builder
+	for i, d := range lib.declarations {
+		if which[i] {
+			b.WriteString(lib.branch(d.text, there))
+		}
+	}
+	return b.String()
+}
+
+// branch puts before each seldom branch of a text what it uses and what is not there.
+func (lib library) branch(text string, there map[int]bool) string {
+	var b strings.Builder
+	for i, part := range branches(text) {
+		if i%2 == 0 {
+			b.WriteString(part)
+			continue
+		}
+		more := lib.needs(part, there, common)
+		known := maps.Clone(there)
+		maps.Copy(known, more)
+		b.WriteString(lib.texts(more, known) + lib.branch(part, known))
+	}
+	return b.String()
+}
+
+func whole(text string) string { return text }
+
+// common is a text without its seldom branches.
+func common(text string) string {
+	var b strings.Builder
+	for i, part := range branches(text) {
+		if i%2 == 0 {
+			b.WriteString(part)
+		}
+	}
+	return b.String()
+}
+
+// branches cuts a script where a seldom branch begins or ends: the second part is the first
+// such branch, the third what follows it, and so on.
+func branches(script string) []string {
+	parts, depth := []string{""}, 0 // how far the branch is indented; 0: it is none
+	for line := range strings.Lines(script) {
+		text := strings.TrimLeft(line, " ")
+		indent := len(line) - len(text)
+		switch {
+		case depth == 0 && text == "-- seldom\n":
+			parts, depth = append(parts, ""), indent
+			continue
+		case indent < depth && text != "\n":
+			parts, depth = append(parts, ""), 0
+		}
+		parts[len(parts)-1] += line
+	}
+	return parts
 }
 
 // words are the names that a text may mean, and its keywords.

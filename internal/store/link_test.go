@@ -65,6 +65,126 @@ func TestConstantsAreWrittenOut(t *testing.T) {
 	}
 }
 
+// What only seldom branches use is made there, once for each; values are made before all.
+func TestSeldomBranches(t *testing.T) {
+	lib := newLibrary(`local now = clock()
+local list = {}
+local function one() return now end
+local function two() return one() end
+local function three()
+  if now then
+    -- seldom
+    list[1] = two()
+  end
+end
+`)
+	for script, want := range map[string]string{
+		"return three()\n": `local now = clock()
+local list = {}
+local function three()
+if now then
+local function one() return now end
+local function two() return one() end
+list[1] = two()
+end
+end
+return three()
+`,
+		`if a then
+  -- seldom
+  three()
+
+  if b then
+    -- seldom
+    two()
+  end
+elseif c then
+  -- seldom
+  two()
+else
+  return one()
+end
+`: `local now = clock()
+local list = {}
+local function one() return now end
+if a then
+local function three()
+if now then
+local function two() return one() end
+list[1] = two()
+end
+end
+three()
+if b then
+local function two() return one() end
+two()
+end
+elseif c then
+local function two() return one() end
+two()
+else
+return one()
+end
+`,
+	} {
+		if d := cmp.Diff(want, lib.link(script)); d != "" {
+			t.Errorf("%s: %s", script, d)
+		}
+	}
+}
+
+// What is made in a seldom branch stands among the names of the script or the function
+// around it: none of those may mean something else to it.
+func TestNamesAroundSeldomBranches(t *testing.T) {
+	entries, err := luaFiles.ReadDir("lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	around := map[string]string{}
+	read := func(name string) string {
+		text, err := luaFiles.ReadFile("lua/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, e := range entries {
+		if e.Name() != "lib.lua" {
+			around[e.Name()] = read(e.Name())
+		}
+	}
+	lib := newLibrary(read("lib.lua"))
+	taken := map[string]bool{}
+	for name := range strings.FieldsSeq(builtin) {
+		taken[name] = true
+	}
+	for _, d := range lib.declarations {
+		for _, name := range d.declares {
+			taken[name] = true
+		}
+		around[d.declares[0]] = strings.TrimPrefix(d.text, "local function "+d.declares[0])
+	}
+	branched := 0
+	for where, text := range around {
+		if len(branches(text)) == 1 {
+			continue
+		}
+		branched++
+		for _, m := range declares.FindAllStringSubmatch("local function itself"+text, -1) {
+			for _, names := range m[1:] {
+				for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' || r == ' ' }) {
+					if taken[name] {
+						t.Errorf("%s declares %s, which a function of its branches may mean", where, name)
+					}
+				}
+			}
+		}
+	}
+	if branched < 5 {
+		t.Errorf("only %d texts have seldom branches", branched)
+	}
+}
+
 // Redis tells of a name that is not declared only when it comes to that line.
 func TestScriptsNameNothingUndeclared(t *testing.T) {
 	f := setup(t, Options{})
@@ -112,12 +232,15 @@ func linked(t *testing.T, prefix string) map[string]string {
 // declares finds what a text declares: functions, parameters, locals, and what loops count with.
 var declares = regexp.MustCompile(`local function (\w+)\(([^)]*)\)|function ?[\w.]*\(([^)]*)\)|local ([\w, ]+)|for ([\w, ]+) (?:in|=)`)
 
+// builtin are the names that Redis declares.
+const builtin = "KEYS ARGV redis cjson math string table error ipairs next pairs pcall select tonumber tostring type unpack"
+
 // undeclared are the names of a text that it declares nowhere and that are not Redis's,
 // in alphabetical order.
 func undeclared(text string) []string {
 	known := map[string]bool{}
 	for word := range strings.FieldsSeq(`and break do else elseif end false for function if in local nil not or repeat return
-		then true until while KEYS ARGV redis cjson math string table error ipairs next pairs pcall select tonumber tostring type unpack`) {
+		then true until while ` + builtin) {
 		known[word] = true
 	}
 	for _, m := range declares.FindAllStringSubmatch(text, -1) {

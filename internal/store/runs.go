@@ -55,22 +55,17 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 			return b, err
 		}
 		b.Revision, b.Timing = def.int("rev"), timing(id[:strings.LastIndexByte(id, ':')], def)
-	case b.Verdict == job.BeginOK && len(rest) == 5:
-		run, err := flatFields(rest[3])
+	case b.Verdict == job.BeginOK && len(rest) == 8:
+		def, err := flatFields(rest[7])
 		if err != nil {
 			return b, err
 		}
-		def, err := flatFields(rest[4])
-		if err != nil {
-			return b, err
-		}
-		b.Now, b.Epoch, b.Attempt = job.Millis(number(rest[0])), number(rest[1]), int(number(rest[2]))
-		b.Retries = int(run.int("retries"))
-		jobID := run["job"]
+		jobID, _, _ := strings.Cut(id, ":")
 		if b.Job, err = decodeJob(jobID, def); err != nil {
 			return b, fmt.Errorf("job %s: %w", jobID, err)
 		}
-		b.Run = runOf(id, run)
+		b.Now, b.Epoch, b.Attempt, b.Retries = job.Millis(number(rest[0])), number(rest[1]), int(number(rest[2])), int(number(rest[3]))
+		b.Run = job.Run{ID: id, JobID: jobID, Trigger: job.Trigger(text(rest[4])), Slot: job.Millis(number(rest[5])), SessionKey: text(rest[6])}
 		return b, nil
 	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
 		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))

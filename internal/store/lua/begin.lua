@@ -1,6 +1,6 @@
 -- begin gives a run's next attempt to the caller.
 -- ARGV: run, token, worker
--- Answer: {ok, now, epoch, attempt, run, job} | {gone} | {newer} | {done} | {busy} |
+-- Answer: {ok, now, epoch, attempt, retries, trigger, slot, session, job} | {gone} | {newer} | {done} | {busy} |
 --       {parked} | {early, delay} | {ended}
 -- Holds: one attempt at a time; a lease is dead only if two looks said so.
 return begin_run(ARGV[1], hash(run_key(ARGV[1])), ARGV[2], ARGV[3])

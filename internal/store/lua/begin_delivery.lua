@@ -28,12 +28,12 @@ if d.state == 'running' and not resent then
   fields.retries = tonumber(d.retries) + 1
 end
 if not resent then
-  local gone = { 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' }
   fields.state, fields.token, fields.leaseUntil = 'running', token, now + LEASE
   fields.epoch, fields.attempt = tonumber(d.epoch) + 1, tonumber(d.attempt) + 1
-  write(key, fields)
-  erase(key, d, gone)
-  became(d, fields, gone)
+  redis.call('HSET', key, unpack(flat(fields)))
+  erase(key, d, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  for _, name in ipairs({ 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' }) do d[name] = nil end
+  for name, value in pairs(fields) do d[name] = value end
   redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. run .. ':' .. n)
 end
 return { 'ok', int(d.epoch), flat(d), redis.call('HGET', run_key(run), 'reply') or '' }

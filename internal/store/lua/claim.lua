@@ -12,7 +12,10 @@ local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
 local token, worker = ARGV[7], ARGV[8]
 local run = id .. ':' .. int(tonumber(slot) / 1000)
 local found = hash(run_key(run))
-if found.uid == uid then return begin_run(run, found, token, worker) end
+if found.uid == uid then
+  -- seldom
+  return begin_run(run, found, token, worker)
+end
 local leftover = next(found) -- of an earlier job of this id
 
 local j, job = hash(job_key(id))
@@ -31,7 +34,7 @@ if held(due_of(j)) then
 end
 if j.rev ~= ARGV[4] then return { 'stale', job } end
 
-local next, late = ARGV[5], now - due_of(j)
+local upcoming, late = ARGV[5], now - due_of(j)
 local reason = nil
 if j.enabled ~= '1' then -- since this slot was due
   reason = 'disabled'
@@ -41,61 +44,80 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
   reason = 'stale'
 end
 if reason then
-  pass_slots(id, j, 'missed', reason, slot, slot, 1, next, ARGV[6])
+  -- seldom
+  pass_slots(id, j, 'missed', reason, slot, slot, 1, upcoming, ARGV[6])
   return { 'dropped' }
 end
 local runs = active_runs(id, uid)
 local catching = false
 for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
-local behind = j.misfire == 'run_all' and (late > LATE or (next ~= '' and tonumber(ARGV[6]) <= now))
+local behind = j.misfire == 'run_all' and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
 
-if not runs_left(j.maker) then
-  record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
-  move_cursor(id, slot, next, ARGV[6], j)
-  return { 'dropped' }
-end
-local queue = false
-if j.overlap == 'cancel_previous' then
-  -- Manual runs were asked for by somebody: they are not in the way, and stay.
-  for _, previous in ipairs(runs) do
-    if previous.trigger == 'schedule' then
-      local r = hash(run_key(previous.id))
-      if not newer(r) then cancel_run(previous.id, r, 'overlap') end
-    end
-  end
-  if #runs > 0 then
-    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
-    if j.uid ~= uid then return { 'gone' } end
-  end
-elseif #runs > 0 then
-  local queued = false
-  for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
-  queue = j.overlap == 'queue_one' and not queued
-  if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
-    record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
-    move_cursor(id, slot, next, ARGV[6], j)
+if j.maker then
+  -- seldom
+  if not runs_left(j.maker) then
+    record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
+    move_cursor(id, slot, upcoming, ARGV[6], j)
     return { 'dropped' }
   end
 end
-
-spend_run(j.maker)
-if leftover then redis.call('DEL', run_key(run)) end
-local r, gone, look = run_of(id, j, 'schedule', slot), { 'notBefore' }, now + LOOK_PARKED
-if behind then r.catchup = 1 end
-if queue then r.state = 'queued' else gone, look = next_attempt(run, r, j, token, worker, r) end
-became(r, {}, gone)
-local listed = enter(run, r, look)
-
-local claims = tonumber(j.claims or '0') + 1
-local fields = { claims = claims }
-if j.maxRuns and claims >= tonumber(j.maxRuns) then
-  -- The last run; a pause that ends it gives it back, and the schedule goes on there.
-  if next ~= '' then fields.after, fields.afterDue = next, ARGV[6] end
-  next = ''
+local queue = false
+if #runs > 0 then
+  -- seldom
+  if j.overlap == 'cancel_previous' then
+    -- Manual runs were asked for by somebody: they are not in the way, and stay.
+    for _, previous in ipairs(runs) do
+      if previous.trigger == 'schedule' then
+        local r = hash(run_key(previous.id))
+        if not newer(r) then cancel_run(previous.id, r, 'overlap') end
+      end
+    end
+    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
+    if j.uid ~= uid then return { 'gone' } end
+  else
+    local queued = false
+    for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
+    queue = j.overlap == 'queue_one' and not queued
+    if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
+      record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
+      move_cursor(id, slot, upcoming, ARGV[6], j)
+      return { 'dropped' }
+    end
+  end
 end
-erase(job_key(id), j, { 'range' })
-move_cursor(id, slot, next, ARGV[6], j, fields)
-if r.state ~= 'running' then return { 'parked' } end
-return began(r, listed, job)
+
+if j.maker then
+  -- seldom
+  spend_run(j.maker)
+end
+if leftover then redis.call('DEL', run_key(run)) end
+local began_now = not queue and take(j.session, run)
+local fields, look = nil, now + LOOK_PARKED
+if began_now then
+  fields, look = attempt_of(j, 1, 1, token, worker), now + LEASE
+elseif queue then
+  fields = { 'state', 'queued', 'attempt', '0', 'epoch', '0' }
+else
+  fields = { 'state', 'parked', 'attempt', '0', 'epoch', '0', 'session', j.session }
+end
+if behind then
+  fields[#fields + 1] = 'catchup'
+  fields[#fields + 1] = '1'
+end
+enter(run, id, j, 'schedule', slot, look, unpack(fields))
+
+if j.range then redis.call('HDEL', job_key(id), 'range') end
+j.emitted = nil -- of this slot alone, which never comes back: not worth another write
+local claims = tonumber(j.claims or '0') + 1
+if not j.maxRuns or claims < tonumber(j.maxRuns) then
+  move_cursor(id, slot, upcoming, ARGV[6], j, 'claims', int(claims))
+elseif upcoming == '' then
+  move_cursor(id, slot, '', '', j, 'claims', int(claims))
+else
+  -- The last run; a pause that ends it gives it back, and the schedule goes on there.
+  move_cursor(id, slot, '', '', j, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
+end
+if not began_now then return { 'parked' } end
+return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, job }

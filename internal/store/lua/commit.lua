@@ -18,8 +18,10 @@ if stretch(session, SESSION_TTL, length == 2) then
   redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
 end
 
-local fields = booked(r, 'succeeded', '', '')
-fields.reply, fields.commit, fields.delivery = ARGV[4], token, ARGV[7]
-if ARGV[7] == 'pending' then new_delivery(id, 'reply', ARGV[8]) end
-end_run(id, r, 'succeeded', '', '', fields)
+if ARGV[7] == 'pending' then
+  -- seldom
+  new_delivery(id, 'reply', ARGV[8])
+end
+local attempt, ended = unpack(booked(r, 'succeeded', '', ''))
+end_run(id, r, 'succeeded', '', '', { attempt, ended, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] })
 return { 'ok', kicks }

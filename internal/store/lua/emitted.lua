@@ -6,14 +6,15 @@
 --       alone for the grace. While everything is paused nothing is noted: a claim would
 --       be refused, and the slot wants its record.
 if paused() then return 0 end
-local noted = 0
+local look, entries = int(now + RECHECK), {}
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]
-  local j = redis.call('HMGET', job_key(id), 'nextSlot', 'v')
+  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v') -- nothing, if it is no hash
   if j[1] == slot and tonumber(j[2] or '0') <= VERSION then
     redis.call('HSET', job_key(id), 'emitted', slot)
-    redis.call('ZADD', DUE, int(now + RECHECK), id)
-    noted = noted + 1
+    entries[#entries + 1] = look
+    entries[#entries + 1] = id
   end
 end
-return noted
+if #entries > 0 then redis.call('ZADD', DUE, unpack(entries)) end
+return #entries / 2

@@ -13,13 +13,17 @@ local j = hash(job_key(r.job))
 if j.uid ~= r.uid then j = {} end
 
 local fields = booked(r, result, ARGV[4], ARGV[5])
-fields.failedEpoch = r.epoch
+fields[#fields + 1] = 'failedEpoch'
+fields[#fields + 1] = r.epoch
 if result == 'ambiguous' and j.onAmbiguous == 'fail' then retry = 'never' end
 if retry == 'never' or not j.uid or not may_retry(r, j, at, retry == 'free') then
   end_run(id, r, ARGV[8], '', ARGV[5], fields)
   return { 'ended', kicks }
 end
-if retry == 'counted' then fields.retries = tonumber(r.retries) + 1 end
+if retry == 'counted' then
+  fields[#fields + 1] = 'retries'
+  fields[#fields + 1] = int(tonumber(r.retries) + 1)
+end
 write(key, fields)
 leave(r.session, id, r.state)
 make_waiting(id, at)

@@ -4,6 +4,8 @@
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
+-- A branch that begins with "-- seldom" makes there what only such branches use, so no name
+-- around it may be one of the library's.
 -- KEYS[1] is P again, only so that a cluster routes the script: every key has the same tag.
 --
 -- The rules that hold everything together:
@@ -34,7 +36,6 @@ local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for th
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
 local now = math.floor(micros / 1000)
-local today = string.format('%d', now / 86400000) -- days since the epoch, UTC
 
 -- Keys; keys.go documents the type and content of each.
 local function job_key(id) return P .. 'job:' .. id end
@@ -87,24 +88,21 @@ local function flat(fields)
   return list
 end
 
--- write sets fields of a hash, if there are any to set.
-local function write(key, fields)
-  if next(fields) then redis.call('HSET', key, unpack(flat(fields))) end
+-- write sets fields of a hash, listed as Redis does, if there are any to set.
+local function write(key, list)
+  if #list > 0 then redis.call('HSET', key, unpack(list)) end
 end
 
 -- erase deletes fields of a hash that was read as h, if it has any of them.
-local function erase(key, h, names)
-  local there = {}
-  for _, name in ipairs(names) do
-    if h[name] then there[#there + 1] = name end
+local function erase(key, h, ...)
+  local there = nil
+  for _, name in ipairs({ ... }) do
+    if h[name] then
+      there = there or {}
+      there[#there + 1] = name
+    end
   end
-  if #there > 0 then redis.call('HDEL', key, unpack(there)) end
-end
-
--- became does to what was read of a hash what write and erase did to the hash.
-local function became(h, fields, names)
-  for _, name in ipairs(names) do h[name] = nil end
-  for name, value in pairs(fields) do h[name] = value end
+  if there then redis.call('HDEL', key, unpack(there)) end
 end
 
 -- stretch gives a key its full time to live once more, and answers whether it did. One
@@ -208,10 +206,11 @@ end
 -- add puts a record at the newest end of a list; scores are microseconds, made unique,
 -- so that a page can be cut at any of them.
 local function add(key, id)
-  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
-  local score = micros
-  if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
-  redis.call('ZADD', key, int(score), id)
+  local score = int(micros)
+  if redis.call('ZCOUNT', key, score, '+inf') > 0 then -- the clock went back, or stood still
+    score = int(tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]) + 1)
+  end
+  redis.call('ZADD', key, score, id)
 end
 
 -- add_to_all puts a record into the list of all jobs' runs and keeps that within its
@@ -267,18 +266,21 @@ local function owned(job_or_run, agent, session)
   return (of.agentId or 'main') == agent and (session == '' or of.session == session)
 end
 
+-- today is the day of the quotas: days since the epoch, UTC.
+local function today() return int(math.floor(now / 86400000)) end
+
 -- runs_left reports whether a token (nil or '' for none) may have another run today, and
 -- spend_run counts one. A token that is gone bounds nothing.
 local function runs_left(token)
   if (token or '') == '' then return true end
   local most = tonumber(redis.call('HGET', token_key(token), 'maxRunsPerDay') or '')
-  return not most or tonumber(redis.call('GET', token_runs_key(token, today)) or '0') < most
+  return not most or tonumber(redis.call('GET', token_runs_key(token, today())) or '0') < most
 end
 
 local function spend_run(token)
   if (token or '') == '' then return end
-  redis.call('INCR', token_runs_key(token, today))
-  redis.call('PEXPIRE', token_runs_key(token, today), 2 * 86400000)
+  redis.call('INCR', token_runs_key(token, today()))
+  redis.call('PEXPIRE', token_runs_key(token, today()), 2 * 86400000)
 end
 
 -- made_by lists the jobs made in runs of a job that exist.
@@ -309,23 +311,27 @@ local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
 
 -- move_cursor passes the slots up to last; next is the new cursor, '' for none, and
 -- due is when it is due. lastSlot never goes back. j is the job as it stands, if the
--- caller has it whole; fields, if any, are written along.
-local function move_cursor(id, last, next, due, j, fields)
-  local key = job_key(id)
-  j, fields = j or hash(key), fields or {}
-  if last ~= '' and (not j.lastSlot or tonumber(last) > tonumber(j.lastSlot)) then fields.lastSlot = last end
-  local gone = { 'emitted', 'nextDue', 'after', 'afterDue' }
+-- caller has it whole; what follows are fields to write along.
+local function move_cursor(id, last, next, due, j, ...)
+  local key, fields = job_key(id), { ... }
+  j = j or hash(key)
+  if last ~= '' and (not j.lastSlot or tonumber(last) > tonumber(j.lastSlot)) then
+    fields[#fields + 1] = 'lastSlot'
+    fields[#fields + 1] = last
+  end
+  erase(key, j, 'emitted', 'nextDue', 'after', 'afterDue', next == '' and 'nextSlot' or nil)
   if next == '' then
-    gone[#gone + 1] = 'nextSlot'
     redis.call('ZREM', DUE, id)
   else
-    fields.nextSlot = next
-    if due ~= next then fields.nextDue = due end
+    fields[#fields + 1] = 'nextSlot'
+    fields[#fields + 1] = next
+    if due ~= next then
+      fields[#fields + 1] = 'nextDue'
+      fields[#fields + 1] = due
+    end
     redis.call('ZADD', DUE, due, id)
   end
-  erase(key, j, gone)
   write(key, fields)
-  became(j, fields, gone)
 end
 
 -- pass_slots records slots that will not run and moves the cursor behind them. A job
@@ -356,18 +362,16 @@ local function make_waiting(run, at)
   if at <= now then kicks[#kicks + 1] = { 'r', run, int(n) } end
 end
 
--- hand_on gives the session to its first waiting run, or frees it.
+-- hand_on gives a session that nobody holds to its first waiting run.
 local function hand_on(session)
-  while true do
-    local first = redis.call('ZPOPMIN', wait_key(session))[1]
-    if not first then
-      redis.call('DEL', lock_key(session))
-      return
-    end
+  local first = redis.call('ZPOPMIN', wait_key(session))[1]
+  while first do
+    -- seldom
     if state_of(first) == 'parked' and pcall(make_waiting, first, now) then
       redis.call('SET', lock_key(session), first)
       return
     end
+    first = redis.call('ZPOPMIN', wait_key(session))[1]
   end
 end
 
@@ -376,28 +380,36 @@ end
 local function leave(session, run, state)
   if not session then return end
   if state ~= 'running' then redis.call('ZREM', wait_key(session), run) end
-  if redis.call('GET', lock_key(session)) == run then hand_on(session) end
+  local holder = redis.call('GETDEL', lock_key(session))
+  if holder == run then
+    hand_on(session)
+  elseif holder then
+    redis.call('SET', lock_key(session), holder)
+  end
 end
 
 -- take gives the session to the run, or queues it behind the holder. A holder
 -- that is ended or gone counts as none, and then the queue goes first.
 local function take(session, run)
   local lock = lock_key(session)
-  if redis.call('SET', lock, run, 'NX') then return true end
-  local holder = redis.call('GET', lock)
-  if holder ~= run and not unfinished(holder) then
-    hand_on(session)
-    holder = redis.call('GET', lock)
+  if not redis.call('SET', lock, run, 'NX') then
+    -- seldom
+    local holder = redis.call('GET', lock)
+    if holder ~= run and not unfinished(holder) then
+      redis.call('DEL', lock)
+      hand_on(session)
+      holder = redis.call('GET', lock)
+    end
+    if holder and holder ~= run then
+      redis.call('ZADD', wait_key(session), int(micros), run)
+      return false
+    end
+    redis.call('SET', lock, run)
   end
-  if holder and holder ~= run then
-    redis.call('ZADD', wait_key(session), int(micros), run)
-    return false
-  end
-  redis.call('SET', lock, run)
   return true
 end
 
--- booked is how an attempt ended, as the fields of its run that say so.
+-- booked lists the field of a run that says how its attempt ended.
 local function booked(r, result, cause, message)
   local field = 'a' .. r.attempt
   local readable, a = pcall(cjson.decode, r[field] or '')
@@ -405,7 +417,7 @@ local function booked(r, result, cause, message)
   a.endedAt, a.result = now, result
   if cause ~= '' then a.cause = cause end
   if message ~= '' then a.error = message end
-  return { [field] = cjson.encode(a) }
+  return { field, cjson.encode(a) }
 end
 
 -- may_retry: a retry must be left (a free one takes none), and it must not come
@@ -421,6 +433,7 @@ end
 local function active_runs(job, uid)
   local runs = {}
   for _, id in ipairs(redis.call('SMEMBERS', active_key(job, uid))) do
+    -- seldom
     if not unfinished(id) then
       redis.call('SREM', active_key(job, uid), id)
     else
@@ -439,7 +452,10 @@ local function release(job, uid)
     if r.state ~= 'queued' then return #runs end
     queued = r.id
   end
-  if queued then pcall(make_waiting, queued, now) end -- a look says if it cannot be read
+  if queued then
+    -- seldom
+    pcall(make_waiting, queued, now) -- a look says if it cannot be read
+  end
   return #runs
 end
 
@@ -510,16 +526,24 @@ end
 
 -- end_run is the only way a run ends: it leaves wake, open, the job's active set and
 -- its session, lets go what waits behind it, tells the job, and deletes a job whose
--- last run this was. fields, if any, are what else there is to write of the run.
+-- last run this was. fields, if any, list what else there is to write of the run.
 local function end_run(id, r, outcome, reason, message, fields)
-  local key = run_key(id)
+  local key, stamp = run_key(id), int(now)
   fields = fields or {}
-  fields.state, fields.outcome, fields.finishedAt = 'done', outcome, now
-  if reason ~= '' then fields.reason = reason end
-  if message ~= '' then fields.error = message end
-  if not r.delivery and not fields.delivery then fields.delivery = 'not_requested' end
-  write(key, fields)
-  erase(key, r, { 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' })
+  if reason ~= '' then
+    fields[#fields + 1] = 'reason'
+    fields[#fields + 1] = reason
+  end
+  if message ~= '' then
+    fields[#fields + 1] = 'error'
+    fields[#fields + 1] = message
+  end
+  if not r.delivery and outcome ~= 'succeeded' then -- whose commit says it
+    fields[#fields + 1] = 'delivery'
+    fields[#fields + 1] = 'not_requested'
+  end
+  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', stamp, unpack(fields))
+  erase(key, r, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
   redis.call('SREM', OPEN, 'r:' .. id)
@@ -527,22 +551,29 @@ local function end_run(id, r, outcome, reason, message, fields)
   leave(r.session, id, r.state)
   local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
-  local j = pick(jk, { 'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures' })
-  if j.uid == r.uid and not newer(j) then
-    local claims = tonumber(j.claims or '0')
-    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then claims = give_back(r.job) end
-    redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or int(now))
-    local over = j.maxRuns and claims >= tonumber(j.maxRuns) and unfinished_runs == 0
+  -- Nothing, if it is no hash.
+  local v, uid, name, most, claims, misfire, slot, due, failures = unpack(redis.pcall('HMGET', jk,
+    'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures'))
+  if uid == r.uid and tonumber(v or '0') <= VERSION then
+    claims = tonumber(claims or '0')
+    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
+      -- seldom
+      claims = give_back(r.job)
+    end
+    redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or stamp)
+    local over = most and claims >= tonumber(most) and unfinished_runs == 0
     if outcome == 'succeeded' then
-      if j.failures then redis.call('HDEL', jk, 'failures') end
+      if failures then redis.call('HDEL', jk, 'failures') end
     elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
+      -- seldom
       count_failure(id, r, outcome, message, over)
     end
     -- The next slot to catch up with was refused while this run was in progress.
-    if j.misfire == 'run_all' and j.nextSlot and due_of(j) <= now then redis.call('ZADD', DUE, int(now), r.job) end
+    if misfire == 'run_all' and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
     if over then
+      -- seldom
       drop_job(r.job)
-      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = j.name, runsUsed = claims }), '')
+      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
     end
   end
   trim(r.job)
@@ -555,26 +586,25 @@ local function cancel_run(id, r, reason)
   redis.pcall('PUBLISH', CANCELS, id)
 end
 
--- next_attempt takes the session for a run, or queues it there, and puts into fields what that
--- makes of it. It answers the fields that it has no more, and when to look at it next.
-local function next_attempt(id, r, j, token, worker, fields)
-  fields.session, fields.agent, fields.home = j.session, j.agentId or 'main', j.session
-  if not take(j.session, id) then
-    fields.state = 'parked'
-    return {}, now + LOOK_PARKED
+-- attempt_of lists the fields of a run whose attempt n begins now.
+local function attempt_of(j, n, epoch, token, worker)
+  local stamp = int(now)
+  local fields = { 'state', 'running', 'session', j.session, 'token', token, 'leaseUntil', int(now + LEASE),
+    'attempt', n, 'epoch', epoch, 'a' .. n, cjson.encode({ n = n, worker = worker, startedAt = now }) }
+  if n == 1 then
+    fields[#fields + 1] = 'startedAt'
+    fields[#fields + 1] = stamp
   end
-  local n, gone = tonumber(r.attempt) + 1, { 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore' }
-  fields.state, fields.token, fields.leaseUntil = 'running', token, now + LEASE
-  fields.attempt, fields.epoch = n, tonumber(r.epoch) + 1
-  fields['a' .. n] = cjson.encode({ n = n, worker = worker, startedAt = now })
-  if not r.startedAt then fields.startedAt = now end
-  if j.context == 'isolated' then fields.isolated = 1 else gone[#gone + 1] = 'isolated' end
-  return gone, now + LEASE
+  if j.context == 'isolated' then
+    fields[#fields + 1] = 'isolated'
+    fields[#fields + 1] = '1'
+  end
+  return fields
 end
 
--- began answers an attempt to whom it was given; run and job are lists of their fields.
-local function began(r, run, job)
-  return { 'ok', now, int(r.epoch), int(r.attempt), run, job }
+-- began answers an attempt of the run r to whom it was given; job lists the job's fields.
+local function began(epoch, attempt, r, job)
+  return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries), r.trigger, r.slot, r.session, job }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -592,13 +622,13 @@ local function begin_run(id, r, token, worker)
   local j, job = hash(job_key(r.job))
   local dead = false
   if r.state == 'running' then
-    if r.token == token then return began(r, flat(r), job) end
+    if r.token == token then return began(r.epoch, r.attempt, r, job) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
   end
 
   if j.uid and newer(j) then return { 'newer' } end
-  local fields = {}
+  local fields = {} -- what the end of a dead attempt leaves behind
   if dead then
     fields = booked(r, 'ambiguous', 'lease_expired', 'the worker stopped renewing its lease')
   end
@@ -619,41 +649,36 @@ local function begin_run(id, r, token, worker)
       end_run(id, r, 'failed', '', 'the worker stopped in the middle of the call; whether the agent acted is unknown', fields)
       return { 'ended' }
     end
-    fields.retries = tonumber(r.retries) + 1
+    r.retries = int(tonumber(r.retries) + 1)
+    fields[#fields + 1] = 'retries'
+    fields[#fields + 1] = r.retries
   end
 
   if r.session and r.session ~= j.session then leave(r.session, id, r.state) end
-  local gone, look = next_attempt(id, r, j, token, worker, fields)
-  write(key, fields)
-  erase(key, r, gone)
-  redis.call('ZADD', WAKE, int(look), 'r:' .. id)
-  if fields.state == 'parked' then return { 'parked' } end
-  became(r, fields, gone)
-  return began(r, flat(r), job)
-end
-
--- run_of is a run of a job that may begin.
-local function run_of(job, j, trigger, slot)
-  return { v = VERSION, job = job, uid = j.uid, name = j.name or '', trigger = trigger, state = 'waiting',
-    slot = slot, lastSlot = slot, count = 1, createdAt = now, notBefore = now,
-    n = 0, attempt = 0, epoch = 0, retries = 0, agent = j.agentId or 'main', home = j.session or '' }
+  redis.call('HSET', key, 'session', j.session, 'agent', j.agentId or 'main', 'home', j.session, unpack(fields))
+  if not take(j.session, id) then
+    redis.call('HSET', key, 'state', 'parked')
+    redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. id)
+    return { 'parked' }
+  end
+  local n, epoch = tonumber(r.attempt) + 1, tonumber(r.epoch) + 1
+  redis.call('HSET', key, unpack(attempt_of(j, n, epoch, token, worker)))
+  erase(key, r, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore', j.context ~= 'isolated' and 'isolated' or nil)
+  redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
+  r.session = j.session
+  return began(epoch, n, r, job)
 end
 
 -- enter writes an unfinished run and enters it where such are listed, to be looked at at
--- the given time. It answers the run as a list.
-local function enter(id, r, look)
-  local listed = flat(r)
-  redis.call('HSET', run_key(id), unpack(listed))
+-- the given time. What follows are the fields that say how far it is.
+local function enter(id, job, j, trigger, slot, look, ...)
+  redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
+    'slot', slot, 'lastSlot', slot, 'count', '1', 'createdAt', int(now), 'n', '0', 'retries', '0',
+    'agent', j.agentId or 'main', 'home', j.session or '', ...)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
-  redis.call('SADD', active_key(r.job, r.uid), id)
-  index(r.job, id)
-  return listed
-end
-
--- new_run writes an unfinished run that may begin.
-local function new_run(id, job, j, trigger, slot)
-  enter(id, run_of(job, j, trigger, slot), now + LEASE)
+  redis.call('SADD', active_key(job, j.uid), id)
+  index(job, id)
 end
 
 -- end_delivery is the only way a delivery ends.

@@ -47,7 +47,10 @@ local function look_parked(member, id, h)
   redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
   local holder = redis.call('GET', lock_key(session))
-  if not holder or holder == id or not unfinished(holder) then hand_on(session) end
+  if not holder or holder == id or not unfinished(holder) then
+    redis.call('DEL', lock_key(session))
+    hand_on(session)
+  end
 end
 
 local function look_at(member)

@@ -22,7 +22,7 @@ if redis.call('EXISTS', run_key(id)) == 0 then
   if redis.call('SCARD', active_key(job, j.uid)) >= tonumber(ARGV[3]) then return { 'many' } end
   if not runs_left(ARGV[7]) then return { 'quota' } end
   spend_run(ARGV[7])
-  new_run(id, job, j, 'manual', 0)
+  enter(id, job, j, 'manual', '0', now + LEASE, 'state', 'waiting', 'notBefore', int(now), 'attempt', '0', 'epoch', '0')
   audit(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
   remember(once, print, id, j.uid)
 end
