@@ -54,6 +54,8 @@ type Cursor struct {
 type Slot struct {
 	JobID string
 	At    Millis
+	// Shared says that its carrier is that of others as well.
+	Shared bool
 }
 
 // Collapse says which slots of a job will not run, and where its cursor goes.
