@@ -605,7 +605,8 @@ end
 
 -- began answers an attempt of the run r to whom it was given; job lists the job's fields.
 local function began(epoch, attempt, r, job)
-  return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries), r.trigger, r.slot, r.session, job }
+  return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries) or 0, r.trigger or '', r.slot or '0',
+    r.session, job }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
