@@ -50,7 +50,13 @@ func (h *runHandler) handleBatch(ctx, stop context.Context, task *asynq.Task) er
 	if b.isEmpty() {
 		return nil
 	}
-	if err := h.handBack(context.WithoutCancel(ctx), b.rest); err != nil {
+	last := context.WithoutCancel(ctx)
+	if stop.Err() != nil { // it has been tried at the stop, and the process is about to end
+		var cancel context.CancelFunc
+		last, cancel = context.WithTimeout(last, time.Second)
+		defer cancel()
+	}
+	if err := h.handBack(last, b.rest); err != nil {
 		return &giveBack{delay: time.Second, why: err} // all of it: what has run says so when it is claimed again
 	}
 	return nil

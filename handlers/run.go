@@ -52,7 +52,7 @@ const (
 	withScheduling    = "cron"
 )
 
-// runHandler handles cron:run.
+// runHandler handles cron:run, and cron:batch slot by slot.
 type runHandler struct {
 	base        context.Context // ends when the worker cuts what runs
 	store       RunStore

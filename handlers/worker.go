@@ -1,5 +1,5 @@
-// Package handlers runs tasks: cron:run (claim, begin, chat, commit) and
-// cron:deliver (the reply to its chat). It owns the life of an attempt and of a
+// Package handlers runs tasks: cron:run (claim, begin, chat, commit), cron:batch
+// (several of those), and cron:deliver (the reply to its chat). It owns the life of an attempt and of a
 // send: leases, deadlines, what each error means, and what is written when.
 //
 // It must not import the store, the scheduler, the api, or web. A handler's

@@ -121,6 +121,12 @@ func TestNothingIsSharedWhereNobodyWorks(t *testing.T) {
 	if n, m := len(f.batches()), len(f.runTasks()); n != 0 || m != joinFrom+2 {
 		t.Errorf("%d batches and %d tasks where nobody takes any", n, m)
 	}
+	f.must(f.rdb.HDel(f.ctx, "asynq:{"+f.queues.Run()+"}:t:"+waiting.ID, "pending_since").Err())
+	f.clone("x", "unknown", joinFrom, all(clock.now))
+	f.refresh(w)
+	if n := len(f.batches()); n != 0 {
+		t.Errorf("%d batches where nobody knows how long the first task has waited", n)
+	}
 	since(0)
 	f.clone("x", "moving", joinFrom, all(clock.now))
 	f.refresh(w)

@@ -42,12 +42,17 @@ func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
 // now, whoever put them there, with the number and the first error of the others.
 func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, error) {
 	var placed []carrier
-	failed, err := sideBySide(carriers, func(c carrier) (func(), error) {
+	enqueue := func(c carrier) (func(), error) {
 		err := e.one(ctx, c)
 		return func() { placed = append(placed, c) }, err
-	})
-	if err != nil {
-		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed, len(carriers), err)
+	}
+	// The first alone: with the first task of a queue asynq's client registers the queue,
+	// and all at once would each do that, over a connection of its own.
+	first := min(1, len(carriers))
+	failed, err := sideBySide(carriers[:first], enqueue)
+	more, moreErr := sideBySide(carriers[first:], enqueue)
+	if err = cmp.Or(err, moreErr); err != nil {
+		return placed, fmt.Errorf("enqueue %d of %d carriers: %w", failed+more, len(carriers), err)
 	}
 	return placed, nil
 }
@@ -100,10 +105,10 @@ const flowing = 10 * time.Second
 
 // flows reports whether workers take from a queue what is in it. Where they do not, a slot
 // that is overtaken must be taken out again (see drop), which it cannot where it shares a
-// carrier.
+// carrier. Of a task that a worker gave up at its end it is not known since when it waits.
 func (e *enqueuer) flows(queue string) bool {
 	info, err := e.inspector.GetQueueInfo(queue)
-	return err == nil && info.Latency < flowing
+	return err == nil && (info.Pending == 0 || info.Latency > 0 && info.Latency < flowing)
 }
 
 // one enqueues a carrier. An id conflict is success, unless the task that holds

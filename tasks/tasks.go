@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,7 +109,8 @@ type Batch struct {
 	Slots []Run `json:"slots"`
 }
 
-// BatchSize is the most slots of a batch.
+// BatchSize is the most slots of a batch. A larger one takes a higher Version, or workers
+// of this release would give it up.
 const BatchSize = 16
 
 // Deliver is the payload of cron:deliver.
@@ -134,7 +137,7 @@ func NewQueues(prefix string, retention time.Duration) Queues {
 	return Queues{prefix: prefix, retention: retention}
 }
 
-// Run is the queue of cron:run tasks.
+// Run is the queue of cron:run and cron:batch tasks.
 func (q Queues) Run() string { return q.prefix + "-run" }
 
 // Deliver is the queue of cron:deliver tasks.
@@ -156,14 +159,17 @@ func (q Queues) Slot(p Run) Carrier {
 	return q.carrier(TypeRun, q.Run(), slotID(p), p, q.retention)
 }
 
-// Batch is the carrier of several due slots, at least one; its id is that of the first
-// with the number of the others: two schedulers that find the same due say the same.
+// Batch is the carrier of several due slots, at least one. Its id names the first, and the
+// others by their number and a hash of all: two schedulers that find the same due say the
+// same, and another batch says something else.
 func (q Queues) Batch(slots []Run) Carrier {
 	p := Batch{V: Version, Slots: slices.Clone(slots)}
+	all := fnv.New64a()
 	for i := range p.Slots {
 		p.Slots[i].V = Version
+		_, _ = io.WriteString(all, slotID(slots[i])+"\n") // a hash takes all
 	}
-	id := slotID(slots[0]) + "+" + strconv.Itoa(len(slots)-1)
+	id := fmt.Sprintf("%s+%d-%016x", slotID(slots[0]), len(slots)-1, all.Sum64())
 	return q.carrier(TypeBatch, q.Run(), id, p, q.retention)
 }
 

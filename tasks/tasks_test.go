@@ -82,7 +82,7 @@ func TestCarriers(t *testing.T) {
 		},
 		"slots that are due together": {
 			got:  queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000, Name: "N"}, {V: 99, Job: "b", UID: "w", Slot: 60_000}}),
-			kind: "cron:batch", queue: "prod-run", id: "a:60+1",
+			kind: "cron:batch", queue: "prod-run", id: "a:60+1-bf6a02d15bdbbc3e",
 			payload: `{"v":1,"slots":[{"v":1,"job":"a","uid":"u","slot":60000,"name":"N"},{"v":1,"job":"b","uid":"w","slot":60000}]}`,
 			kept:    10 * time.Minute,
 		},
@@ -140,6 +140,7 @@ func TestIDsAreDistinct(t *testing.T) {
 	}
 	add("slot", queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 60_000}))
 	add("slot with another", queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}, {Job: "b", UID: "u", Slot: 60_000}}))
+	add("slot with yet another", queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}, {Job: "c", UID: "u", Slot: 60_000}}))
 	add("a batch of one", queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000}}))
 	add("slot of another job", queues.Slot(tasks.Run{Job: "a-1", UID: "u", Slot: 60_000}))
 	add("the next slot", queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 120_000}))

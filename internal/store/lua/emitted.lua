@@ -10,7 +10,7 @@ local look, sooner, entries = int(now + RECHECK), int(now + RECHECK_SHARED), {}
 for i = 1, #ARGV, 3 do
   local id, slot = ARGV[i], ARGV[i + 1]
   local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v') -- nothing, if it is no hash
-  if j[1] == slot and tonumber(j[2] or '0') <= VERSION then
+  if j[1] == slot and (tonumber(j[2] or '0') or VERSION + 1) <= VERSION then
     redis.call('HSET', job_key(id), 'emitted', slot)
     entries[#entries + 1] = ARGV[i + 2] == '1' and sooner or look
     entries[#entries + 1] = id

@@ -320,7 +320,6 @@ local function move_cursor(id, last, next, due, j, ...)
     fields[#fields + 1] = 'lastSlot'
     fields[#fields + 1] = last
   end
-  erase(key, j, 'emitted', 'nextDue', 'after', 'afterDue', next == '' and 'nextSlot' or nil)
   if next == '' then
     redis.call('ZREM', DUE, id)
   else
@@ -332,6 +331,7 @@ local function move_cursor(id, last, next, due, j, ...)
     end
     redis.call('ZADD', DUE, due, id)
   end
+  erase(key, j, 'emitted', 'nextDue', 'after', 'afterDue', next == '' and 'nextSlot' or nil)
   write(key, fields)
 end
 
@@ -657,8 +657,9 @@ local function begin_run(id, r, token, worker)
   end
 
   if r.session and r.session ~= j.session then leave(r.session, id, r.state) end
+  local mine = take(j.session, id) -- first: where it fails on a damaged key, nothing is booked yet
   redis.call('HSET', key, 'session', j.session, 'agent', j.agentId or 'main', 'home', j.session, unpack(fields))
-  if not take(j.session, id) then
+  if not mine then
     redis.call('HSET', key, 'state', 'parked')
     redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. id)
     return { 'parked' }
