@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -306,5 +307,27 @@ func TestEditOfMaxRunsLeavesADueSlotAlone(t *testing.T) {
 	}
 	if j := set(2); j.NextSlot <= f.now() { // one more: the schedule goes on
 		t.Errorf("cursor %d", j.NextSlot)
+	}
+}
+
+// TestBeginOnADamagedLock: a begin that cannot take the session has booked nothing, or each
+// carrier would use up a retry of the run.
+func TestBeginOnADamagedLock(t *testing.T) {
+	f := setup(t, Options{})
+	f.create("a", everyMinute())
+	_, run, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	lock := f.keys.lock(f.job("a").ResolveSession("a"))
+	f.must(f.rdb.HSet(f.ctx, lock, "x", 1).Err())
+	before := f.rdb.HGetAll(f.ctx, f.keys.run(run)).Val()
+	if _, err := f.Begin(f.ctx, run, "t", "w"); err == nil {
+		t.Fatal("no error")
+	}
+	if d := cmp.Diff(before, f.rdb.HGetAll(f.ctx, f.keys.run(run)).Val()); d != "" {
+		t.Error(d)
+	}
+	f.must(f.rdb.Del(f.ctx, lock).Err())
+	if b := f.begin(run); b.Verdict != job.BeginOK || b.Attempt != 1 {
+		t.Errorf("once it is mended: %s, attempt %d", b.Verdict, b.Attempt)
 	}
 }
