@@ -65,7 +65,7 @@ const (
 	// round trip for each, which is the limit when thousands are due at once.
 	fetchers = 4
 	// fetchEvery is how often an idle worker looks for a task of a queue.
-	fetchEvery = 100 * time.Millisecond
+	fetchEvery = 50 * time.Millisecond
 	// cutWithin is how long a cut attempt has to be written down.
 	cutWithin = 5 * time.Second
 )

@@ -90,13 +90,13 @@ func (lib library) spell(text string) string {
 // and before a seldom branch what only such branches use. A value is made once, before all.
 func (lib library) link(script string) string {
 	script = lib.spell(script)
-	often := script
+	often := []string{script}
 	for i := range lib.needs(script, nil, whole) {
 		if d := lib.declarations[i]; !strings.HasPrefix(d.text, "local function") {
-			often += d.text
+			often = append(often, d.text)
 		}
 	}
-	first := lib.needs(often, nil, common)
+	first := lib.needs(strings.Join(often, ""), nil, common)
 	return compact(lib.texts(first, first) + lib.branch(script, first))
 }
 
