@@ -61,7 +61,7 @@ type runHandler struct {
 	schedules   *schedule.Cache
 	kick        func(ctx context.Context, carriers []job.Carrier)
 	handBack    func(ctx context.Context, slots []tasks.Run) error
-	roomy       func() bool // more than half of the places are free
+	roomy       func() bool // a good part of the places is free
 	worker      string
 	workspaceID string
 	model       string // of jobs that name none, and so effort

@@ -192,8 +192,8 @@ func newCrew(size int) *crew { return &crew{places: make(chan struct{}, size)} }
 
 func (c *crew) wait() { c.busy.Wait() }
 
-// roomy reports whether more than half of the places are free.
-func (c *crew) roomy() bool { return 2*len(c.places) < cap(c.places) }
+// roomy reports whether more than an eighth of the places is free.
+func (c *crew) roomy() bool { return 8*len(c.places) < 7*cap(c.places) }
 
 // handler hands tasks to a member of the crew until stop ends. What asynq fetches in
 // that moment, or has fetched before and nobody has begun, goes back untouched, and
