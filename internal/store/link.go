@@ -24,6 +24,8 @@ type library struct {
 type declaration struct {
 	text     string
 	declares []string
+	// What it uses anywhere, and what it uses outside of its seldom branches.
+	uses, usesOften map[string]bool
 }
 
 var (
@@ -56,6 +58,10 @@ func newLibrary(source string) library {
 		if n := len(lib.declarations); n > 0 {
 			lib.declarations[n-1].text += line
 		}
+	}
+	for i := range lib.declarations {
+		d := &lib.declarations[i]
+		d.uses, d.usesOften = words(d.text), words(common(d.text))
 	}
 	return lib
 }
@@ -91,23 +97,28 @@ func (lib library) spell(text string) string {
 func (lib library) link(script string) string {
 	script = lib.spell(script)
 	often := []string{script}
-	for i := range lib.needs(script, nil, whole) {
+	for i := range lib.needs(script, nil, false) {
 		if d := lib.declarations[i]; !strings.HasPrefix(d.text, "local function") {
 			often = append(often, d.text)
 		}
 	}
-	first := lib.needs(strings.Join(often, ""), nil, common)
+	first := lib.needs(common(strings.Join(often, "")), nil, true)
 	return compact(lib.texts(first, first) + lib.branch(script, first))
 }
 
-// needs are the declarations, by their index, that a part of a text uses, and that the same
-// part of those uses, but for the ones that are there already.
-func (lib library) needs(text string, there map[int]bool, part func(string) string) map[int]bool {
-	used, needed := words(part(text)), map[int]bool{}
+// needs are the declarations, by their index, that a text uses, and that those use, or use
+// often, but for the ones that are there already.
+func (lib library) needs(text string, there map[int]bool, often bool) map[int]bool {
+	used, needed := words(text), map[int]bool{}
 	for i, d := range slices.Backward(lib.declarations) {
-		if !there[i] && slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
-			needed[i] = true
-			maps.Copy(used, words(part(d.text)))
+		if there[i] || !slices.ContainsFunc(d.declares, func(name string) bool { return used[name] }) {
+			continue
+		}
+		needed[i] = true
+		if often {
+			maps.Copy(used, d.usesOften)
+		} else {
+			maps.Copy(used, d.uses)
 		}
 	}
 	return needed
@@ -132,15 +143,13 @@ func (lib library) branch(text string, there map[int]bool) string {
 			b.WriteString(part)
 			continue
 		}
-		more := lib.needs(part, there, common)
+		more := lib.needs(common(part), there, true)
 		known := maps.Clone(there)
 		maps.Copy(known, more)
 		b.WriteString(lib.texts(more, known) + lib.branch(part, known))
 	}
 	return b.String()
 }
-
-func whole(text string) string { return text }
 
 // common is a text without its seldom branches.
 func common(text string) string {
