@@ -78,11 +78,6 @@ func (h *runHandler) workThrough(ctx, stop context.Context, b *batch) {
 	b.put(again)
 }
 
-func isGivenBack(err error) bool {
-	_, is := errors.AsType[*giveBack](err)
-	return is
-}
-
 // watchBatch hands back what waits too long, or is not begun at the stop, until it is told
 // to end, or nothing waits.
 func (h *runHandler) watchBatch(ctx, stop context.Context, b *batch) (end func()) {

@@ -1,6 +1,7 @@
 // Package handlers runs tasks: cron:run (claim, begin, chat, commit), cron:batch
-// (several of those), and cron:deliver (the reply to its chat). It owns the life of an attempt and of a
-// send: leases, deadlines, what each error means, and what is written when.
+// (several of those), and cron:deliver (the reply to its chat). It owns the life of an
+// attempt and of a send: leases, deadlines, what each error means, and what is written
+// when.
 //
 // It must not import the store, the scheduler, the api, or web. A handler's
 // answer to asynq is only about the carrier; the run record holds the truth.
@@ -245,9 +246,11 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 
 // isFailure keeps the dashboard's failure count for defects: giving a carrier
 // back is none.
-func isFailure(err error) bool {
-	var g *giveBack
-	return !errors.As(err, &g)
+func isFailure(err error) bool { return !isGivenBack(err) }
+
+func isGivenBack(err error) bool {
+	_, is := errors.AsType[*giveBack](err)
+	return is
 }
 
 // settle answers asynq for a carrier whose begin said no.
