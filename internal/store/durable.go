@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,13 +46,18 @@ func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (str
 	if !s.replicated {
 		return s.answer(ctx, sc, args...)
 	}
+	moved := ""
 	for try, pause := 1, durablePause; ; try, pause = try+1, 2*pause {
-		word, rest, err := s.writeToReplica(ctx, sc, args)
+		word, rest, err := s.writeToReplica(ctx, moved, sc, args)
 		if err == nil || !worthRepeating(err) || try == durableTries {
 			return word, rest, err
 		}
 		if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
 			cluster.ReloadState(ctx) // somebody else may have the slot now
+		}
+		var refused *unansweredError
+		if moved = ""; errors.As(err, &refused) {
+			moved = refused.moved
 		}
 		select {
 		case <-ctx.Done():
@@ -62,9 +68,10 @@ func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (str
 }
 
 // writeToReplica runs the script on one connection and waits on the same: WAIT is
-// about what its own connection wrote.
-func (s *Store) writeToReplica(ctx context.Context, sc *redis.Script, args []any) (string, []any, error) {
-	master, err := s.master(ctx)
+// about what its own connection wrote. A node of the cluster may have said that the
+// slot moved to another.
+func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Script, args []any) (string, []any, error) {
+	master, err := s.master(ctx, moved)
 	if err != nil {
 		return "", nil, unanswered(err)
 	}
@@ -98,16 +105,34 @@ func (s *Store) writeToReplica(ctx context.Context, sc *redis.Script, args []any
 	return word, rest, nil
 }
 
-// master is the client of the server that has our keys.
-func (s *Store) master(ctx context.Context) (*redis.Client, error) {
+// master is the client of the server that has our keys. Whom the slot moved to knows it
+// before the nodes that the client asks for all slots, which may be any.
+func (s *Store) master(ctx context.Context, moved string) (*redis.Client, error) {
 	switch rdb := s.rdb.(type) {
 	case *redis.Client:
 		return rdb, nil
 	case *redis.ClusterClient:
+		if moved != "" {
+			if node := masterAt(ctx, rdb, moved); node != nil {
+				return node, nil
+			}
+		}
 		return rdb.MasterForKey(ctx, s.keys.prefix)
 	default:
 		return nil, fmt.Errorf("a client of type %T cannot wait for replicas", s.rdb)
 	}
+}
+
+// masterAt is the client of a master by its address, nil if none is known there.
+func masterAt(ctx context.Context, cluster *redis.ClusterClient, addr string) *redis.Client {
+	var found atomic.Pointer[redis.Client]
+	_ = cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error { // whatever it finds will do
+		if node.Options().NodeAddress == addr { // as the nodes call it
+			found.Store(node)
+		}
+		return nil
+	})
+	return found.Load()
 }
 
 // worthRepeating reports whether the write may succeed at once elsewhere. A refusal

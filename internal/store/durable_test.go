@@ -156,6 +156,15 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	slots, err := cluster.Client().ClusterSlots(ctx).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := redis.NewClusterClient(&redis.ClusterOptions{
+		ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) { return slots, nil },
+	})
+	t.Cleanup(func() { _ = behind.Close() })
+
 	// The slot moves, and the client does not know yet.
 	from := cluster.Node(s.keys.prefix)
 	to := cluster.Nodes[0]
@@ -174,6 +183,14 @@ func TestCluster(t *testing.T) {
 	}
 	if n := to.Client().DBSize(ctx).Val(); n == 0 {
 		t.Error("the node that has the slot has no keys")
+	}
+	// Whom the client asks for the slots may not know for a while.
+	stale := New(behind, Options{Replicated: true})
+	if err := stale.DeleteJob(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stale.CreateJob(ctx, "a", everyMinute()); err != nil {
+		t.Fatal(err)
 	}
 	_, run, err := s.RunJob(ctx, "a")
 	if err != nil {

@@ -67,18 +67,19 @@ func unanswered(err error) error {
 	if !errors.As(err, &refusal) {
 		if errors.Is(err, redis.ErrPoolTimeout) || strings.HasPrefix(err.Error(), "redis: all sentinels") ||
 			strings.HasPrefix(err.Error(), "redis: cluster has no nodes") {
-			return &unansweredError{err.Error()}
+			return &unansweredError{text: err.Error()}
 		}
 		return err
 	}
 	text := refusal.Error()
 	if text == "ERR max number of clients reached" {
-		return &unansweredError{text}
+		return &unansweredError{text: text}
 	}
 	for _, word := range passing {
 		if strings.HasPrefix(text, word+" ") ||
 			strings.HasPrefix(text, "ERR ") && strings.Contains(text, "user_script") && strings.Contains(text, " -"+word+" ") {
-			return &unansweredError{text}
+			moved, _ := redis.IsMovedError(refusal)
+			return &unansweredError{text: text, moved: moved}
 		}
 	}
 	return err
@@ -86,7 +87,11 @@ func unanswered(err error) error {
 
 // unansweredError is a net.Error. It wraps nothing: it must not be taken for an answer
 // of Redis.
-type unansweredError struct{ text string }
+type unansweredError struct {
+	text string
+	// moved is the address of the node that has the slot now, of a refusal that names it.
+	moved string
+}
 
 func (e *unansweredError) Error() string { return "redis does not serve at the moment: " + e.text }
 
