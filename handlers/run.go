@@ -238,7 +238,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 
 	var history aiserver.Session
 	if b.Job.Context != job.ContextIsolated {
-		if history, err = h.transcript.load(ctx, b.Run.SessionKey); err != nil {
+		if history, err = h.transcript.load(ctx, b.Run.SessionKey, b.Transcript); err != nil {
 			return "", err
 		}
 	}

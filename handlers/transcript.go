@@ -43,15 +43,12 @@ type transcript struct {
 	workspaceID string
 }
 
-// load answers the history of a session; it is empty for a new one. Errors are
-// those of the ai-server client, or of the store.
-func (t *transcript) load(ctx context.Context, key string) (aiserver.Session, error) {
+// load answers the history of a session, of which there may be messages of ours; it is
+// empty for a new one. Errors are those of the ai-server client, or of the store.
+func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.Session, error) {
 	session, found, err := t.loadRemote(ctx, key)
-	if err != nil {
-		return aiserver.Session{}, err
-	}
-	if found {
-		return session, nil
+	if err != nil || found || !ours {
+		return session, err
 	}
 	own, err := t.local.Session(ctx, key, localMessages)
 	if errors.Is(err, job.ErrNotFound) {

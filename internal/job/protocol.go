@@ -199,6 +199,9 @@ type Begun struct {
 	Retries int // retries used so far
 	Run     Run
 	Job     Job
+	// Transcript says that the run's session has messages of ours. The run holds the
+	// session, so nobody else adds the first ones before it ends.
+	Transcript bool
 
 	// With BeginStale: the job's definition as it is now.
 	Revision int64

@@ -55,8 +55,8 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 			return b, err
 		}
 		b.Revision, b.Timing = def.int("rev"), timing(id[:strings.LastIndexByte(id, ':')], def)
-	case b.Verdict == job.BeginOK && len(rest) == 8:
-		def, err := flatFields(rest[7])
+	case b.Verdict == job.BeginOK && len(rest) == 9:
+		def, err := flatFields(rest[8])
 		if err != nil {
 			return b, err
 		}
@@ -66,6 +66,7 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 		}
 		b.Now, b.Epoch, b.Attempt, b.Retries = job.Millis(number(rest[0])), number(rest[1]), int(number(rest[2])), int(number(rest[3]))
 		b.Run = job.Run{ID: id, JobID: jobID, Trigger: job.Trigger(text(rest[4])), Slot: job.Millis(number(rest[5])), SessionKey: text(rest[6])}
+		b.Transcript = number(rest[7]) == 1
 		return b, nil
 	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
 		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))

@@ -41,6 +41,28 @@ func TestClaimMakesOneRunOfASlot(t *testing.T) {
 	}
 }
 
+// Whoever makes an attempt knows whether there is anything of ours to read.
+func TestAttemptKnowsOfATranscript(t *testing.T) {
+	f := setup(t, Options{})
+	j := f.create("a", everyMinute())
+	next := func(n int) job.Begun {
+		f.rewind("a", f.minute(n))
+		return f.claim(j, f.minute(n), newToken())
+	}
+	first := next(-1)
+	f.commit(first, "hello")
+	second := next(0)
+	if !f.fail(second, job.RetryCounted, 0) {
+		t.Fatal("no retry")
+	}
+	f.letBegin(second.Run.ID)
+	retry := f.begin(second.Run.ID)
+	if first.Transcript || !second.Transcript || !retry.Transcript {
+		t.Errorf("a transcript at the first attempt: %t, at the second run: %t, at its retry: %t",
+			first.Transcript, second.Transcript, retry.Transcript)
+	}
+}
+
 func TestClaimIsRefused(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())

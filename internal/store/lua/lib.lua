@@ -603,10 +603,11 @@ local function attempt_of(j, n, epoch, token, worker)
   return fields
 end
 
--- began answers an attempt of the run r to whom it was given; job lists the job's fields.
+-- began answers an attempt of the run r to whom it was given, and whether its session has
+-- messages here; job lists the job's fields.
 local function began(epoch, attempt, r, job)
   return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries) or 0, r.trigger or '', r.slot or '0',
-    r.session, job }
+    r.session, redis.call('EXISTS', session_key(r.session)), job }
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
