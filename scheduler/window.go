@@ -84,6 +84,8 @@ type window struct {
 	emittedLooks map[string]job.Millis
 	// heldUntil is until when everything was paused, as refresh has read it last.
 	heldUntil job.Millis
+	// ahead are cursors that were read before they were due, by job id, for one refresh.
+	ahead map[string]job.Cursor
 	// clock is that of Redis, as refresh has read it.
 	clock redisClock
 }
@@ -110,6 +112,7 @@ func (w *window) refresh(ctx context.Context) error {
 		return err
 	}
 	w.clock.learn(asked, time.Now(), head.Now.Time())
+	first := head
 	if n := len(head.Entries); n == headSize && head.Entries[n-1].Look <= head.Now {
 		if head, err = w.store.DueWindow(ctx, 0, 0, maxWindow); err != nil {
 			return err
@@ -135,7 +138,11 @@ func (w *window) refresh(ctx context.Context) error {
 	if err := w.arm(ctx, head.Now, ahead, emitter); err != nil {
 		return err
 	}
-	return w.emit(ctx, due, head.Now, emitter)
+	err = w.emit(ctx, due, head.Now, emitter)
+	if w.ahead = nil; err != nil || !emitter {
+		return err
+	}
+	return w.readAhead(ctx, first)
 }
 
 // arm makes the armed set what the index says, and keeps what has just rung.
@@ -218,7 +225,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 	mayJoin := sync.OnceValue(func() bool { return w.enqueue.flows(w.queues.Run()) })
 	var late []job.Cursor
 	for _, chunk := range onTimeFirst(due, now) {
-		cursors, err := w.store.Cursors(ctx, jobIDs(chunk))
+		cursors, err := w.cursors(ctx, chunk)
 		if err != nil {
 			return err
 		}
@@ -307,51 +314,81 @@ func (w *window) carriers(cursors []job.Cursor, mayJoin func() bool) []carrier {
 }
 
 // settleAll decides about due cursors and answers those whose slot is to be emitted.
-// A job that cannot be settled is looked at again later, so that it stops nobody else.
 func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, looks map[string]job.Millis, now job.Millis) ([]job.Cursor, error) {
 	var ready []job.Cursor
-	_, err := sideBySide(cursors, func(c job.Cursor) (func(), error) {
-		later := []job.Later{{JobID: c.JobID, Seen: looks[c.JobID], Look: job.ToMillis(now.Time().Add(recheck))}}
-		if c.Newer { // nobody has done it: not in the way of the others
-			return func() {}, w.store.Postpone(ctx, later)
+	var others []unsettled
+	for _, c := range cursors {
+		if collapse, err := w.decide(c, now); collapse == nil && err == nil {
+			ready = append(ready, c)
+		} else {
+			others = append(others, unsettled{c, collapse, err})
 		}
-		run, err := w.settle(ctx, c, now)
-		if err != nil && w.store.Postpone(ctx, later) == nil {
-			// Redis takes writes, so it is about this record alone.
-			err = quarantine(ctx, w.store, w.logger, []job.Unreadable{job.UnreadableJob(c.JobID, err.Error())})
-		}
-		return func() {
-			if run {
-				ready = append(ready, c)
-			}
-		}, err
+	}
+	_, err := sideBySide(others, func(u unsettled) (func(), error) {
+		later := job.Later{JobID: u.JobID, Seen: looks[u.JobID], Look: job.ToMillis(now.Time().Add(recheck))}
+		return func() {}, w.settle(ctx, u, later)
 	})
 	return ready, err
 }
 
-// settle puts a wrong index entry right and moves a cursor that is behind; it
-// reports whether the cursor's slot is to be emitted now.
-func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool, error) {
-	if c.UID == "" && c.NextSlot != 0 {
-		return false, errors.New("uid is missing")
+// unsettled is a due cursor whose slot is not to be emitted, and what was decided instead.
+type unsettled struct {
+	job.Cursor
+	collapse *job.Collapse
+	err      error
+}
+
+// settle puts a wrong index entry right, or moves a cursor that is behind. A job that
+// cannot be settled is looked at again later, so that it stops nobody else.
+func (w *window) settle(ctx context.Context, u unsettled, later job.Later) error {
+	err := u.err
+	switch {
+	case errors.Is(err, errNewer): // nobody has done it: not in the way of the others
+		return w.store.Postpone(ctx, []job.Later{later})
+	case errors.Is(err, errMisplaced):
+		err = w.store.Redue(ctx, u.JobID, u.NextSlot)
+	case err == nil:
+		err = w.collapse(ctx, u.Cursor, *u.collapse)
 	}
-	if c.NextSlot == 0 || c.NextDue > now {
-		return false, w.store.Redue(ctx, c.JobID, c.NextSlot)
+	if err != nil && w.store.Postpone(ctx, []job.Later{later}) == nil {
+		// Redis takes writes, so it is about this record alone.
+		err = quarantine(ctx, w.store, w.logger, []job.Unreadable{job.UnreadableJob(u.JobID, err.Error())})
+	}
+	return err
+}
+
+var (
+	errNewer     = errors.New("written by a newer version")
+	errMisplaced = errors.New("not due")
+)
+
+// decide says what becomes of a cursor that the index calls due: nil if its slot is to be
+// emitted now. Errors: errNewer, errMisplaced.
+func (w *window) decide(c job.Cursor, now job.Millis) (*job.Collapse, error) {
+	switch {
+	case c.Newer:
+		return nil, errNewer
+	case c.UID == "" && c.NextSlot != 0:
+		return nil, errors.New("uid is missing")
+	case c.NextSlot == 0 || c.NextDue > now:
+		return nil, errMisplaced
 	}
 	timetable, err := w.schedules.Timetable(c.Timing)
 	if err != nil {
-		return false, fmt.Errorf("read the stored schedule: %w", err)
+		return nil, fmt.Errorf("read the stored schedule: %w", err)
 	}
-	collapse := hold(c, timetable, w.heldUntil.Time())
-	if collapse == nil {
-		collapse = decide(c, timetable, until(c, now).Time())
+	if held := hold(c, timetable, w.heldUntil.Time()); held != nil {
+		return held, nil
 	}
-	if collapse == nil {
-		return true, nil
-	}
-	moved, err := w.store.Collapse(ctx, *collapse)
+	return decide(c, timetable, until(c, now).Time()), nil
+}
+
+// collapse moves a cursor past slots that do not run. The newest slot, if one may still
+// run, is due in the index then: the next look emits it.
+func (w *window) collapse(ctx context.Context, c job.Cursor, collapse job.Collapse) error {
+	moved, err := w.store.Collapse(ctx, collapse)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if moved {
 		about := []any{"job_id", c.JobID, "first", collapse.First.Time(), "last", collapse.Last.Time(),
@@ -362,12 +399,10 @@ func (w *window) settle(ctx context.Context, c job.Cursor, now job.Millis) (bool
 			w.logger.Debug("slots skipped", about...) // as somebody wanted it
 		}
 		if c.Emitted {
-			return false, w.enqueue.drop(w.queues.Slot(slotPayload(c)))
+			return w.enqueue.drop(w.queues.Slot(slotPayload(c)))
 		}
 	}
-	// The newest slot, if one may still run, is due in the index: the next tick
-	// emits it.
-	return false, nil
+	return nil
 }
 
 func slotPayload(c job.Cursor) tasks.Run {
