@@ -43,7 +43,7 @@ func targets() []target {
 	for _, role := range []string{"api", "scheduler", "worker"} {
 		t = append(t, target{workload: "api", figure: "peak memory " + role, most: 150})
 	}
-	for _, workload := range []string{"due", "due-tenth", "two-schedulers", "slow-turns", "sparse", "api"} {
+	for _, workload := range []string{"due", "due-tenth", "due-isolated", "two-schedulers", "slow-turns", "sparse", "api"} {
 		t = append(t, target{workload: workload, figure: "duplicates"}, target{workload: workload, figure: "misses"})
 	}
 	return t

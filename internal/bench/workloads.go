@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -33,10 +34,13 @@ type workload struct {
 func workloads() []workload {
 	return []workload{
 		{"due", "n jobs due in one minute; then the same with plain asynq", func(ctx context.Context, o options) (*sample, error) {
-			return due(ctx, o, o.n, true)
+			return due(ctx, o, o.n, nil, true)
 		}},
 		{"due-tenth", "a tenth as many; then the same with plain asynq", func(ctx context.Context, o options) (*sample, error) {
-			return due(ctx, o, max(1, o.n/10), true)
+			return due(ctx, o, max(1, o.n/10), nil, true)
+		}},
+		{"due-isolated", "n jobs without a history to ask for; then the same with plain asynq, which never asks", func(ctx context.Context, o options) (*sample, error) {
+			return due(ctx, o, o.n, map[string]any{"context": "isolated"}, true)
 		}},
 		{"two-schedulers", "n jobs due in one minute, two of them; then two managers of plain asynq", twoSchedulers},
 		{"slow-turns", "n jobs due in one minute, each turn takes 200 ms; then the same with plain asynq", slowTurns},
@@ -69,9 +73,9 @@ func within(ctx context.Context, o options, turn time.Duration, counted bool, me
 }
 
 // due is n slots of one minute, with as little else as there can be.
-func due(ctx context.Context, o options, n int, plain bool, schedulers ...string) (*sample, error) {
+func due(ctx context.Context, o options, n int, fields map[string]any, plain bool, schedulers ...string) (*sample, error) {
 	s, err := within(ctx, o, 0, false, func(w *world, s *sample) error {
-		return w.dueSlots(ctx, s, n, append([]string{"api", "scheduler", "worker"}, schedulers...)...)
+		return w.dueSlots(ctx, s, n, fields, append([]string{"api", "scheduler", "worker"}, schedulers...)...)
 	})
 	if err != nil || !plain {
 		return s, err
@@ -81,8 +85,9 @@ func due(ctx context.Context, o options, n int, plain bool, schedulers ...string
 	return s, err
 }
 
-// dueSlots starts processes, makes jobs that are due in one minute, and measures it.
-func (w *world) dueSlots(ctx context.Context, s *sample, n int, roles ...string) error {
+// dueSlots starts processes, makes jobs that are due in one minute, with other fields if
+// there are any, and measures it.
+func (w *world) dueSlots(ctx context.Context, s *sample, n int, fields map[string]any, roles ...string) error {
 	if err := w.roles(ctx, roles...); err != nil {
 		return err
 	}
@@ -97,7 +102,9 @@ func (w *world) dueSlots(ctx context.Context, s *sample, n int, roles ...string)
 	if err != nil {
 		return err
 	}
-	if err := w.crowd(ctx, n, at(minute), nil); err != nil {
+	body := at(minute)
+	maps.Copy(body, fields)
+	if err := w.crowd(ctx, n, body, nil); err != nil {
 		return err
 	}
 	a, err := w.watch(ctx, minute, n, w.ended(ctx))
@@ -161,7 +168,7 @@ func plainDue(ctx context.Context, o options, s *sample, n int, turn time.Durati
 }
 
 func twoSchedulers(ctx context.Context, o options) (*sample, error) {
-	s, err := due(ctx, o, o.n, false, "scheduler-2")
+	s, err := due(ctx, o, o.n, nil, false, "scheduler-2")
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +228,7 @@ func sparse(ctx context.Context, o options) (*sample, error) {
 		if err := w.crowd(ctx, o.registered, farAway(), nil); err != nil {
 			return err
 		}
-		return w.dueSlots(ctx, s, few, "scheduler", "worker")
+		return w.dueSlots(ctx, s, few, nil, "scheduler", "worker")
 	})
 }
 
