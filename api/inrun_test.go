@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gatewaycron/gatewaycron/api"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -59,7 +58,7 @@ func TestWhatARunMayNot(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal(api.OpenAPI(), &described); err != nil {
+	if err := json.Unmarshal([]byte(setup(t).call("GET", "/openapi.json", "").raw), &described); err != nil {
 		t.Fatal(err)
 	}
 	enum := described.Components.Schemas.Problem.Properties.Code.Enum
