@@ -26,7 +26,7 @@ var docsHTML string
 //go:embed openapi.css
 var docsCSS string
 
-// openAPI answers the document, in OpenAPI 3.1. Like /health it needs no token and any page may read
+// openAPI answers the document. Like /health it needs no token and any page may read
 // it: it is the same everywhere and says nothing about this deployment.
 func (s *server) openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
