@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
 // problem is the body of every error answer (RFC 9457). Clients show it to a
@@ -56,7 +57,7 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 		s.Logger.ErrorContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	if rate, ok := errors.AsType[*rateError](err); ok {
-		w.Header().Set("Retry-After", rate.seconds())
+		w.Header().Set("Retry-After", ratelimit.Seconds(rate.wait))
 	}
 	switch p.Status {
 	case http.StatusUnauthorized:

@@ -30,6 +30,11 @@ var rules = []rule{
 		why:    "the domain is what all others agree on; whatever it imported, everybody would",
 	},
 	{
+		pkg:    "internal/ratelimit",
+		forbid: impure,
+		why:    "counts for the API and for the sign-in, which know nothing of each other",
+	},
+	{
 		pkg:    "internal/wire",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what both clients need of HTTP and JSON; it knows neither of them, nor what they ask for",
@@ -134,7 +139,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/job", "internal/schedule"},
+		ours:   []string{"internal/job", "internal/ratelimit", "internal/schedule"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},
@@ -146,6 +151,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "web",
+		ours:   []string{"internal/ratelimit"},
 		forbid: commands,
 		why:    "pages and the dashboard's mount; they show what is handed in",
 	},
