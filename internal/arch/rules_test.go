@@ -108,6 +108,12 @@ var rules = []rule{
 		why:   "real Redis servers for tests; one that knew the store could not judge it",
 	},
 	{
+		pkg:   "internal/producttest",
+		ours:  []string{"internal/redisproc/childproc"},
+		tests: true,
+		why:   "runs the product's processes for the tests of the whole, which must see them as an operator does",
+	},
+	{
 		pkg:    "internal/oapitest",
 		tests:  true,
 		forbid: join(redis, asynq, commands),
