@@ -60,7 +60,7 @@ func problemInRun(e *job.InRunError) problem {
 	case job.RunNotRunning:
 		detail = fmt.Sprintf("Run %s is not under way, so that nothing can be made in it.", e.Run)
 	case job.SchedulingNotAllowed:
-		detail = fmt.Sprintf(`The runs of job %s may not make jobs. Have its owner allow it, with "allowScheduling":true in PATCH /api/cron/jobs/%s, or create the job by hand.`, of, of)
+		detail = fmt.Sprintf(`The runs of job %s may not make jobs. Have its owner set "allowScheduling":true on it, or create the job by hand.`, of)
 	case job.MadeInARun:
 		detail = fmt.Sprintf("Job %s was made in a run itself, so its runs make no others. Have somebody create the job by hand.", of)
 	case job.TooManyMade:
@@ -68,7 +68,7 @@ func problemInRun(e *job.InRunError) problem {
 	case job.SchedulingIsFixed:
 		detail = "allowScheduling is not for a run to set or to change. Leave it out, or have the job's owner change it."
 	case job.NoImport:
-		detail = "An import is not for a run. Create the jobs one by one with POST /api/cron/jobs."
+		detail = "An import is not for a run. Create the jobs one by one."
 	}
 	return problem{Status: http.StatusForbidden, Code: string(e.Code), Detail: detail}
 }

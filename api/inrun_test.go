@@ -36,8 +36,8 @@ func TestTheRunOfARequest(t *testing.T) {
 // TestWhatARunMayNot: each reason has a code that is described, and says what to do.
 func TestWhatARunMayNot(t *testing.T) {
 	remedies := map[job.InRunCode]string{
-		job.RunUnknown: "leave it out", job.RunNotRunning: "not under way", job.SchedulingNotAllowed: `"allowScheduling":true in PATCH /api/cron/jobs/digest`,
-		job.MadeInARun: "by hand", job.TooManyMade: "delete one", job.SchedulingIsFixed: "Leave it out", job.NoImport: "POST /api/cron/jobs",
+		job.RunUnknown: "leave it out", job.RunNotRunning: "not under way", job.SchedulingNotAllowed: `set "allowScheduling":true on it`,
+		job.MadeInARun: "by hand", job.TooManyMade: "delete one", job.SchedulingIsFixed: "Leave it out", job.NoImport: "one by one",
 	}
 	var codes []string
 	for code, remedy := range remedies {

@@ -55,6 +55,6 @@ type rateError struct {
 }
 
 func (e *rateError) Error() string {
-	return fmt.Sprintf("Too many requests: at most %d at once and %d a minute are served. Send this one again in %s s. GET /api/cron/runs/{id}?wait=60 waits for a run with one request.",
+	return fmt.Sprintf("Too many requests: at most %d at once and %d a minute are served. Send this one again in %s s. To wait for a run takes one request, not many: it can be told how long to wait.",
 		e.burst, e.perMinute, ratelimit.Seconds(e.wait))
 }
