@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
@@ -152,7 +153,7 @@ func New(o Options) http.Handler {
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
-		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o.RatePerMinute, o.RateBurst, o.Now),
+		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
 }
@@ -161,7 +162,7 @@ func New(o Options) http.Handler {
 type server struct {
 	Options
 	schedules *schedule.Cache
-	rate      *rateLimiter
+	rate      *ratelimit.Limiter[rateClient]
 	tokens    *tokenCache
 	lasting   chan struct{} // holds one for each request that lasts
 	docsPage  func() ([]byte, error)

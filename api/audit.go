@@ -40,23 +40,18 @@ type auditList struct {
 }
 
 func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
-	q, err := readQuery(r, "limit", "cursor", "target")
+	const form = "must be the id of a job or of a run, or *"
+	target := ""
+	page, err := readPage(r, defaultAuditPage, maxAuditPage,
+		formParam("target", strings.Trim(exampleID, `"`), form, isAuditTarget, &target))
 	if err != nil {
 		return err
-	}
-	limit, err := readLimit(q, defaultAuditPage, maxAuditPage)
-	if err != nil {
-		return err
-	}
-	target, cursor := q.Get("target"), q.Get("cursor")
-	if q.Has("target") && !job.ValidID(target) && target != job.AuditAll && !runIDPattern.MatchString(target) {
-		return invalid("target", "must be the id of a job or of a run, or *", strings.Trim(exampleID, `"`))
 	}
 	since, err := s.ownAudit(r.Context(), target)
 	if err != nil {
 		return err
 	}
-	entries, next, err := s.Audit.Audit(r.Context(), target, cursor, limit)
+	entries, next, err := s.Audit.Audit(r.Context(), target, page.cursor, page.limit)
 	if err != nil {
 		return err
 	}
@@ -66,4 +61,8 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
 		list.Entries[i] = auditView(a)
 	}
 	return writeJSON(w, http.StatusOK, list)
+}
+
+func isAuditTarget(s string) bool {
+	return job.ValidID(s) || s == job.AuditAll || runIDPattern.MatchString(s)
 }

@@ -67,8 +67,8 @@ func (s *server) readIfMatch(r *http.Request) ([]func(job.Job) error, error) {
 		}
 		now := s.tagOf(j).String()
 		return &apiError{status: http.StatusPreconditionFailed, etag: now, detail: fmt.Sprintf(
-			"The job was changed since you read it, so nothing was done: its ETag is %s now (revision %d). Read it with GET /api/cron/jobs/%s and send the request again with If-Match: %s.",
-			now, j.Revision, j.ID, now)}
+			"The job was changed since you read it, so nothing was done: its ETag is %s now (revision %d). Read it again, and send the request with If-Match: %s.",
+			now, j.Revision, now)}
 	}}, nil
 }
 

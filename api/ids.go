@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -70,6 +69,5 @@ func (n namedJob) oldID(id string) []job.Problem {
 // taken answers a new job whose id there is already.
 func taken(id string) error {
 	return &apiError{status: http.StatusConflict, detail: fmt.Sprintf(
-		"A job of the id %s exists already, and was left as it is. Change it with PATCH /api/cron/jobs/%s, or create this one under another id, or without one.",
-		id, url.PathEscape(id))}
+		"A job of the id %s exists already, and was left as it is. Change that one, or create this one under another id, or without one.", id)}
 }

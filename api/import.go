@@ -91,7 +91,7 @@ func (s *server) importJobs(w http.ResponseWriter, r *http.Request) error {
 	if run := job.OriginOf(r.Context()).Run; run != "" {
 		return &job.InRunError{Code: job.NoImport, Run: run}
 	}
-	dryRun, err := readDryRun(r)
+	dryRun, err := readFlag(r, "dryRun")
 	if err != nil {
 		return err
 	}
@@ -316,24 +316,6 @@ func sameDefinition(a, b job.Spec) bool {
 	x, errA := lineOf("", "", a)
 	y, errB := lineOf("", "", b)
 	return errA == nil && errB == nil && bytes.Equal(x, y)
-}
-
-// readDryRun reports whether the client only wants to know what would be done.
-func readDryRun(r *http.Request) (bool, error) {
-	q, err := readQuery(r, "dryRun", "dry_run")
-	if err != nil {
-		return false, err
-	}
-	for _, name := range []string{"dryRun", "dry_run"} {
-		switch {
-		case !q.Has(name), q.Get(name) == "false":
-		case q.Get(name) == "true":
-			return true, nil
-		default:
-			return false, invalid(name, "must be true or false", "true")
-		}
-	}
-	return false, nil
 }
 
 // checkLinesType refuses the types that any web page can send anywhere.

@@ -10,24 +10,20 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-// What an agent asks for in a run. The call of the ai-server carries the run's id, and tools
-// that pass it on let the API know who asks: the store then decides what a run may make, and
-// the audit names the run.
-
-// runHeader names the run in which a request is made.
-const runHeader = "X-Gateway-Cron-Run"
+// What an agent asks for in a run: the store decides what a run may make, and the audit
+// names the run. See job.RunHeader.
 
 // inRun puts the run that a request names into its context. Whether there is such a run is
 // asked where it matters.
 func (s *server) inRun(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		values := r.Header.Values(runHeader)
+		values := r.Header.Values(job.RunHeader)
 		if len(values) == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
 		if len(values) > 1 || !runIDPattern.MatchString(values[0]) {
-			s.renderError(w, r, invalid(runHeader, "must be sent once, with the id of the run in which this is asked for, or not at all",
+			s.renderError(w, r, invalid(job.RunHeader, "must be sent once, with the id of the run in which this is asked for, or not at all",
 				"morning-summary:1774854000"))
 			return
 		}
@@ -60,11 +56,11 @@ func problemInRun(e *job.InRunError) problem {
 	var detail string
 	switch e.Code {
 	case job.RunUnknown:
-		detail = fmt.Sprintf("There is no run %s. The header %s must name the run in which the job is made; leave it out where there is none.", e.Run, runHeader)
+		detail = fmt.Sprintf("There is no run %s. The header %s must name the run in which the job is made; leave it out where there is none.", e.Run, job.RunHeader)
 	case job.RunNotRunning:
 		detail = fmt.Sprintf("Run %s is not under way, so that nothing can be made in it.", e.Run)
 	case job.SchedulingNotAllowed:
-		detail = fmt.Sprintf(`The runs of job %s may not make jobs. Have its owner allow it, with "allowScheduling":true in PATCH /api/cron/jobs/%s, or create the job by hand.`, of, of)
+		detail = fmt.Sprintf(`The runs of job %s may not make jobs. Have its owner set "allowScheduling":true on it, or create the job by hand.`, of)
 	case job.MadeInARun:
 		detail = fmt.Sprintf("Job %s was made in a run itself, so its runs make no others. Have somebody create the job by hand.", of)
 	case job.TooManyMade:
@@ -72,7 +68,7 @@ func problemInRun(e *job.InRunError) problem {
 	case job.SchedulingIsFixed:
 		detail = "allowScheduling is not for a run to set or to change. Leave it out, or have the job's owner change it."
 	case job.NoImport:
-		detail = "An import is not for a run. Create the jobs one by one with POST /api/cron/jobs."
+		detail = "An import is not for a run. Create the jobs one by one."
 	}
 	return problem{Status: http.StatusForbidden, Code: string(e.Code), Detail: detail}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gatewaycron/gatewaycron/api"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -37,8 +36,8 @@ func TestTheRunOfARequest(t *testing.T) {
 // TestWhatARunMayNot: each reason has a code that is described, and says what to do.
 func TestWhatARunMayNot(t *testing.T) {
 	remedies := map[job.InRunCode]string{
-		job.RunUnknown: "leave it out", job.RunNotRunning: "not under way", job.SchedulingNotAllowed: `"allowScheduling":true in PATCH /api/cron/jobs/digest`,
-		job.MadeInARun: "by hand", job.TooManyMade: "delete one", job.SchedulingIsFixed: "Leave it out", job.NoImport: "POST /api/cron/jobs",
+		job.RunUnknown: "leave it out", job.RunNotRunning: "not under way", job.SchedulingNotAllowed: `set "allowScheduling":true on it`,
+		job.MadeInARun: "by hand", job.TooManyMade: "delete one", job.SchedulingIsFixed: "Leave it out", job.NoImport: "one by one",
 	}
 	var codes []string
 	for code, remedy := range remedies {
@@ -59,7 +58,7 @@ func TestWhatARunMayNot(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal(api.OpenAPI(), &described); err != nil {
+	if err := json.Unmarshal([]byte(setup(t).call("GET", "/openapi.json", "").raw), &described); err != nil {
 		t.Fatal(err)
 	}
 	enum := described.Components.Schemas.Problem.Properties.Code.Enum

@@ -239,11 +239,7 @@ func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := readQuery(r, "cancelRuns")
-	if err != nil {
-		return err
-	}
-	cancelRuns, err := readFlag(q, "cancelRuns")
+	cancelRuns, err := readFlag(r, "cancelRuns")
 	if err != nil {
 		return err
 	}

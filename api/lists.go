@@ -35,7 +35,7 @@ func runFilters(f *job.RunFilter) []param {
 
 // listAllRuns answers the runs of all jobs, newest first.
 func (s *server) listAllRuns(w http.ResponseWriter, r *http.Request) error {
-	const form = "must be the id of a job, as GET /api/cron/jobs answers it"
+	const form = "must be the id of a job, as the list of jobs has it"
 	var filter job.RunFilter
 	return s.answerRuns(w, r, &filter, formParam("jobId", "job_01jz0000000000000000000000", form, job.ValidID, &filter.JobID))
 }

@@ -108,7 +108,7 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{runs, "trigger=cron", "trigger", "must be one of schedule, manual", "schedule"},
 		{runs, "state=pending", "state", "must be one of running, waiting, parked, queued, done", "running"},
 		{runs, "since=1806231600000", "since", "is not a parameter here (did you mean after?)", "after=2027-03-28T11:00:00Z"},
-		{all, "jobId=A", "jobId", "must be the id of a job, as GET /api/cron/jobs answers it", "job_01jz0000000000000000000000"},
+		{all, "jobId=A", "jobId", "must be the id of a job, as the list of jobs has it", "job_01jz0000000000000000000000"},
 		{all, "job=a", "job", "is not a parameter here (did you mean jobId?)", "jobId=job_01jz0000000000000000000000"},
 		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, after, before, cursor and limit", "outcome=failed"},
 	} {

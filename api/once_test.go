@@ -76,7 +76,7 @@ func TestAnIdOfOnesOwn(t *testing.T) {
 	if a.body["id"] != "morning-mail" || a.header.Get("Location") != "/api/cron/jobs/morning-mail" {
 		t.Error(a.raw)
 	}
-	for _, says := range []string{"morning-mail", "PATCH /api/cron/jobs/morning-mail"} {
+	for _, says := range []string{"morning-mail", "Change that one"} {
 		if a := b.call("POST", "/api/cron/jobs", named).want(http.StatusConflict); !strings.Contains(a.body["detail"].(string), says) {
 			t.Errorf("does not say %s: %s", says, a.raw)
 		}

@@ -26,9 +26,6 @@ var docsHTML string
 //go:embed openapi.css
 var docsCSS string
 
-// OpenAPI returns the description of the API, an OpenAPI 3.1 document.
-func OpenAPI() []byte { return bytes.Clone(openapi) }
-
 // openAPI answers the document. Like /health it needs no token and any page may read
 // it: it is the same everywhere and says nothing about this deployment.
 func (s *server) openAPI(w http.ResponseWriter, _ *http.Request) {

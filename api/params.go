@@ -177,3 +177,35 @@ func countParam(name string, most int, example string, at *int) param {
 		return ""
 	}}
 }
+
+const maxCursorBytes = 256
+
+// page is which part of a list a client asks for.
+type page struct {
+	cursor string // "" is the beginning
+	limit  int
+}
+
+// readPage reads which part of a list is asked for, and the filters that the list has.
+func readPage(r *http.Request, standard, most int, filters ...param) (page, error) {
+	p := page{limit: standard}
+	filters = append(filters, cursorParam(&p.cursor), countParam("limit", most, strconv.Itoa(standard), &p.limit))
+	return p, readParams(r, filters...)
+}
+
+// readFlag reads the only parameter of a request, true or false; absent it is false.
+func readFlag(r *http.Request, name string) (bool, error) {
+	flag := new(bool)
+	err := readParams(r, truthParam(name, &flag))
+	return *flag, err
+}
+
+func cursorParam(at *string) param {
+	return param{"cursor", "…", func(value string) string {
+		if len(value) > maxCursorBytes {
+			return "is none of ours; send the nextCursor of the page before"
+		}
+		*at = value
+		return ""
+	}}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
 // problem is the body of every error answer (RFC 9457). Clients show it to a
@@ -56,7 +57,7 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 		s.Logger.ErrorContext(r.Context(), "request failed", "request_id", requestID(r), "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	if rate, ok := errors.AsType[*rateError](err); ok {
-		w.Header().Set("Retry-After", rate.seconds())
+		w.Header().Set("Retry-After", ratelimit.Seconds(rate.wait))
 	}
 	switch p.Status {
 	case http.StatusUnauthorized:
@@ -111,7 +112,7 @@ func toProblem(err error) problem {
 	case errors.As(err, &rate):
 		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
 	case errors.Is(err, job.ErrNotFound):
-		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. GET /api/cron/jobs lists the jobs with their ids."
+		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. List the jobs, or the runs of a job, to see the ids that there are."
 	case errors.Is(err, job.ErrExists):
 		p.Status, p.Detail = http.StatusConflict, "A job of that id exists already."
 	case errors.As(err, &spent):
@@ -125,7 +126,7 @@ func toProblem(err error) problem {
 	case errors.Is(err, job.ErrTooMany):
 		p.Status, p.Detail = http.StatusTooManyRequests, "The job has too many unfinished runs to start another; wait until some have ended."
 	case errors.Is(err, job.ErrPaused):
-		p.Status, p.Detail = http.StatusConflict, "Everything is paused, so nothing can be started; GET /api/cron/status says since when and why, POST /api/cron/all/resume goes on."
+		p.Status, p.Detail = http.StatusConflict, "Everything is paused, so nothing can be started until it is resumed; the status says since when and why."
 	case errors.Is(err, job.ErrEnded):
 		p.Status, p.Detail = http.StatusConflict, "The run has ended already; there is nothing left to cancel."
 	case errors.Is(err, job.ErrUnfinished):
@@ -135,7 +136,7 @@ func toProblem(err error) problem {
 	case errors.Is(err, job.ErrNoTarget):
 		p.Status, p.Detail = http.StatusConflict, "The run was for no chat; give its job a channel and a chatId first."
 	case errors.Is(err, job.ErrTooOften):
-		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; read it with GET /api/cron/runs/{id}."
+		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; the run's record has it."
 	case errors.Is(err, job.ErrNewerVersion):
 		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
 	case unreachable(err):

@@ -29,12 +29,8 @@ func (s *server) getSession(w http.ResponseWriter, r *http.Request) error {
 	if !validSessionKey(key) {
 		return job.ErrNotFound
 	}
-	q, err := readQuery(r, "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := readLimit(q, defaultMessages, maxMessages)
-	if err != nil {
+	limit := defaultMessages
+	if err := readParams(r, countParam("limit", maxMessages, "50", &limit)); err != nil {
 		return err
 	}
 	session, err := s.Sessions.Session(r.Context(), key, limit)

@@ -149,7 +149,7 @@ func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, viewOfToken(t))
 }
 
-var errNoToken = &apiError{status: http.StatusNotFound, detail: "There is no token of that id. GET /api/cron/tokens lists them; the id is the part between gct_ and the next _."}
+var errNoToken = &apiError{status: http.StatusNotFound, detail: "There is no token of that id. List the tokens to see theirs; it is the part between gct_ and the next _."}
 
 const (
 	// rememberToken is how long a token that was looked up counts as it was then.

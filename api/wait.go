@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -41,15 +40,9 @@ func (s *server) last() (leave func(), err error) {
 // readWait returns how long a client wants to wait for the end of a run, 0 if it does
 // not say.
 func readWait(r *http.Request) (time.Duration, error) {
-	q, err := readQuery(r, "wait")
-	if err != nil || !q.Has("wait") {
-		return 0, err
-	}
-	n, err := strconv.Atoi(q.Get("wait"))
-	if err != nil || n < 1 || n > maxWaitSeconds {
-		return 0, invalid("wait", fmt.Sprintf("must be a whole number of seconds from 1 to %d", maxWaitSeconds), "30")
-	}
-	return time.Duration(n) * time.Second, nil
+	seconds := 0
+	err := readParams(r, countParam("wait", maxWaitSeconds, "30", &seconds))
+	return time.Duration(seconds) * time.Second, err
 }
 
 // awaitEnd reads a run until it has ended, for at most so long, and returns its newest

@@ -129,10 +129,10 @@ func insist(ctx context.Context, write func(context.Context) error) error {
 	}
 }
 
-// answered reports whether err is what the same question would be answered again:
-// a damaged record, on which a script fails, must not keep a worker asking for
-// ever. Redis also refuses for reasons that pass (loading, out of memory, no longer
-// the master); those count as no answer.
+// answered reports whether err is an answer, which asking again would not change: a
+// damaged record, on which a script fails, must not keep a worker asking for ever. Redis
+// also refuses for reasons that pass (loading, out of memory, no longer the master);
+// those count as no answer.
 func answered(err error) bool {
 	if isFenced(err) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrNewerVersion) {
 		return true

@@ -6,7 +6,7 @@
 // the store decides what happens. A payload holds ids and what a person needs to
 // recognise it in the dashboard, never the task text.
 //
-// It must not import anything of ours.
+// It must not import anything of ours but schedule, whose timings a payload spells out.
 package tasks
 
 import (

@@ -13,12 +13,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
 const (
 	cookieName = "gateway_cron_session"
 	// sessionTTL is how long a sign-in lasts.
 	sessionTTL = 12 * time.Hour
+
+	// guessBurst wrong tokens are answered at once; then one per guessEvery.
+	guessBurst = 10
+	guessEvery = 6 * time.Second
 )
 
 var (
@@ -33,11 +39,11 @@ type guard struct {
 	token   [sha256.Size]byte // its hash: comparing hashes takes the same time for every length
 	key     []byte            // nil: no token, everybody may
 	now     func() time.Time
-	guesses *limiter
+	guesses *ratelimit.Limiter[netip.Prefix]
 }
 
 func newGuard(token string, now func() time.Time) (*guard, error) {
-	g := &guard{now: now, guesses: newLimiter(now)}
+	g := &guard{now: now, guesses: ratelimit.New[netip.Prefix](guessEvery, guessBurst, now)}
 	if token == "" {
 		return g, nil
 	}
@@ -92,16 +98,23 @@ func credentials(r *http.Request) (string, bool) {
 // taken before the comparison, so that guesses in parallel count too, and given
 // back if it was right.
 func (g *guard) tryToken(r *http.Request, token string) error {
-	addr := clientAddr(r)
-	if wait := g.guesses.take(addr); wait > 0 {
+	addr := ratelimit.Network(r.RemoteAddr) // the connection's own: a header can be made up
+	if wait := g.guesses.Take(addr); wait > 0 {
 		return &limitedError{wait}
 	}
 	got := sha256.Sum256([]byte(token))
 	if !hmac.Equal(got[:], g.token[:]) {
 		return errWrongToken
 	}
-	g.guesses.giveBack(addr)
+	g.guesses.GiveBack(addr)
 	return nil
+}
+
+// limitedError refuses a guess without looking at it.
+type limitedError struct{ wait time.Duration }
+
+func (e *limitedError) Error() string {
+	return "too many wrong tokens: wait " + ratelimit.Seconds(e.wait) + " seconds"
 }
 
 // newSession returns the cookie of a sign-in.
@@ -145,26 +158,6 @@ func (g *guard) mac(stamp string) string {
 // A client that lies about the proxy only restricts its own cookie.
 func isHTTPS(r *http.Request) bool {
 	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-}
-
-// clientAddr is the address that guesses are counted for: an IPv6 network of one
-// customer, as such a one has addresses without number. It is the connection's
-// own, since a header can be made up.
-func clientAddr(r *http.Request) netip.Prefix {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	addr := ap.Addr().Unmap().WithZone("")
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }
 
 // isLoopback reports whether a Host header names this machine.

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
 //go:embed assets
@@ -88,7 +90,7 @@ func (d *Dashboard) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	d.logRefusal(r, err)
 	if limited, ok := errors.AsType[*limitedError](err); ok {
-		w.Header().Set("Retry-After", limited.seconds())
+		w.Header().Set("Retry-After", ratelimit.Seconds(limited.wait))
 		d.loginPage(w, http.StatusTooManyRequests, target, tooManyGuesses(limited))
 		return
 	}
@@ -149,7 +151,7 @@ func isReading(r *http.Request) bool {
 }
 
 func tooManyGuesses(e *limitedError) string {
-	return "Too many wrong tokens from your address: wait " + e.seconds() + " seconds."
+	return "Too many wrong tokens from your address: wait " + ratelimit.Seconds(e.wait) + " seconds."
 }
 
 func refuseMethod(w http.ResponseWriter, detail, allow string) {

@@ -1,14 +1,10 @@
 package web
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -122,87 +118,4 @@ func FuzzLocalTarget(f *testing.F) {
 			t.Errorf("%q leads to %s", next, u)
 		}
 	})
-}
-
-func TestClientAddr(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.7:1234":           "192.0.2.7/32",
-		"[::ffff:192.0.2.7]:1":     "192.0.2.7/32",
-		"[2001:db8:1:2:3::4]:1":    "2001:db8:1:2::/64",
-		"[2001:db8:1:2:ffff::9]:1": "2001:db8:1:2::/64",
-		"[fe80::1%eth0]:1":         "fe80::/64",
-		"@":                        "invalid Prefix",
-		"":                         "invalid Prefix",
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.RemoteAddr = in
-		if got := clientAddr(r).String(); got != want {
-			t.Errorf("%q counts as %s, want %s", in, got, want)
-		}
-	}
-}
-
-// addr is the n-th address.
-func addr(n uint32) netip.Prefix {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], n)
-	return netip.PrefixFrom(netip.AddrFrom4(b), 32)
-}
-
-func TestLimiterIsPerAddress(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	l := newLimiter(func() time.Time { return now })
-	for range guessBurst {
-		if wait := l.take(addr(1)); wait != 0 {
-			t.Fatalf("wait %s within the burst", wait)
-		}
-	}
-	if wait := l.take(addr(1)); wait != guessEvery {
-		t.Errorf("wait %s after the burst, want %s", wait, guessEvery)
-	}
-	if wait := l.take(addr(2)); wait != 0 {
-		t.Errorf("another address waits %s", wait)
-	}
-	now = now.Add(guessEvery)
-	if wait := l.take(addr(1)); wait != 0 {
-		t.Errorf("wait %s after the wait", wait)
-	}
-	now = now.Add(time.Hour)
-	for range guessBurst {
-		if wait := l.take(addr(1)); wait != 0 {
-			t.Fatalf("wait %s after an hour of rest", wait)
-		}
-	}
-	if wait := l.take(addr(1)); wait == 0 {
-		t.Error("an hour of rest is worth more than a burst")
-	}
-}
-
-func TestLimiterIsBounded(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	l := newLimiter(func() time.Time { return now })
-	for n := range uint32(maxGuessers + guessBurst - 1) {
-		if wait := l.take(addr(n)); wait != 0 {
-			t.Fatalf("address %d waits %s", n, wait)
-		}
-	}
-	if n := len(l.full); n > maxGuessers+1 {
-		t.Errorf("%d addresses are kept", n)
-	}
-	for range guessBurst {
-		l.take(addr(1 << 30))
-	}
-	if wait := l.take(addr(1 << 31)); wait == 0 {
-		t.Error("new addresses do not share an allowance when there is no room")
-	}
-	if wait := l.take(addr(0)); wait != 0 {
-		t.Errorf("a known address waits %s", wait)
-	}
-	now = now.Add(time.Hour)
-	if wait := l.take(addr(1 << 31)); wait != 0 {
-		t.Errorf("a new address waits %s when there is room again", wait)
-	}
-	if n := len(l.full); n > 2 {
-		t.Errorf("%d rested addresses are kept", n)
-	}
 }

@@ -86,7 +86,7 @@ func isAsset(p string) bool {
 }
 
 // assetWriter corrects what asynqmon says of its files. It guesses types by
-// content, which makes a plain text of an SVG image; it sets no caching, though
+// content, which takes an SVG image for plain text; it sets no caching, though
 // the names under static change with their content; and for a file that it does
 // not have it sends its page, the only thing that it gives no type.
 type assetWriter struct {

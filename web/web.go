@@ -2,8 +2,8 @@
 // sign-in page, and asynqmon, the dashboard of the queue, mounted at /monitoring
 // behind a guard of ours, because it has none and can delete and run tasks.
 //
-// It imports nothing of ours and decides nothing about jobs or runs: everything
-// it shows comes from the queue in Redis.
+// It knows nothing of jobs or runs: everything it shows comes from the queue in
+// Redis.
 package web
 
 import (
@@ -17,6 +17,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
+
+	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
 // root is where asynqmon is mounted. It writes this path into its page, so the
@@ -164,7 +166,7 @@ func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
 		var limited *limitedError
 		switch {
 		case errors.As(err, &limited):
-			w.Header().Set("Retry-After", limited.seconds())
+			w.Header().Set("Retry-After", ratelimit.Seconds(limited.wait))
 			refuse(w, http.StatusTooManyRequests, tooManyGuesses(limited))
 		case isAPI || !reading:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway-cron"`)

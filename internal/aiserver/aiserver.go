@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -131,7 +132,7 @@ func (c *Client) Chat(ctx context.Context, r ChatRequest) (Reply, error) {
 	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}
 	if r.IdempotencyKey != "" {
 		header.Set("Idempotency-Key", r.IdempotencyKey)
-		header.Set("X-Gateway-Cron-Run", r.IdempotencyKey)
+		header.Set(job.RunHeader, r.IdempotencyKey)
 	}
 	answer, err := c.http.Do(ctx, wire.Request{
 		Method: http.MethodPost, URL: c.base + "/api/gateway/chat", Header: header, Body: body, Before: r.Before,

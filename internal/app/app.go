@@ -78,7 +78,8 @@ type App struct {
 	closers []func() // last in, first out
 }
 
-// beatEvery is the sign of life that healthcheck looks for; it lasts three beats.
+// beatEvery is how often a role gives the sign of life that healthcheck looks for, which
+// lasts for three of them.
 const beatEvery = 5 * time.Second
 
 // Run runs the process until ctx ends, and stops it cleanly.

@@ -30,7 +30,7 @@ type DoctorOptions struct {
 	Stdout io.Writer
 }
 
-// fullMemory is the share of maxmemory from which on it is told.
+// fullMemory is the share of maxmemory above which Redis is reported as nearly full.
 const fullMemory = 0.9
 
 // Doctor examines the deployment that the configuration describes, or explains one of

@@ -30,6 +30,11 @@ var rules = []rule{
 		why:    "the domain is what all others agree on; whatever it imported, everybody would",
 	},
 	{
+		pkg:    "internal/ratelimit",
+		forbid: impure,
+		why:    "counts for the API and for the sign-in, which know nothing of each other",
+	},
+	{
 		pkg:    "internal/wire",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what both clients need of HTTP and JSON; it knows neither of them, nor what they ask for",
@@ -103,6 +108,12 @@ var rules = []rule{
 		why:   "real Redis servers for tests; one that knew the store could not judge it",
 	},
 	{
+		pkg:   "internal/producttest",
+		ours:  []string{"internal/redisproc/childproc"},
+		tests: true,
+		why:   "runs the product's processes for the tests of the whole, which must see them as an operator does",
+	},
+	{
 		pkg:    "internal/oapitest",
 		tests:  true,
 		forbid: join(redis, asynq, commands),
@@ -134,7 +145,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/job", "internal/schedule"},
+		ours:   []string{"internal/job", "internal/ratelimit", "internal/schedule"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},
@@ -146,6 +157,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "web",
+		ours:   []string{"internal/ratelimit"},
 		forbid: commands,
 		why:    "pages and the dashboard's mount; they show what is handed in",
 	},

@@ -212,3 +212,8 @@ func TestRequestsReadNoWholeList(t *testing.T) {
 		}
 	}
 }
+
+// second is the timing of a job for any one second.
+func second(t time.Time) map[string]any {
+	return map[string]any{"every": 86_400, "startAt": t.UTC().Truncate(time.Second).Format(time.RFC3339)}
+}

@@ -275,11 +275,6 @@ func cronspec(minute time.Time) string {
 // farAway is the timing of a job that is idle.
 func farAway() map[string]any { return at(time.Now().AddDate(0, 6, 0)) }
 
-// second is the timing of a job for any one second.
-func second(t time.Time) map[string]any {
-	return map[string]any{"every": 86_400, "startAt": t.UTC().Truncate(time.Second).Format(time.RFC3339)}
-}
-
 // nextMinute is the first minute that is at least the lead away.
 func nextMinute() time.Time {
 	return time.Now().Add(lead + time.Minute - 1).Truncate(time.Minute)

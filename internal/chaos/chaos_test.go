@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/chaos/judge"
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
@@ -108,12 +108,12 @@ func artifacts(t *testing.T) string {
 func build(t *testing.T, dir string, race bool) string {
 	t.Helper()
 	binary := filepath.Join(dir, "gateway-cron")
-	args := []string{"build", "-tags", "faults", "-o", binary}
+	flags := []string{"-tags", "faults"}
 	if race {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	if out, err := exec.Command("go", append(args, "../../cmd/gateway-cron")...).CombinedOutput(); err != nil {
-		t.Fatalf("build the binary: %v\n%s", err, out)
+	if err := producttest.Build(binary, flags...); err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }

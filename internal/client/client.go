@@ -68,7 +68,6 @@ type Answer struct {
 // Error is a refusal by the API; its text is what the API says to do.
 type Error struct {
 	Status   int       `json:"status"`
-	Title    string    `json:"title"`
 	Detail   string    `json:"detail"`
 	Problems []Problem `json:"problems,omitempty"`
 	// RetryAfter is how long the API asks to wait; 0 if it does not say.

@@ -89,7 +89,7 @@ func TestRefusals(t *testing.T) {
 	})
 	both(t, answers, func(t *testing.T, c *client.Client) {
 		_, err := c.Do(t.Context(), client.Request{Method: "POST", Path: "/problem"})
-		want := &client.Error{Status: 429, Title: "T", Detail: "slow down", RetryAfter: 7 * time.Second,
+		want := &client.Error{Status: 429, Detail: "slow down", RetryAfter: 7 * time.Second,
 			Problems: []client.Problem{{Field: "f", Detail: "d", Example: "1"}}}
 		got, ok := errors.AsType[*client.Error](err)
 		if d := cmp.Diff(want, got); !ok || d != "" || err.Error() != "slow down" {

@@ -2,40 +2,32 @@ package client
 
 // Job is what callers show of a job. Times are UTC milliseconds, 0 for none.
 type Job struct {
-	ID            string   `json:"id"`
-	Name          string   `json:"name"`
-	Schedule      string   `json:"schedule"`
-	Timezone      string   `json:"timezone"`
-	Every         int      `json:"every"` // seconds
-	At            int64    `json:"at"`
-	StartAt       int64    `json:"startAt"`
-	EndAt         int64    `json:"endAt"`
-	JitterSeconds int      `json:"jitterSeconds"`
-	Enabled       bool     `json:"enabled"`
-	PauseReason   string   `json:"pauseReason"`
-	AgentID       string   `json:"agentId"`
-	SessionKey    string   `json:"sessionKey"`
-	Channel       string   `json:"channel"`
-	ChatID        string   `json:"chatId"`
-	Labels        []string `json:"labels"`
-	Task          string   `json:"task"`
-	TaskTruncated bool     `json:"taskTruncated"`
-	MaxRuns       int      `json:"maxRuns"`
-	RunsUsed      int      `json:"runsUsed"`
-	Failures      int      `json:"failures"` // in a row
-	Revision      int64    `json:"revision"`
-	CreatedAt     int64    `json:"createdAt"`
-	UpdatedAt     int64    `json:"updatedAt"`
-	MadeBy        string   `json:"madeBy"` // the job in whose run it was made
-	LastRunAt     int64    `json:"lastRunAt"`
-	LastRunID     string   `json:"lastRunId"`
-	LastOutcome   string   `json:"lastOutcome"`
-	NextRunAt     int64    `json:"nextRunAt"`
-	NextDueAt     int64    `json:"nextDueAt"`
-	Next          []string `json:"next"`      // RFC 3339, UTC
-	NextLocal     []string `json:"nextLocal"` // the same in the job's zone
-	Description   string   `json:"description"`
-	RunID         string   `json:"runId"` // of a run that was just started
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	Schedule    string   `json:"schedule"`
+	Timezone    string   `json:"timezone"`
+	Every       int      `json:"every"` // seconds
+	At          int64    `json:"at"`
+	Enabled     bool     `json:"enabled"`
+	PauseReason string   `json:"pauseReason"`
+	Channel     string   `json:"channel"`
+	ChatID      string   `json:"chatId"`
+	Task        string   `json:"task"`
+	MaxRuns     int      `json:"maxRuns"`
+	RunsUsed    int      `json:"runsUsed"`
+	Failures    int      `json:"failures"` // in a row
+	CreatedAt   int64    `json:"createdAt"`
+	UpdatedAt   int64    `json:"updatedAt"`
+	MadeBy      string   `json:"madeBy"` // the job in whose run it was made
+	LastRunAt   int64    `json:"lastRunAt"`
+	LastRunID   string   `json:"lastRunId"`
+	LastOutcome string   `json:"lastOutcome"`
+	NextRunAt   int64    `json:"nextRunAt"`
+	NextDueAt   int64    `json:"nextDueAt"`
+	Next        []string `json:"next"`      // RFC 3339, UTC
+	NextLocal   []string `json:"nextLocal"` // the same in the job's zone
+	Description string   `json:"description"`
+	RunID       string   `json:"runId"` // of a run that was just started
 }
 
 // Run is what callers show of a run.
@@ -66,7 +58,6 @@ type Run struct {
 // Attempt is one try at a run.
 type Attempt struct {
 	N         int    `json:"n"`
-	Worker    string `json:"worker"`
 	StartedAt int64  `json:"startedAt"`
 	EndedAt   int64  `json:"endedAt"`
 	Result    string `json:"result"`
@@ -121,7 +112,6 @@ type Slot struct {
 	Name        string `json:"name"`
 	At          int64  `json:"at"`
 	DueAt       int64  `json:"dueAt"` // where jitter puts it off
-	Local       string `json:"local"`
 	Timezone    string `json:"timezone"`
 	Description string `json:"description"`
 }

@@ -37,7 +37,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	ok := func(want string, args ...string) string {
 		t.Helper()
-		code, stdout, stderr := cli(t, p.url, editor, args...)
+		code, stdout, stderr := cli(t, p.URL, editor, args...)
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Fatalf("%q: exit code %d, %q is not in\n%s%s", args, code, want, stdout, stderr)
 		}
@@ -45,7 +45,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	fails := func(code int, want string, args ...string) {
 		t.Helper()
-		if got, stdout, stderr := cli(t, p.url, editor, args...); got != code || !strings.Contains(stderr, want) || stdout != "" {
+		if got, stdout, stderr := cli(t, p.URL, editor, args...); got != code || !strings.Contains(stderr, want) || stdout != "" {
 			t.Errorf("%q: exit code %d, want %d; %q is not in\n%s%s", args, got, code, want, stdout, stderr)
 		}
 	}
@@ -90,6 +90,6 @@ func TestCommandLine(t *testing.T) {
 	fails(2, "needs a unit", "job", "add", "--every", "5", "x")
 	ok("deleted", "job", "rm", made.ID)
 	fails(3, "", "job", "show", made.ID)
-	p.stop()
+	p.Stop()
 	fails(6, "Is it running", "status")
 }

@@ -1,21 +1,14 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 	_ "time/tzdata"
@@ -23,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 	"github.com/gatewaycron/gatewaycron/internal/store"
@@ -31,34 +25,7 @@ import (
 // binary is the product, built once with the race detector.
 var binary string
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "skipped with -short: these tests wait for the clock")
-		return
-	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "gateway-cron-e2e-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "gateway-cron")
-		build := exec.Command("go", "build", "-race", "-o", binary, "../../cmd/gateway-cron")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-			return 1
-		}
-		// The tests wait for the clock more than they compute: all of them run at
-		// once, however few cores there are.
-		if err := flag.Set("test.parallel", "16"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(producttest.Main(m, &binary, 16)) }
 
 // world is one deployment: Redis, the stand-ins, and processes.
 type world struct {
@@ -115,14 +82,8 @@ func (w *world) standIns(turn func(standin.ChatCall) standin.Answer) {
 
 // process is one process of the product.
 type process struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	role string
-	url  string      // of the API, if it has one
-	log  *syncBuffer // standard error
-	out  *syncBuffer // standard output
-	done chan struct{}
-	err  error
+	*producttest.Process
+	t *testing.T
 }
 
 // start runs a role until it says that it is ready.
@@ -130,106 +91,22 @@ func (w *world) start(role string, env ...string) *process {
 	w.t.Helper()
 	cmd := exec.Command(binary, role)
 	cmd.Env = env
-	return w.launch(cmd, role)
+	return w.launch(cmd)
 }
 
 // launch runs a command until it says that it is ready; cmd.Env holds what comes
 // on top of the environment.
-func (w *world) launch(cmd *exec.Cmd, role string) *process {
+func (w *world) launch(cmd *exec.Cmd) *process {
 	w.t.Helper()
 	unlimited := append(os.Environ(), "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0") // tests ask without a pause
 	cmd.Env = append(append(unlimited, w.env...), cmd.Env...)
-	p := &process{t: w.t, cmd: cmd, role: role, log: &syncBuffer{}, out: &syncBuffer{}, done: make(chan struct{})}
-	cmd.Stderr = p.log
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	ready := make(chan string, 1)
-	go func() {
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			fmt.Fprintln(p.out, lines.Text())
-			if strings.HasPrefix(lines.Text(), "gateway-cron ") && strings.Contains(lines.Text(), " ready") {
-				ready <- lines.Text()
-			}
-		}
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
-	w.t.Cleanup(func() {
-		p.kill()
-		if w.t.Failed() {
-			w.t.Logf("log of %s (%d):\n%s", role, cmd.Process.Pid, p.log.tail(8<<10))
-		}
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			w.t.Errorf("data race in %s:\n%s", role, p.log.String())
-		}
-	})
-	select {
-	case line := <-ready:
-		if _, rest, ok := strings.Cut(line, "http://"); ok {
-			p.url = "http://" + strings.Fields(rest)[0]
-		}
-	case <-p.done:
-		w.t.Fatalf("%s ended before it was ready: %v\n%s", role, p.err, p.log)
-	case <-time.After(5 * time.Minute): // make run builds first
-		w.t.Fatalf("%s is not ready:\n%s", role, p.log)
-	}
-	return p
-}
-
-// kill ends the process as a crash would.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.done
-}
-
-// stop ends the process by SIGTERM; it must exit with 0.
-func (p *process) stop() {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
-	}
-	select {
-	case <-p.done:
-	case <-time.After(time.Minute):
-		p.t.Fatalf("%s does not stop:\n%s", p.role, p.log)
-	}
-	if p.err != nil {
-		p.t.Errorf("%s ended with %v:\n%s", p.role, p.err, p.log.tail(4<<10))
-	}
-}
-
-// syncBuffer is a buffer that a process writes and the test reads.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func (b *syncBuffer) tail(n int) string {
-	s := b.String()
-	return s[max(0, len(s)-n):]
+	return &process{producttest.Start(w.t, cmd), w.t}
 }
 
 // call talks to the API and decodes the answer into out.
 func (p *process) call(method, path, body string, out any) int {
 	p.t.Helper()
-	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, p.URL+path, strings.NewReader(body))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -288,31 +165,16 @@ func (w *world) crowd(n int) []string {
 	return ids
 }
 
-// until waits for a condition; the limit is there to end a hopeless test, not to
-// measure.
+// until waits for a condition.
 func (w *world) until(what string, limit time.Duration, ok func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
-	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			w.t.Fatalf("gave up waiting until %s", what)
-		case <-ticker.C:
-		}
-	}
+	producttest.Until(w.t, what, limit, ok)
 }
 
 // at waits for an instant.
 func (w *world) at(instant time.Time) {
 	w.t.Helper()
-	select {
-	case <-w.t.Context().Done():
-		w.t.Fatal(w.t.Context().Err())
-	case <-time.After(time.Until(instant)):
-	}
+	producttest.At(w.t, instant)
 }
 
 // quiet waits until nothing is unfinished.

@@ -20,12 +20,12 @@ func TestAgentTools(t *testing.T) {
 	serve := w.start("serve")
 	// What is said over HTTP stands for itself, so that any replica can answer it.
 	second := w.start("api")
-	turns := &takeTurns{hosts: []string{strings.TrimPrefix(serve.url, "http://"), strings.TrimPrefix(second.url, "http://")}, token: "hunter2"}
+	turns := &takeTurns{hosts: []string{strings.TrimPrefix(serve.URL, "http://"), strings.TrimPrefix(second.URL, "http://")}, token: "hunter2"}
 
-	overHTTP := &mcp.StreamableClientTransport{Endpoint: serve.url + "/mcp", HTTPClient: &http.Client{Transport: turns}}
+	overHTTP := &mcp.StreamableClientTransport{Endpoint: serve.URL + "/mcp", HTTPClient: &http.Client{Transport: turns}}
 	stdio := func(token string) *mcp.CommandTransport {
 		cmd := exec.Command(binary, "mcp")
-		cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+serve.url, "GATEWAY_CRON_TOKEN="+token)
+		cmd.Env = append(os.Environ(), "GATEWAY_CRON_URL="+serve.URL, "GATEWAY_CRON_TOKEN="+token)
 		cmd.Stderr = os.Stderr
 		return &mcp.CommandTransport{Command: cmd}
 	}
@@ -71,7 +71,7 @@ func TestAgentTools(t *testing.T) {
 
 	t.Run("without the token", func(t *testing.T) {
 		_, err := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil).
-			Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: serve.url + "/mcp"}, nil)
+			Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: serve.URL + "/mcp"}, nil)
 		if err == nil {
 			t.Error("a client without the token was let in over HTTP")
 		}
@@ -79,7 +79,7 @@ func TestAgentTools(t *testing.T) {
 		a.refused("list_cron_jobs", nil, "GATEWAY_CRON_TOKEN")
 		a.refused("create_cron_job", map[string]any{"schedule": "0 9 * * *", "task": "x"}, "GATEWAY_CRON_TOKEN")
 	})
-	if strings.Contains(serve.log.String(), "hunter2") || strings.Contains(second.log.String(), "hunter2") {
+	if strings.Contains(serve.Log.String(), "hunter2") || strings.Contains(second.Log.String(), "hunter2") {
 		t.Error("the token is in a log")
 	}
 }

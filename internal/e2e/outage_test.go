@@ -187,7 +187,7 @@ func TestEmitterKilledBeforeTheMinute(t *testing.T) {
 	var left []*process
 	var victim *process
 	for _, s := range schedulers {
-		if strings.Contains(s.log.String(), holder) {
+		if strings.Contains(s.Log.String(), holder) {
 			victim = s
 		} else {
 			left = append(left, s)
@@ -197,7 +197,7 @@ func TestEmitterKilledBeforeTheMinute(t *testing.T) {
 		t.Fatalf("%d schedulers are not the emitter %s", len(left), holder)
 	}
 	w.at(slot.Add(-time.Second))
-	victim.kill()
+	victim.Kill()
 	if killed, err := w.store.Now(t.Context()); err != nil || !killed.Before(slot) {
 		t.Fatalf("killed at %s, not before %s: the test proves nothing (%v)", killed, slot, err)
 	}

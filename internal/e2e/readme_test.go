@@ -30,18 +30,17 @@ func TestReadme(t *testing.T) {
 	w := alone(t)
 	cmd := exec.Command("make", "run")
 	cmd.Dir = "../.."
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to reach what make starts
-	p := w.launch(cmd, "make run")
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	if out := p.out.String(); !strings.Contains(out, "demo") {
+	p := w.launch(cmd)
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // what make started too
+	if out := p.Out.String(); !strings.Contains(out, "demo") {
 		t.Errorf("make run does not say that it runs the demo:\n%s", out)
 	}
 
 	sh := func(name, job string) []byte {
 		t.Helper()
-		script := "set -e\n" + strings.ReplaceAll(commands[name], "http://127.0.0.1:19790", p.url)
+		script := "set -e\n" + strings.ReplaceAll(commands[name], "http://127.0.0.1:19790", p.URL)
 		call := exec.Command("sh", "-c", script)
-		call.Env = append(os.Environ(), "JOB="+job, "GATEWAY_CRON_URL="+p.url,
+		call.Env = append(os.Environ(), "JOB="+job, "GATEWAY_CRON_URL="+p.URL,
 			"PATH="+filepath.Dir(binary)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 		out, err := call.Output()
 		if err != nil {
@@ -64,11 +63,11 @@ func TestReadme(t *testing.T) {
 		!strings.Contains(out, "Echo: Read my inbox") || !strings.Contains(out, "going on") {
 		t.Errorf("the command line:\n%s", out)
 	}
-	if out := p.out.String(); !strings.Contains(out, "message to telegram chat 123: Echo: Read my inbox") {
+	if out := p.Out.String(); !strings.Contains(out, "message to telegram chat 123: Echo: Read my inbox") {
 		t.Errorf("the demo did not print the message:\n%s", out)
 	}
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-p.done
+	<-p.Done()
 }

@@ -209,7 +209,7 @@ func TestWorkerKilledInMidCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	victim.kill()
+	victim.Kill()
 	w.start("worker", env)
 	w.goOn(ids, first+2*60_000, schedulers)
 
@@ -262,7 +262,7 @@ func TestWorkersAreReplaced(t *testing.T) {
 	for n := range replaced {
 		worker := w.start("worker", env)
 		w.until("it works", time.Minute, func() bool { return w.ai.Count() >= (n+1)*runs/(replaced+2) })
-		worker.stop()
+		worker.Stop()
 	}
 	if left := runs - w.ai.Count(); left <= 0 {
 		t.Error("nothing was left to hand back: the test proves nothing")
@@ -331,7 +331,7 @@ func (w *world) goOn(ids []string, slot job.Millis, schedulers []*process) {
 	})
 	for _, s := range schedulers {
 		w.quiet(3 * time.Minute)
-		s.stop()
+		s.Stop()
 	}
 	w.quiet(3 * time.Minute)
 	w.until("no task is left", time.Minute, func() bool {

@@ -60,7 +60,7 @@ func TestServeAloneSurvivesKillAndRestart(t *testing.T) {
 		t.Errorf("session %q", got)
 	}
 
-	serve.kill()
+	serve.Kill()
 	serve = w.start("serve")
 	if runs := serve.runs(id); len(runs) != 1 || runs[0].ID != first.ID {
 		t.Errorf("history after a kill: %+v", runs)
@@ -70,7 +70,7 @@ func TestServeAloneSurvivesKillAndRestart(t *testing.T) {
 	}
 	w.until("the second message", 2*time.Minute, func() bool { return w.channel.Count() == 2 })
 	w.at(time.Now().Truncate(time.Second).Add(2 * time.Second))
-	serve.stop()
+	serve.Stop()
 
 	w.at(nextMinute(0).Add(10 * time.Second)) // a slot passes
 	serve = w.start("serve")
@@ -87,7 +87,7 @@ func TestServeAloneSurvivesKillAndRestart(t *testing.T) {
 		}
 	}
 	w.quietCalls(3)
-	serve.stop()
+	serve.Stop()
 }
 
 // quietCalls holds the counts of both stand-ins: one call and one message a slot.

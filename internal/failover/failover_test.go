@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
@@ -80,11 +81,11 @@ func outage(t *testing.T, url string, kill, mend func()) {
 	slot := time.Now().Add(before + time.Minute - 1).Truncate(time.Minute)
 
 	c := &customer{api: api, stop: make(chan struct{})}
-	at(t, slot.Add(-before-time.Second))
+	producttest.At(t, slot.Add(-before-time.Second))
 	for n := range 4 {
 		c.wg.Go(func() { c.keepCreating(n) })
 	}
-	at(t, slot.Add(-before))
+	producttest.At(t, slot.Add(-before))
 	kill()
 	killed := time.Now()
 	mend()

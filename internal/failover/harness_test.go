@@ -3,56 +3,24 @@
 package failover
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
-	"flag"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 	_ "time/tzdata"
 
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
 // binary is the product, built once with the race detector.
 var binary string
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "skipped with -short: these tests wait for the clock")
-		return
-	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "gateway-cron-failover-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "gateway-cron")
-		build := exec.Command("go", "build", "-race", "-o", binary, "../../cmd/gateway-cron")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-			return 1
-		}
-		// The tests wait for the clock more than they compute.
-		if err := flag.Set("test.parallel", "8"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(producttest.Main(m, &binary, 8)) }
 
 // world is one deployment of the product, on a Redis of the test's own.
 type world struct {
@@ -85,56 +53,14 @@ func (w *world) command(args ...string) *exec.Cmd {
 
 // process is one process of the product.
 type process struct {
-	t    *testing.T
-	url  string // of the API, if it has one
-	log  *buffer
-	done chan struct{}
+	*producttest.Process
+	t *testing.T
 }
 
 // start runs a role until it says that it is ready, and kills it with the test.
 func (w *world) start(role string) *process {
 	w.t.Helper()
-	cmd := w.command(role)
-	p := &process{t: w.t, log: &buffer{}, done: make(chan struct{})}
-	cmd.Stderr = p.log
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	ready := make(chan string, 1)
-	go func() {
-		defer close(p.done)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			if strings.Contains(lines.Text(), " ready") {
-				ready <- lines.Text()
-			}
-		}
-		_ = cmd.Wait() // killed, as a rule
-	}()
-	w.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-p.done
-		if w.t.Failed() {
-			w.t.Logf("log of %s:\n%s", role, p.log)
-		}
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			w.t.Errorf("data race in %s:\n%s", role, p.log)
-		}
-	})
-	select {
-	case line := <-ready:
-		if _, rest, ok := strings.Cut(line, "http://"); ok {
-			p.url = "http://" + strings.Fields(rest)[0]
-		}
-	case <-p.done:
-		w.t.Fatalf("%s ended before it was ready:\n%s", role, p.log)
-	case <-time.After(time.Minute):
-		w.t.Fatalf("%s is not ready:\n%s", role, p.log)
-	}
-	return p
+	return &process{producttest.Start(w.t, w.command(role)), w.t}
 }
 
 // call talks to the API; status 0 is no answer at all.
@@ -147,7 +73,7 @@ func (p *process) call(method, path string, body any) (status int, answer map[st
 			return 0, nil
 		}
 	}
-	req, err := http.NewRequest(method, p.url+path, bytes.NewReader(content))
+	req, err := http.NewRequest(method, p.URL+path, bytes.NewReader(content))
 	if err != nil {
 		p.t.Error(err)
 		return 0, nil
@@ -178,49 +104,8 @@ func (p *process) create(schedule, task string) (id string, status int) {
 	return id, status
 }
 
-// buffer is what a process writes and the test reads.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-// String is the end of it.
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.b.String()
-	return s[max(0, len(s)-16<<10):]
-}
-
-// until waits for a condition; the limit is there to end a hopeless test, not to
-// measure.
+// until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("gave up waiting until %s", what)
-		case <-ticker.C:
-		}
-	}
-}
-
-// at waits for an instant.
-func at(t *testing.T, instant time.Time) {
-	t.Helper()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-time.After(time.Until(instant)):
-	}
+	producttest.Until(t, what, 2*time.Minute, ok)
 }

@@ -155,7 +155,7 @@ func TestTLSAndACL(t *testing.T) {
 			return err == nil || strings.Contains(string(out), "x509: ")
 		})
 	}
-	for _, text := range append(said, serve.log.String(), worker.log.String()) {
+	for _, text := range append(said, serve.Log.String(), worker.Log.String()) {
 		if strings.Contains(text, "hunter2") {
 			t.Errorf("the password is told:\n%s", text)
 		}

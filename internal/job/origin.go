@@ -9,6 +9,10 @@ import (
 // could fill a deployment with jobs that make jobs; so what it makes in a run is counted
 // against the job that runs, and makes no others itself.
 
+// RunHeader names the run in which a request is made. The call of the ai-server carries
+// it, and tools that pass it on let the API know who asks.
+const RunHeader = "X-Gateway-Cron-Run"
+
 // MaxMadeJobs is how many jobs may exist at a time that were made in the runs of one job.
 const MaxMadeJobs = 10
 

@@ -240,9 +240,6 @@ func newClient(t testing.TB, o *redis.Options) *redis.Client {
 	return c
 }
 
-// Pid is the process id of the running server.
-func (s *Server) Pid() int { return s.child.Pid() }
-
 // Kill ends the server by SIGKILL and waits for its end. A dead server is left
 // as it is.
 func (s *Server) Kill() {

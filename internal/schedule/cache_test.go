@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -43,8 +44,8 @@ func TestCacheTellsZonesApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if berlin.Zone() != "Europe/Berlin" || utc.Zone() != "UTC" {
-		t.Errorf("zones %s and %s", berlin.Zone(), utc.Zone())
+	if berlin.Location().String() != "Europe/Berlin" || utc.Location() != time.UTC {
+		t.Errorf("zones %s and %s", berlin.Location(), utc.Location())
 	}
 }
 

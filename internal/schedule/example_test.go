@@ -9,15 +9,16 @@ import (
 )
 
 // A fixed time that the zone skips runs once, right after the gap.
-func ExampleSchedule_Upcoming() {
+func ExampleSchedule_Next() {
 	s, err := schedule.Parse("30 2 * * *", "Europe/Berlin")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(s.Describe())
-	after := time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC)
-	for _, slot := range s.Upcoming(after, 3) {
+	slot := time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC)
+	for range 3 {
+		slot, _ = s.Next(slot)
 		fmt.Println(slot.Format(time.RFC3339), "is", slot.In(s.Location()).Format("15:04 MST"))
 	}
 	// Output:

@@ -60,7 +60,7 @@ func Parse(expr, zone string) (*Schedule, error) {
 		loc = time.UTC // a date that never comes is reported all the same
 	}
 	if s != nil {
-		s.loc, s.zone = loc, loc.String()
+		s.loc = loc
 		if _, ok := s.Next(firesAfter); !ok {
 			problems = append([]Problem{scheduleProblem("never fires: there is no such date or time in the next 100 years")}, problems...)
 		}

@@ -74,18 +74,18 @@ func compare(t tester, s *schedule.Schedule, after, upTo time.Time) {
 			break
 		}
 		if !next.After(at) || next.Second() != 0 || next.Nanosecond() != 0 || next.Location() != time.UTC {
-			t.Fatalf("%q in %s: Next(%v) = %v", s.Expr(), s.Zone(), at, next)
+			t.Fatalf("%q in %s: Next(%v) = %v", s.Expr(), s.Location(), at, next)
 		}
 		got = append(got, next)
 		at = next
 	}
 	if diff := cmp.Diff(inZone(s, want), inZone(s, got)); diff != "" {
-		t.Fatalf("%q in %s after %v (-walked +got):\n%s", s.Expr(), s.Zone(), after, diff)
+		t.Fatalf("%q in %s after %v (-walked +got):\n%s", s.Expr(), s.Location(), after, diff)
 	}
 	for i := 1; i < len(want); i++ {
 		middle := want[i-1].Add(want[i].Sub(want[i-1])/2 + 17*time.Second)
 		if next, ok := s.Next(middle); middle.Before(want[i]) && (!ok || !next.Equal(want[i])) {
-			t.Fatalf("%q in %s: Next(%v) = %v, %v; want %v", s.Expr(), s.Zone(), middle, next, ok, want[i])
+			t.Fatalf("%q in %s: Next(%v) = %v, %v; want %v", s.Expr(), s.Location(), middle, next, ok, want[i])
 		}
 	}
 }

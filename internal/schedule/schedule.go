@@ -54,7 +54,6 @@ var (
 // concurrent use.
 type Schedule struct {
 	expr string
-	zone string
 	loc  *time.Location
 
 	minute, hour, dom, month, dow field
@@ -77,10 +76,7 @@ type answer struct {
 // Expr returns the expression with single spaces and macros expanded.
 func (s *Schedule) Expr() string { return s.expr }
 
-// Zone returns the IANA name of the zone, "UTC" when none was given.
-func (s *Schedule) Zone() string { return s.zone }
-
-// Location returns the zone.
+// Location returns the zone, UTC when none was given.
 func (s *Schedule) Location() *time.Location { return s.loc }
 
 // Next returns the first slot strictly after the given instant: a whole minute,
@@ -128,21 +124,6 @@ func (s *Schedule) from(t int64) (time.Time, bool) {
 		at = end
 	}
 	return time.Time{}, false
-}
-
-// Upcoming returns the next n slots after the given instant, in UTC; fewer if
-// the schedule ends. The work grows with n: the caller bounds it.
-func (s *Schedule) Upcoming(after time.Time, n int) []time.Time {
-	var slots []time.Time
-	for len(slots) < n {
-		next, ok := s.Next(after)
-		if !ok {
-			break
-		}
-		slots = append(slots, next)
-		after = next
-	}
-	return slots
 }
 
 // wild reports whether the schedule follows real time through offset changes.

@@ -121,6 +121,16 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+func TestUpcomingCounts(t *testing.T) {
+	t.Parallel()
+	tt := timetable(t, schedule.Timing{Cron: "0 9 * * *"})
+	for _, n := range []int{-1, 0, 1, 5} {
+		if got := len(tt.Upcoming(time.Unix(0, 0), n)); got != max(n, 0) {
+			t.Errorf("Upcoming(%d) has %d slots", n, got)
+		}
+	}
+}
+
 // TestTimetableLaws: whatever the timing, slots grow, have whole seconds and lie
 // within their bounds, and each is due before the next one.
 func TestTimetableLaws(t *testing.T) {

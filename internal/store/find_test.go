@@ -84,7 +84,7 @@ func TestAWalkFindsWhatTheFilterPicks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		specs := rapid.SliceOfN(rapid.Custom(someSpec), 1, 12).Draw(t, "specs")
 		f.fill(rapid.SampledFrom([]int{0, 1, 30, manyJobs}).Draw(t, "jobs"), specs)
-		all, _, err := f.Jobs(f.ctx, "", manyJobs)
+		all, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", manyJobs)
 		f.must(err)
 		filter := someJobFilter(t)
 		touched := map[string]bool{}

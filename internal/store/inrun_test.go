@@ -156,13 +156,13 @@ func TestWhoMayNotMakeAJobInARun(t *testing.T) {
 			if tt.spec != nil {
 				tt.spec(&spec)
 			}
-			before, _, err := f.Jobs(f.ctx, "", 100)
+			before, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 100)
 			f.must(err)
 			_, err = f.CreateJob(job.WithToken(in(f.ctx, run), tt.as), "", spec)
 			if got := refusedInRun(err); got != tt.want {
 				t.Errorf("refused with %q: %v", got, err)
 			}
-			after, _, err := f.Jobs(f.ctx, "", 100)
+			after, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 100)
 			f.must(err)
 			if len(after) != len(before) {
 				t.Errorf("%d jobs, %d before", len(after), len(before))
@@ -245,7 +245,7 @@ func TestMadeJobsKeepToTheirNumberAllAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	jobs, _, err := f.Jobs(f.ctx, "", 200)
+	jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 200)
 	f.must(err)
 	there := int32(len(slices.DeleteFunc(jobs, func(j job.Job) bool { return j.MadeBy == "" })))
 	if there != made.Load()-deleted.Load() || there > job.MaxMadeJobs || made.Load() < job.MaxMadeJobs {

@@ -271,11 +271,6 @@ func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
-// Jobs reads one page of all jobs; see FindJobs.
-func (s *Store) Jobs(ctx context.Context, cursor string, limit int) ([]job.Job, string, error) {
-	return s.FindJobs(ctx, job.JobFilter{}, cursor, limit)
-}
-
 // cursorMode says what an edit does with the cursor.
 type cursorMode string
 

@@ -242,7 +242,7 @@ func TestJobsPagesCoverAllOnce(t *testing.T) {
 			want = append(want, f.create(id(i), everyMinute()).ID)
 		}
 		for cursor := ""; ; {
-			jobs, next, err := f.Jobs(f.ctx, cursor, limit)
+			jobs, next, err := f.FindJobs(f.ctx, job.JobFilter{}, cursor, limit)
 			f.must(err)
 			for _, j := range jobs {
 				got = append(got, j.ID)
@@ -257,7 +257,7 @@ func TestJobsPagesCoverAllOnce(t *testing.T) {
 	})
 	for _, bad := range []string{"x", "-1", "0", "1e9", "99999999999999999999"} {
 		var invalid *job.InvalidError
-		if _, _, err := f.Jobs(f.ctx, bad, 1); !errors.As(err, &invalid) {
+		if _, _, err := f.FindJobs(f.ctx, job.JobFilter{}, bad, 1); !errors.As(err, &invalid) {
 			t.Errorf("cursor %q: %v", bad, err)
 		}
 	}
@@ -272,7 +272,7 @@ func TestBadRecordsStopNobody(t *testing.T) {
 	f.must(f.rdb.Set(f.ctx, f.keys.job("bad"), "not a hash", 0).Err())
 	f.must(f.rdb.HSet(f.ctx, f.keys.job("newer"), "v", 99).Err())
 
-	jobs, _, err := f.Jobs(f.ctx, "", 10)
+	jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 10)
 	f.must(err)
 	if len(jobs) != 1 || jobs[0].ID != "good" {
 		t.Errorf("listed %v", jobs)
@@ -335,7 +335,7 @@ func TestReadsWriteNothing(t *testing.T) {
 	b := f.begun("a", everyMinute())
 	f.commit(b, "x")
 	before := dump(f)
-	_, _, err := f.Jobs(f.ctx, "", 10)
+	_, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 10)
 	f.must(err)
 	f.job("a")
 	f.runs("a")
@@ -444,7 +444,7 @@ func TestNewestJobIsLast(t *testing.T) {
 	f.create("ahead", everyMinute())
 	f.must(f.rdb.ZAdd(f.ctx, f.keys.jobs(), redis.Z{Score: float64(f.now()+3600_000) * 1000, Member: "ahead"}).Err())
 	f.create("new", everyMinute())
-	jobs, _, err := f.Jobs(f.ctx, "", 10)
+	jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 10)
 	f.must(err)
 	if len(jobs) != 2 || jobs[1].ID != "new" {
 		t.Errorf("jobs %+v", jobs)

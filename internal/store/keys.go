@@ -1,6 +1,6 @@
 package store
 
-// Keys builds every key in Redis. All carry one hash tag, so that the scripts,
+// keys builds every key in Redis. All carry one hash tag, so that the scripts,
 // which touch several of them at once, stay within one slot of a cluster. The
 // scripts build the same names in lua/lib.lua; a test compares the two.
 //

@@ -35,7 +35,7 @@ func TestARequestIsCarriedOutOnce(t *testing.T) {
 		}
 		made[j.ID] = true
 	})
-	if jobs, _, err := f.Jobs(f.ctx, "", 10); err != nil || len(jobs) != 1 || len(made) != 1 || !made[jobs[0].ID] {
+	if jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 10); err != nil || len(jobs) != 1 || len(made) != 1 || !made[jobs[0].ID] {
 		t.Fatalf("%d jobs, answered %v, %v", len(jobs), made, err)
 	}
 	var id string
@@ -81,7 +81,7 @@ func TestARequestIsCarriedOutOnce(t *testing.T) {
 	if _, _, err := f.RunJob(f.ctx, id, runs); !errors.As(err, &spent) || !ran[spent.ID] {
 		t.Errorf("running what is gone: %v", err)
 	}
-	if jobs, _, err := f.Jobs(f.ctx, "", 10); err != nil || len(jobs) != 1 {
+	if jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 10); err != nil || len(jobs) != 1 {
 		t.Errorf("%d jobs, %v", len(jobs), err)
 	}
 }

@@ -183,7 +183,7 @@ func TestDamageIsRepaired(t *testing.T) {
 			t.Errorf("%s is due at %d", id, at)
 		}
 	}
-	listed, _, err := f.Jobs(f.ctx, "", 100)
+	listed, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 100)
 	f.must(err)
 	for _, id := range []string{"unlisted", "unlisted2"} {
 		if !slices.ContainsFunc(listed, func(j job.Job) bool { return j.ID == id }) {
@@ -346,7 +346,7 @@ func TestUnreadableJobs(t *testing.T) {
 			t.Errorf("an unreadable job was mended: %s", r)
 		}
 	}
-	if jobs, _, err := f.Jobs(f.ctx, "", 100); err != nil || len(jobs) < 10 {
+	if jobs, _, err := f.FindJobs(f.ctx, job.JobFilter{}, "", 100); err != nil || len(jobs) < 10 {
 		t.Errorf("beside unreadable jobs %d are listed, %v", len(jobs), err)
 	}
 }
