@@ -1,6 +1,7 @@
 package standin_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -167,6 +168,40 @@ func TestEchoTakesItsTime(t *testing.T) {
 		e.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"s","messages":[]}`)))
 		if took := time.Since(began); took != time.Hour || w.Code != 200 {
 			t.Errorf("answered %d after %v of fake time, want 200 after an hour", w.Code, took)
+		}
+	})
+}
+
+// A caller that goes away is on record, and its turn goes on.
+func TestEchoSeesItsCallerHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, hangUp := context.WithCancel(t.Context())
+		e, err := standin.NewEchoAI(standin.EchoOptions{Now: clock, Reply: func(call standin.ChatCall) standin.Answer {
+			if call.N == 2 {
+				hangUp()
+				synctest.Wait()
+			}
+			return standin.Answer{}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			r := httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"s","messages":[]}`))
+			if e.Count() == 1 {
+				r = r.WithContext(ctx)
+			}
+			e.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		var at []int64
+		for _, call := range e.Calls() {
+			at = append(at, call.HungUpAt)
+		}
+		if diff := cmp.Diff([]int64{0, noon.UnixMilli(), 0}, at); diff != "" {
+			t.Errorf("hang-ups: %s", diff)
+		}
+		if messages, ok := e.Session("s"); !ok || len(messages) != 1 {
+			t.Errorf("the session has %d messages", len(messages))
 		}
 	})
 }
