@@ -172,13 +172,16 @@ func TestEchoTakesItsTime(t *testing.T) {
 	})
 }
 
-// A caller that goes away is on record, and its turn goes on.
+// A caller that goes away before its answer is on record, whoever calls meanwhile, and
+// its turn goes on.
 func TestEchoSeesItsCallerHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, hangUp := context.WithCancel(t.Context())
+		var ask func(ctx context.Context, session string)
+		leaving, leave := context.WithCancel(t.Context())
 		e, err := standin.NewEchoAI(standin.EchoOptions{Now: clock, Reply: func(call standin.ChatCall) standin.Answer {
-			if call.N == 2 {
-				hangUp()
+			if call.SessionID == "left" {
+				ask(t.Context(), "meanwhile")
+				leave()
 				synctest.Wait()
 			}
 			return standin.Answer{}
@@ -186,22 +189,25 @@ func TestEchoSeesItsCallerHangUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 3 {
-			r := httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"s","messages":[]}`))
-			if e.Count() == 1 {
-				r = r.WithContext(ctx)
-			}
-			e.ServeHTTP(httptest.NewRecorder(), r)
+		ask = func(ctx context.Context, session string) {
+			r := httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"`+session+`","messages":[]}`))
+			e.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
 		}
-		var at []int64
+		answered, leaveAfterwards := context.WithCancel(t.Context())
+		ask(answered, "answered")
+		leaveAfterwards()
+		synctest.Wait()
+		ask(leaving, "left")
+
+		at := map[string]int64{}
 		for _, call := range e.Calls() {
-			at = append(at, call.HungUpAt)
+			at[call.SessionID] = call.HungUpAt
 		}
-		if diff := cmp.Diff([]int64{0, noon.UnixMilli(), 0}, at); diff != "" {
+		if diff := cmp.Diff(map[string]int64{"answered": 0, "left": noon.UnixMilli(), "meanwhile": 0}, at); diff != "" {
 			t.Errorf("hang-ups: %s", diff)
 		}
-		if messages, ok := e.Session("s"); !ok || len(messages) != 1 {
-			t.Errorf("the session has %d messages", len(messages))
+		if messages, _ := e.Session("left"); len(messages) != 1 {
+			t.Errorf("the turn whose caller left wrote %d messages", len(messages))
 		}
 	})
 }
