@@ -136,6 +136,52 @@ func TestSendFailures(t *testing.T) {
 	}
 }
 
+// TestRedeliveredReplyIsNotPaidForAgain: a reply that its chat refused for good is sent
+// once more by hand, as a message of its own, and the model is not asked again.
+func TestRedeliveredReplyIsNotPaidForAgain(t *testing.T) {
+	f := setup(t, setupOptions{send: func(m standin.Message) standin.Answer {
+		if m.N == 1 {
+			return standin.Answer{Status: http.StatusForbidden, Text: "the bot was removed"}
+		}
+		return standin.Answer{}
+	}})
+	run := f.committed("a", toChat())
+	must(t, f.deliver(run))
+	if d := f.delivery(run); d.State != job.DeliveryFailed || len(d.MessageIDs) != 0 {
+		t.Fatalf("first delivery %+v", d)
+	}
+
+	carriers, err := f.store.Redeliver(f.ctx, run)
+	must(t, err)
+	for _, c := range carriers {
+		carrier, err := f.queues.Carry(string(c.Kind), c.ID, c.N)
+		must(t, err)
+		f.enqueue(carrier)
+	}
+	stop, ended := f.serve()
+	f.await("the second delivery", func() bool { return f.record(run).DeliveryState == job.DeliveryDelivered })
+	stop()
+	receive(f, "the end of the worker", ended) // what it was given is done
+
+	r := f.record(run)
+	if r.Outcome != job.Succeeded || len(r.Attempts) != 1 || len(r.Deliveries) != 2 || r.Deliveries[0].State != job.DeliveryFailed {
+		t.Errorf("run %+v", r)
+	}
+	if d := r.Deliveries[len(r.Deliveries)-1]; d.State != job.DeliveryDelivered || !cmp.Equal(d.MessageIDs, []string{"m-2"}) {
+		t.Errorf("second delivery %+v, want it delivered with the id of the channel", d)
+	}
+	var sent []string
+	for _, m := range f.chat.Messages() {
+		sent = append(sent, m.HeaderKey+" "+m.Text)
+	}
+	if diff := cmp.Diff([]string{run + ":1:0 Echo: say hello", run + ":2:0 Echo: say hello"}, sent); diff != "" {
+		t.Errorf("what the chat received: %s", diff)
+	}
+	if f.ai.Count() != 1 {
+		t.Errorf("the model was asked %d times for one reply", f.ai.Count())
+	}
+}
+
 // A send that was begun and not answered by a worker that is gone may have
 // arrived; what it had confirmed is kept.
 func TestDeadSender(t *testing.T) {

@@ -491,33 +491,44 @@ func TestNoCallAfterDeleteOrPause(t *testing.T) {
 func TestOneTurnAtATimeInASession(t *testing.T) {
 	const runs = 4
 	turn := newHold(t)
-	f := setup(t, setupOptions{turns: runs, reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} }})
+	// Two places: the turn that is held has one, so that a single run that sat on the
+	// other while it waits would keep the last one from its call.
+	f := setup(t, setupOptions{turns: 2, reply: func(standin.ChatCall) standin.Answer { turn.wait(); return standin.Answer{} }})
 	f.create("a", rarely())
+	f.create("b", rarely())
 	var ids []string
 	for range runs {
 		c, run := f.manual("a")
 		ids = append(ids, run)
 		f.enqueue(c)
 	}
+	elsewhere, other := f.manual("b")
+	f.enqueue(elsewhere)
 	f.serve()
 	receive(f, "the first call", turn.arrived)
+	receive(f, "the call of another session, behind them in the queue", turn.arrived)
 	f.await("the others are parked", func() bool {
 		n, err := f.rdb.ZCard(f.ctx, key("wait", "agent:main:cron:a")).Result()
 		return err == nil && n == runs-1
 	})
-	if f.ai.Count() != 1 {
-		t.Errorf("%d calls at once in one session", f.ai.Count())
+	if n := f.ai.Count(); n != 2 {
+		t.Errorf("%d calls at once in two sessions", n)
 	}
 	turn.letGo()
-	for _, run := range ids {
+	for _, run := range append(ids, other) {
 		f.await("run "+run, func() bool { return f.record(run).Outcome == job.Succeeded })
 	}
-	for i, call := range f.ai.Calls() {
-		if len(call.Messages) != 2*i+1 {
-			t.Errorf("call %d knows %d messages, want all %d before it and its own", call.N, len(call.Messages), 2*i)
+	earlier := 0
+	for _, call := range f.ai.Calls() {
+		if call.SessionID != "agent:main:cron:a" {
+			continue
 		}
+		if len(call.Messages) != earlier+1 {
+			t.Errorf("call %d knows %d messages, want all %d before it and its own", call.N, len(call.Messages), earlier)
+		}
+		earlier += 2
 	}
-	if messages, _ := f.ai.Session("agent:main:cron:a"); len(messages) != 2*runs || f.ai.Count() != runs {
+	if messages, _ := f.ai.Session("agent:main:cron:a"); len(messages) != 2*runs || f.ai.Count() != runs+1 {
 		t.Errorf("%d calls left %d messages in the session", f.ai.Count(), len(messages))
 	}
 }

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -58,6 +59,9 @@ type ChatCall struct {
 	Gateway         ChatGateway   `json:"gateway"`
 	// Invalid says what was wrong with a request that could not be read.
 	Invalid string `json:"invalid,omitempty"`
+	// HungUpAt is when the caller went away before its answer, in unix milliseconds; 0
+	// if it did not. The journal does not have it: it is written before.
+	HungUpAt int64 `json:"-"`
 }
 
 // LastUserText is the newest user message, or "".
@@ -178,6 +182,7 @@ func (e *EchoAI) chat(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, call.Invalid)
 		return
 	}
+	defer context.AfterFunc(r.Context(), func() { e.hungUp(call.N) })()
 	if e.delay > 0 {
 		// The request's context is left alone: the real turn, too, goes on when
 		// the caller hangs up.
@@ -234,6 +239,16 @@ func (e *EchoAI) receive(w http.ResponseWriter, r *http.Request) (ChatCall, erro
 		Kind string `json:"kind"`
 		ChatCall
 	}{"chat", call})
+}
+
+// hungUp writes down that the caller of a turn went away, if the turn is still kept.
+func (e *EchoAI) hungUp(n int) {
+	at := e.now().UnixMilli()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i := len(e.calls) - 1 - (e.count - n); i >= 0 {
+		e.calls[i].HungUpAt = at
+	}
 }
 
 func (e *EchoAI) session(w http.ResponseWriter, r *http.Request) {

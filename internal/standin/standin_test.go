@@ -1,6 +1,7 @@
 package standin_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -167,6 +168,46 @@ func TestEchoTakesItsTime(t *testing.T) {
 		e.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"s","messages":[]}`)))
 		if took := time.Since(began); took != time.Hour || w.Code != 200 {
 			t.Errorf("answered %d after %v of fake time, want 200 after an hour", w.Code, took)
+		}
+	})
+}
+
+// A caller that goes away before its answer is on record, whoever calls meanwhile, and
+// its turn goes on.
+func TestEchoSeesItsCallerHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ask func(ctx context.Context, session string)
+		leaving, leave := context.WithCancel(t.Context())
+		e, err := standin.NewEchoAI(standin.EchoOptions{Now: clock, Reply: func(call standin.ChatCall) standin.Answer {
+			if call.SessionID == "left" {
+				ask(t.Context(), "meanwhile")
+				leave()
+				synctest.Wait()
+			}
+			return standin.Answer{}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask = func(ctx context.Context, session string) {
+			r := httptest.NewRequest(http.MethodPost, "/api/gateway/chat", strings.NewReader(`{"sessionId":"`+session+`","messages":[]}`))
+			e.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
+		}
+		answered, leaveAfterwards := context.WithCancel(t.Context())
+		ask(answered, "answered")
+		leaveAfterwards()
+		synctest.Wait()
+		ask(leaving, "left")
+
+		at := map[string]int64{}
+		for _, call := range e.Calls() {
+			at[call.SessionID] = call.HungUpAt
+		}
+		if diff := cmp.Diff(map[string]int64{"answered": 0, "left": noon.UnixMilli(), "meanwhile": 0}, at); diff != "" {
+			t.Errorf("hang-ups: %s", diff)
+		}
+		if messages, _ := e.Session("left"); len(messages) != 1 {
+			t.Errorf("the turn whose caller left wrote %d messages", len(messages))
 		}
 	})
 }
