@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func TestChaos(t *testing.T) {
 		t.Skip("waits for the clock")
 	}
 	seed := fromEnv(t, "CHAOS_SEED", rand.Uint64())
-	s, race := short, true
+	s, race := short, raced()
 	if os.Getenv("CHAOS_SLOTS") != "" {
 		number := func(name string, standard uint64) int { return int(fromEnv(t, name, standard)) }
 		s, race = long(number("CHAOS_SLOTS", 10_000), number("CHAOS_KILLS", 300), number("CHAOS_MINUTES", 18)), false
@@ -116,6 +117,13 @@ func build(t *testing.T, dir string, race bool) string {
 		t.Fatalf("build the binary: %v\n%s", err, out)
 	}
 	return binary
+}
+
+// raced says whether this test was built with the race detector. What it starts is
+// built the same way: where there is no C compiler, neither can have it.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func write(t testing.TB, path string, text []byte) {

@@ -14,6 +14,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +26,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
-// binary is the product, built once with the race detector.
+// binary is the product, built once, as the tests are.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "gateway-cron")
-		build := exec.Command("go", "build", "-race", "-o", binary, "../../cmd/gateway-cron")
+		build := exec.Command("go", "build", "-race="+strconv.FormatBool(raced()), "-o", binary, "../../cmd/gateway-cron")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
 			return 1
@@ -52,6 +55,13 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
+}
+
+// raced says whether this test was built with the race detector. What it starts is
+// built the same way: where there is no C compiler, neither can have it.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // world is one deployment of the product, on a Redis of the test's own.
