@@ -9,29 +9,29 @@ if command -v redis-server >/dev/null; then
   exit 0
 fi
 
+# The whole command at once: who has no sudo is told all of it.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
-    echo "redis-server is missing; running: $*"
-    "$@"
+    echo "redis-server is missing; running: $1"
+    sh -c "$1"
   elif command -v sudo >/dev/null; then
-    echo "redis-server is missing; running: sudo $*"
-    sudo "$@"
+    echo "redis-server is missing; running with sudo: $1"
+    sudo sh -c "$1"
   else
-    echo "redis-server is missing. As root, run: $*" >&2
+    echo "redis-server is missing. As root, run: $1" >&2
     exit 1
   fi
 }
 
 if command -v apt-get >/dev/null; then
-  as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y redis-server
+  as_root 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y redis-server'
 elif command -v brew >/dev/null; then
   echo "redis-server is missing; running: brew install redis"
   brew install redis # refuses to run as root
 elif command -v dnf >/dev/null; then
-  as_root dnf install -y redis
+  as_root 'dnf install -y redis'
 elif command -v apk >/dev/null; then
-  as_root apk add redis
+  as_root 'apk add redis'
 else
   echo "redis-server is missing and no package manager known here (apt, brew, dnf, apk) was found." >&2
   echo "Install Redis 7 or newer, or set GATEWAY_CRON_REDIS_URL to one that runs elsewhere." >&2

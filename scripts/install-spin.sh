@@ -10,22 +10,22 @@ if have_all; then
   exit 0
 fi
 
+# The whole command at once: who has no sudo is told all of it.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
-    echo "spin or gcc is missing; running: $*"
-    "$@"
+    echo "spin or gcc is missing; running: $1"
+    sh -c "$1"
   elif command -v sudo >/dev/null; then
-    echo "spin or gcc is missing; running: sudo $*"
-    sudo "$@"
+    echo "spin or gcc is missing; running with sudo: $1"
+    sudo sh -c "$1"
   else
-    echo "spin or gcc is missing. As root, run: $*" >&2
+    echo "spin or gcc is missing. As root, run: $1" >&2
     exit 1
   fi
 }
 
 if command -v apt-get >/dev/null; then
-  as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends spin gcc libc6-dev
+  as_root 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends spin gcc libc6-dev'
 elif command -v brew >/dev/null; then
   echo "spin or gcc is missing; running: brew install spin"
   brew install spin # refuses to run as root; gcc comes with the command line tools

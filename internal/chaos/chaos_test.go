@@ -44,7 +44,7 @@ func TestChaos(t *testing.T) {
 		t.Skip("waits for the clock")
 	}
 	seed := fromEnv(t, "CHAOS_SEED", rand.Uint64())
-	s, race := short, true
+	s, race := short, producttest.Raced()
 	if os.Getenv("CHAOS_SLOTS") != "" {
 		number := func(name string, standard uint64) int { return int(fromEnv(t, name, standard)) }
 		s, race = long(number("CHAOS_SLOTS", 10_000), number("CHAOS_KILLS", 300), number("CHAOS_MINUTES", 18)), false

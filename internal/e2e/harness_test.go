@@ -22,7 +22,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/store"
 )
 
-// binary is the product, built once with the race detector.
+// binary is the product, built once, as the tests are.
 var binary string
 
 func TestMain(m *testing.M) { os.Exit(producttest.Main(m, &binary, 16)) }

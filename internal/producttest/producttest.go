@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/redisproc/childproc"
 )
 
-// Main builds the product with the race detector, sets binary to where it is, and runs
+// Main builds the product as the tests are built, sets binary to where it is, and runs
 // the tests of a package, so many of the parallel ones at once: they wait for the clock
 // more than they compute. With -short it runs none.
 //
@@ -43,7 +44,7 @@ func Main(m *testing.M, binary *string, parallel int) (code int) {
 	}
 	defer os.RemoveAll(dir)
 	*binary = filepath.Join(dir, "gateway-cron")
-	if err := Build(*binary, "-race"); err != nil {
+	if err := Build(*binary, "-race="+strconv.FormatBool(Raced())); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -52,6 +53,13 @@ func Main(m *testing.M, binary *string, parallel int) (code int) {
 		return 1
 	}
 	return m.Run()
+}
+
+// Raced reports whether this test was built with the race detector. What it starts should
+// be built the same way: where there is no C compiler, neither can have it.
+func Raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // Build builds the product, with further flags of go build.
