@@ -125,6 +125,11 @@ func (b *bench) checkSlots(j *Job) {
 	if manual > j.Manual {
 		b.fail("phantom run", "", fmt.Sprintf("%s: %d manual runs, asked for %d times", j.ID, manual, j.Manual))
 	}
+	for _, id := range j.Started {
+		if r := b.runs[id]; r == nil || r.JobID != j.ID || r.Trigger != "manual" {
+			b.fail("run lost", id, "it was started by hand and acknowledged, and is not on record")
+		}
+	}
 	b.checkLife(j, len(claims))
 	if most := j.most(); most > 0 && len(claims) >= most {
 		// The last claim ends the schedule.

@@ -211,6 +211,17 @@ func TestCheck(t *testing.T) {
 			l.Jobs[0].Manual = 1
 			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
 		}, nil},
+		{"a manual run that was acknowledged", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 2, []string{"a:manual:1"}
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, nil},
+		{"a manual run was acknowledged and is lost, another one is there", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 2, []string{"a:manual:2"}
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, []string{"run lost"}},
+		{"a run of the schedule was acknowledged as a manual one", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 1, []string{l.run("a", 2).ID}
+		}, []string{"run lost"}},
 		{"a run of an unknown job", func(l *Log) {
 			l.Runs = append(l.Runs, Run{ID: "z:1", JobID: "z", Trigger: "schedule", State: "done", Outcome: "failed", Slot: at(1, 0)})
 		}, []string{"phantom run"}},

@@ -60,6 +60,8 @@ type Job struct {
 	ChatID       string `json:"chatId,omitempty"`
 	Listed       bool   `json:"listed"`           // the API still lists it at the end
 	Manual       int    `json:"manual,omitempty"` // how often a manual run may have been started
+	// Started has the ids of the manual runs that were acknowledged.
+	Started []string `json:"started,omitempty"`
 }
 
 // Definition is in force from some instant after Sent, when it was asked for, and
