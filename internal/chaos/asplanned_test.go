@@ -28,7 +28,7 @@ func asPlanned(fields map[string]any, v jobView) *judge.Job {
 		Misfire: text("misfire", "run_once"), GraceMillis: int64(number("misfireGraceSeconds", 3600)) * 1000,
 		Overlap: text("overlap", "skip"), OnAmbiguous: text("onAmbiguous", "retry"), Deliver: text("deliver", "always"),
 		MaxRetries: number("maxRetries", 3), MaxRuns: number("maxRuns", 0), JitterMillis: int64(number("jitterSeconds", 0)) * 1000,
-		Channel: text("channel", ""), ChatID: text("chatId", ""),
+		Isolated: text("context", "session") == "isolated", Channel: text("channel", ""), ChatID: text("chatId", ""),
 		Definitions: []judge.Definition{{Sent: v.CreatedAt, Acked: v.CreatedAt, Schedule: text("schedule", ""),
 			Every: int64(number("every", 0)) * 1000, At: instant("at"), StartAt: instant("startAt"), EndAt: instant("endAt"),
 			Zone: text("timezone", ""), Enabled: true, Task: text("task", "")}}}
@@ -50,9 +50,9 @@ func TestJudgeIsToldWhatWasAskedFor(t *testing.T) {
 			Definitions: []judge.Definition{{Sent: 1000, Acked: 1000, Schedule: "* * * * *", Enabled: true, Task: "do"}}}},
 		{"everything else", map[string]any{"every": 30, "startAt": int64(7000), "endAt": int64(9000), "timezone": "UTC", "task": "do",
 			"misfire": "run_all", "misfireGraceSeconds": 120, "overlap": "allow", "onAmbiguous": "fail", "deliver": "on_failure",
-			"maxRetries": 0, "maxRuns": 2, "jitterSeconds": 5, "channel": "chat-1", "chatId": "room"},
+			"maxRetries": 0, "maxRuns": 2, "jitterSeconds": 5, "channel": "chat-1", "chatId": "room", "context": "isolated"},
 			judge.Job{Misfire: "run_all", GraceMillis: 120_000, Overlap: "allow", OnAmbiguous: "fail", Deliver: "on_failure",
-				MaxRuns: 2, JitterMillis: 5000, Channel: "chat-1", ChatID: "room",
+				Isolated: true, MaxRuns: 2, JitterMillis: 5000, Channel: "chat-1", ChatID: "room",
 				Definitions: []judge.Definition{{Sent: 1000, Acked: 1000, Every: 30_000, StartAt: 7000, EndAt: 9000, Zone: "UTC",
 					Enabled: true, Task: "do"}}}},
 	}

@@ -52,7 +52,9 @@ type Job struct {
 	OnAmbiguous string       `json:"onAmbiguous"`
 	Deliver     string       `json:"deliver,omitempty"`
 	MaxRetries  int          `json:"maxRetries"`
-	MaxRuns     int          `json:"maxRuns,omitempty"`
+	// Isolated: each run begins with nothing, and the session holds the last one alone.
+	Isolated bool `json:"isolated,omitempty"`
+	MaxRuns  int  `json:"maxRuns,omitempty"`
 	// JitterMillis bounds the job's share of jitter, which the API has told.
 	JitterMillis int64  `json:"jitterMillis,omitempty"`
 	ShareMillis  int64  `json:"shareMillis,omitempty"`
