@@ -12,11 +12,23 @@ found=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
+# seconds is a time as Go writes it, in whole seconds: 90 for 1m30s. Fractions and a number
+# of inputs (100x) are no such time.
+seconds() {
+  [[ $1 =~ ^(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?$ ]] && [ -n "$1" ] &&
+    echo $((10#0${BASH_REMATCH[2]} * 3600 + 10#0${BASH_REMATCH[4]} * 60 + 10#0${BASH_REMATCH[6]}))
+}
+
 # ended reports whether a target failed only because its time was up: Go (1.26 and
 # before, golang/go#75804) now and then reports the end of -fuzztime as a failure.
-# Then the deadline is all it has to say; an input that fails is named.
+# Then the deadline is all it has to say, and that no sooner than its time was up; an
+# input that fails is named.
 ended() {
-  [ "$(grep -A1 '^--- FAIL' "$out" | tail -n 1 | tr -d ' ')" = contextdeadlineexceeded ] &&
+  local least elapsed
+  least=$(seconds "$fuzztime") &&
+    elapsed=$(seconds "$(sed -nE 's/^fuzz: elapsed: ([^,]*),.*/\1/p' "$out" | tail -n 1)") &&
+    [ "$elapsed" -ge "$least" ] &&
+    [ "$(grep -A1 '^--- FAIL' "$out" | tail -n 1 | tr -d ' ')" = contextdeadlineexceeded ] &&
     ! grep -qE 'Failing input|hung or terminated|panic' "$out"
 }
 

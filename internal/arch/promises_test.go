@@ -10,7 +10,8 @@ import (
 )
 
 // TestPromisesNameTests: the README says which test holds which promise, docs/testing.md
-// which one holds which rule of the protocol, and a test that was renamed holds none.
+// which one holds which rule of the protocol, and a test that was renamed holds none. Who
+// reads the README looks for the one test of that name.
 func TestPromisesNameTests(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
@@ -36,8 +37,11 @@ func TestPromisesNameTests(t *testing.T) {
 			t.Errorf("%s names %d tests: %q", file, len(named), named)
 		}
 		for _, name := range named {
-			if !strings.Contains(tests.String(), "\nfunc "+name+"(t *testing.T) {") {
+			switch n := strings.Count(tests.String(), "\nfunc "+name+"(t *testing.T) {"); {
+			case n == 0:
 				t.Errorf("%s is named in %s and is no test", name, file)
+			case n > 1 && file == "README.md":
+				t.Errorf("%s is named in %s, and %d tests have that name", name, file, n)
 			}
 		}
 	}

@@ -114,15 +114,13 @@ func (o *operator) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// jobView is what the operator reads of a job.
+// jobView is what the operator reads of a job: none of the options that it asked for, or
+// one that was ignored would be judged by what the product made of it.
 type jobView struct {
-	ID, Name            string
-	CreatedAt           int64
-	Misfire, Overlap    string
-	MisfireGraceSeconds int64
-	OnAmbiguous         string
-	NextRunAt           int64
-	NextDueAt           int64
+	ID, Name  string
+	CreatedAt int64
+	NextRunAt int64
+	NextDueAt int64
 }
 
 // list reads all jobs.
@@ -196,30 +194,7 @@ func (o *operator) create(ctx context.Context, index int) error {
 func (o *operator) remember(index int, v jobView) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.jobs[index] = o.asPlanned(o.plan.Jobs[index], v)
-}
-
-// asPlanned is what the judge is told of a job.
-func (o *operator) asPlanned(p jobPlan, v jobView) *judge.Job {
-	fields := o.fields(p)
-	text := func(field string) string { s, _ := fields[field].(string); return s }
-	number := func(field string, standard int) int {
-		if n, ok := fields[field].(int); ok {
-			return n
-		}
-		return standard
-	}
-	instant := func(field string) int64 { ms, _ := fields[field].(int64); return ms }
-	j := &judge.Job{ID: v.ID, Name: v.Name, Misfire: v.Misfire, GraceMillis: v.MisfireGraceSeconds * 1000,
-		Overlap: v.Overlap, OnAmbiguous: v.OnAmbiguous, MaxRetries: number("maxRetries", 3), MaxRuns: number("maxRuns", 0),
-		JitterMillis: int64(number("jitterSeconds", 0)) * 1000, Deliver: text("deliver"), Channel: text("channel"), ChatID: text("chatId"),
-		Definitions: []judge.Definition{{Sent: v.CreatedAt, Acked: v.CreatedAt, Schedule: text("schedule"),
-			Every: int64(number("every", 0)) * 1000, At: instant("at"), StartAt: instant("startAt"), EndAt: instant("endAt"),
-			Zone: text("timezone"), Enabled: true, Task: text("task")}}}
-	if v.NextDueAt != 0 {
-		j.ShareMillis = v.NextDueAt - v.NextRunAt
-	}
-	return j
+	o.jobs[index] = asPlanned(o.fields(o.plan.Jobs[index]), v)
 }
 
 // known answers a job by its index, once it is made.
@@ -303,10 +278,14 @@ func (o *operator) edit(ctx context.Context, e edit) error {
 	path := "/api/cron/jobs/" + url.PathEscape(j.ID)
 	switch e.Kind {
 	case "run":
-		asked, err := o.insist(ctx, http.MethodPost, path+"/run", nil, nil)
+		var started struct{ RunID string }
+		asked, err := o.insist(ctx, http.MethodPost, path+"/run", nil, &started)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		j.Manual += asked
+		if err == nil {
+			j.Started = append(j.Started, started.RunID)
+		}
 		return err
 	case "delete":
 		return o.change(ctx, j, http.MethodDelete, path, nil, func(d *judge.Definition) { d.Deleted = true })
@@ -390,7 +369,7 @@ func (o *operator) adopt(ctx context.Context) (listed map[string]bool, err error
 		}
 		for _, p := range o.plan.Jobs {
 			if p.name() == v.Name {
-				o.jobs[len(o.plan.Jobs)+len(listed)] = o.asPlanned(p, v)
+				o.jobs[len(o.plan.Jobs)+len(listed)] = asPlanned(o.fields(p), v)
 			}
 		}
 	}

@@ -148,6 +148,9 @@ func (p *plan) planJobs(rng *rand.Rand) {
 				fields[policy.name] = policy.values[rng.IntN(len(policy.values))]
 			}
 		}
+		if fields["sessionKey"] == nil && rng.IntN(4) == 0 {
+			fields["context"] = "isolated"
+		}
 		if rng.IntN(5) == 0 {
 			fields["timezone"] = []string{"Asia/Kolkata", "America/New_York", "UTC"}[rng.IntN(3)]
 		}
@@ -347,8 +350,14 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	if sum := len(a.Jobs) * perJob(short.Minutes); sum < 1250*short.Slots || sum > 1500*short.Slots {
 		t.Errorf("%d jobs have %d slots in thousandths, wanted are %d and some more", len(a.Jobs), sum, short.Slots)
 	}
-	timed := map[string]int{}
+	timed, isolated := map[string]int{}, 0
 	for i, j := range a.Jobs {
+		if j.Fields["context"] == "isolated" {
+			isolated++
+			if j.Fields["sessionKey"] != nil {
+				t.Errorf("job %d is isolated and names a session", i)
+			}
+		}
 		for name, offset := range j.Instants {
 			timed[name]++
 			if j.At == beforehand || offset%time.Second != 0 || name != "startAt" && offset < j.At+10*time.Second {
@@ -358,6 +367,9 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	}
 	if timed["startAt"] < len(a.Jobs)/25 || timed["at"] < len(a.Jobs)/25 || timed["endAt"] < len(a.Jobs)/25 {
 		t.Errorf("%v instants of %d jobs", timed, len(a.Jobs))
+	}
+	if isolated < len(a.Jobs)/25 {
+		t.Errorf("%d of %d jobs are isolated", isolated, len(a.Jobs))
 	}
 	if reflect.DeepEqual(a.Events, newPlan(8, short).Events) {
 		t.Error("two seeds gave one plan")

@@ -1,5 +1,5 @@
 // Package fault marks the places in the life of a run where a crash is worth
-// testing, and lets a test give a scheduler a wrong clock.
+// testing, and lets a test have a scheduler's bell ring at a wrong time.
 //
 // In an ordinary build both do nothing: Point is an empty function, Skew is zero,
 // and no variable of the environment is read. The build tag faults, which only

@@ -22,8 +22,8 @@ func Point(name string) {
 	}
 }
 
-// Skew is how far the clock of this process's scheduler is to be ahead of the
-// machine's; negative is behind.
+// Skew is how early the bell of this process's scheduler is to ring; negative is late.
+// Whatever else is decided by the time of day goes by the clock of Redis.
 func Skew() time.Duration { return loaded().skew }
 
 // loaded reads the environment once: the points are passed thousands of times.

@@ -100,7 +100,7 @@ func TestDeliveryInParts(t *testing.T) {
 	}
 }
 
-func TestDeadSender(t *testing.T) {
+func TestSenderThatDied(t *testing.T) {
 	f := setup(t, Options{})
 	dead := f.declareSenderDead
 

@@ -147,7 +147,7 @@ func TestReplicaThatIsGoneHoldsUpNobody(t *testing.T) {
 }
 
 // In a cluster everything goes to the node that has the hash tag, and follows it.
-func TestCluster(t *testing.T) {
+func TestStoreFollowsItsSlot(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	s := New(cluster.Client(), Options{Replicated: true})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -125,6 +124,11 @@ func (b *bench) checkSlots(j *Job) {
 	}
 	if manual > j.Manual {
 		b.fail("phantom run", "", fmt.Sprintf("%s: %d manual runs, asked for %d times", j.ID, manual, j.Manual))
+	}
+	for _, id := range j.Started {
+		if r := b.runs[id]; r == nil || r.JobID != j.ID || r.Trigger != "manual" {
+			b.fail("run lost", id, "it was started by hand and acknowledged, and is not on record")
+		}
 	}
 	b.checkLife(j, len(claims))
 	if most := j.most(); most > 0 && len(claims) >= most {
@@ -313,53 +317,53 @@ func (b *bench) checkDeliveries(r *Run) {
 	if len(r.Deliveries) == 0 {
 		b.fail("delivery lost", r.ID, "its reply has a chat and no delivery")
 	}
+	if replies := len(r.Deliveries) - r.alerts(); replies > 1 {
+		b.fail("delivered twice", r.ID, fmt.Sprintf("%d deliveries of its reply are on record, and nobody asked for another", replies))
+	}
 	nonce := nonceOf(r.Reply)
-	parts := map[string][]*Message{}
-	for _, m := range messages {
+	for i, m := range messages {
 		if m.Nonce != nonce {
 			b.fail("two replies", r.ID, fmt.Sprintf("message %s brings the reply %s, on record is %s", m.MessageID, m.Nonce, nonce))
 		}
 		if m.Channel != j.Channel || m.ChatID != j.ChatID {
 			b.fail("wrong chat", r.ID, fmt.Sprintf("message %s went to %s %s", m.MessageID, m.Channel, m.ChatID))
 		}
-		part := m.part()
-		parts[part] = append(parts[part], m)
-	}
-	for _, same := range parts {
-		b.checkRepeats(r, same)
+		if m.Key != "" && !slices.ContainsFunc(r.Deliveries, func(d Delivery) bool { return strings.HasPrefix(m.Key, fmt.Sprintf("%s:%d:", r.ID, d.N)) }) {
+			b.fail("phantom message", r.ID, fmt.Sprintf("no delivery on record has the key %s", m.Key))
+		}
+		b.checkRepeat(r, messages[:i], m)
 	}
 	for _, d := range r.Deliveries {
 		b.checkDelivery(r, d)
 	}
 }
 
-// part tells the parts of a delivery apart; a channel without keys has only the
-// text to go by.
-func (m *Message) part() string {
-	if m.Key != "" {
-		return m.Key
-	}
-	return "line " + strconv.Itoa(m.First)
+// repeats reports whether a message brings what another one brought. The key does not
+// decide alone: the same lines under another key are in the chat twice all the same. Nor do
+// the lines: a channel may drop other ones under a key that it knows.
+func (m *Message) repeats(o *Message) bool {
+	return m.Key != "" && m.Key == o.Key || m.Nonce == o.Nonce && m.First <= o.Last && o.First <= m.Last
 }
 
-// checkRepeats: a part is sent again only if the channel said no. If it lied, it
-// is in the chat twice, and that is the channel's doing.
-func (b *bench) checkRepeats(r *Run, same []*Message) {
-	for i, m := range same {
-		if m.Delivered && m.How != HowOK {
-			b.report.Ambiguous[m.How]++
-		}
-		if i == 0 {
+// checkRepeat: what earlier messages brought is sent again only if the channel said no. If
+// it lied, it is in the chat twice, and that is the channel's doing.
+func (b *bench) checkRepeat(r *Run, earlier []*Message, m *Message) {
+	if m.Delivered && m.How != HowOK {
+		b.report.Ambiguous[m.How]++
+	}
+	for _, before := range slices.Backward(earlier) {
+		if !m.repeats(before) {
 			continue
 		}
-		before := same[i-1]
 		switch {
 		case before.How == HowRefused && before.Delivered:
 			b.report.Repeats++
 		case before.How == HowRefused:
 		default:
-			b.fail("message twice", r.ID, fmt.Sprintf("part %s came again as message %s after %s, which the channel answered %q", m.part(), m.MessageID, before.MessageID, before.How))
+			b.fail("message twice", r.ID, fmt.Sprintf("lines %d to %d came again as message %s with the key %q after %s with %q, which the channel answered %q",
+				m.First, m.Last, m.MessageID, m.Key, before.MessageID, before.Key, before.How))
 		}
+		return // that one was held against those before it
 	}
 }
 

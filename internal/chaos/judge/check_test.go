@@ -211,6 +211,17 @@ func TestCheck(t *testing.T) {
 			l.Jobs[0].Manual = 1
 			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
 		}, nil},
+		{"a manual run that was acknowledged", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 2, []string{"a:manual:1"}
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, nil},
+		{"a manual run was acknowledged and is lost, another one is there", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 2, []string{"a:manual:2"}
+			l.Runs = append(l.Runs, Run{ID: "a:manual:1", JobID: "a", Trigger: "manual", State: "done", Outcome: "failed"})
+		}, []string{"run lost"}},
+		{"a run of the schedule was acknowledged as a manual one", func(l *Log) {
+			l.Jobs[0].Manual, l.Jobs[0].Started = 1, []string{l.run("a", 2).ID}
+		}, []string{"run lost"}},
 		{"a run of an unknown job", func(l *Log) {
 			l.Runs = append(l.Runs, Run{ID: "z:1", JobID: "z", Trigger: "schedule", State: "done", Outcome: "failed", Slot: at(1, 0)})
 		}, []string{"phantom run"}},
@@ -320,7 +331,7 @@ func TestCheck(t *testing.T) {
 			m := *l.message("a", 3)
 			m.N, m.MessageID, m.Nonce, m.Key, m.At = 999, "m999", c.Nonce, m.Key[:len(m.Key)-3]+"2:0", at(3, 1000)
 			l.Messages = append(l.Messages, m)
-		}, []string{"two replies"}},
+		}, []string{"phantom message", "two replies"}},
 		{"two replies in the session", func(l *Log) {
 			s := &l.Sessions[0]
 			s.Messages = append(s.Messages, s.Messages[5])
@@ -381,60 +392,6 @@ func TestCheck(t *testing.T) {
 			l.cancels("b", 3, at(3, -5000))
 		}, []string{"call after the end"}},
 		{"a call of a run that was cancelled, which the job does not want", func(l *Log) { l.cancels("b", 3, at(3, 0)) }, []string{"call after the end"}},
-
-		// Messages and deliveries.
-		{"a message twice", func(l *Log) {
-			m := *l.message("a", 2)
-			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
-			l.Messages = append(l.Messages, m)
-		}, []string{"message twice"}},
-		{"a part without a key twice", func(l *Log) {
-			m := *l.message("b", 2)
-			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
-			l.Messages = append(l.Messages, m)
-		}, []string{"message twice"}},
-		{"a message twice, because the channel lied", func(l *Log) {
-			m := *l.message("a", 2)
-			l.message("a", 2).How = HowRefused
-			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
-			l.Messages = append(l.Messages, m)
-			l.run("a", 2).Deliveries[0].MessageIDs = []string{"m999"}
-		}, nil},
-		{"a message twice after a reset", func(l *Log) {
-			m := *l.message("a", 2)
-			l.message("a", 2).How = HowReset
-			m.N, m.MessageID, m.At = 999, "m999", m.At+1000
-			l.Messages = append(l.Messages, m)
-			l.run("a", 2).Deliveries[0].MessageIDs = []string{"m999"}
-		}, []string{"message twice"}},
-		{"delivered, but the chat has nothing", func(l *Log) {
-			m := l.message("a", 2)
-			l.Messages = slices.DeleteFunc(l.Messages, func(x Message) bool { return x.N == m.N })
-		}, []string{"false delivered"}},
-		{"delivered, but half is missing", func(l *Log) {
-			m := *l.message("b", 2)
-			l.Messages = slices.DeleteFunc(l.Messages, func(x Message) bool { return x.N == m.N+1 })
-			d := &l.run("b", 2).Deliveries[0]
-			d.Parts, d.MessageIDs = 1, d.MessageIDs[:1]
-		}, []string{"false delivered"}},
-		{"delivered, but the channel said no", func(l *Log) { l.message("a", 2).How = HowRefused }, []string{"false delivered"}},
-		{"delivered under an id that was never given", func(l *Log) { l.run("a", 2).Deliveries[0].MessageIDs[0] = "m12345" }, []string{"false delivered"}},
-		{"failed, but the channel said yes", func(l *Log) { l.run("a", 2).Deliveries[0].State = "failed" }, []string{"false failed"}},
-		{"unknown, and the chat has it", func(l *Log) { l.run("a", 2).Deliveries[0].State = "unknown" }, nil},
-		{"a delivery without an end", func(l *Log) { l.run("a", 2).Deliveries[0].State = "pending" }, []string{"delivery without an outcome"}},
-		{"a delivery is lost", func(l *Log) { l.run("a", 2).Deliveries = nil }, []string{"delivery lost"}},
-		{"a message of no call", func(l *Log) {
-			m := *l.message("a", 2)
-			m.N, m.MessageID, m.Nonce, m.Key = 999, "m999", "n-999", ""
-			l.Messages = append(l.Messages, m)
-		}, []string{"phantom message"}},
-		{"a message in the envelope of another run", func(l *Log) { l.message("a", 2).Key = "b:1:1:0" }, []string{"phantom message"}},
-		{"a message in another chat", func(l *Log) { l.message("a", 2).ChatID = "b" }, []string{"wrong chat"}},
-		{"a message of a run that failed", func(l *Log) {
-			m := *l.message("b", 3)
-			l.fails("b", 3)
-			l.Messages = append(l.Messages, m)
-		}, []string{"phantom message"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

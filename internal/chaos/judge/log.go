@@ -52,7 +52,9 @@ type Job struct {
 	OnAmbiguous string       `json:"onAmbiguous"`
 	Deliver     string       `json:"deliver,omitempty"`
 	MaxRetries  int          `json:"maxRetries"`
-	MaxRuns     int          `json:"maxRuns,omitempty"`
+	// Isolated: each run begins with nothing, and the session holds the last one alone.
+	Isolated bool `json:"isolated,omitempty"`
+	MaxRuns  int  `json:"maxRuns,omitempty"`
 	// JitterMillis bounds the job's share of jitter, which the API has told.
 	JitterMillis int64  `json:"jitterMillis,omitempty"`
 	ShareMillis  int64  `json:"shareMillis,omitempty"`
@@ -60,6 +62,8 @@ type Job struct {
 	ChatID       string `json:"chatId,omitempty"`
 	Listed       bool   `json:"listed"`           // the API still lists it at the end
 	Manual       int    `json:"manual,omitempty"` // how often a manual run may have been started
+	// Started has the ids of the manual runs that were acknowledged.
+	Started []string `json:"started,omitempty"`
 }
 
 // Definition is in force from some instant after Sent, when it was asked for, and

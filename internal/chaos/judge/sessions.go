@@ -83,7 +83,8 @@ func (b *bench) checkOrder(j *Job) {
 const sessionMessages = 200
 
 // checkSessions: each committed reply is in its session once, in the order of the
-// commits, and each call was sent along with what was committed before it.
+// commits, and each call was sent along with what was committed before it. The session
+// of an isolated job has its last reply alone, and its calls nothing along.
 func (b *bench) checkSessions() {
 	committed := map[string][]*Run{} // by session, in the order of commit
 	for i := range b.log.Runs {
@@ -119,20 +120,33 @@ func (b *bench) checkTranscript(s Session, committed []*Run) {
 			continue
 		case said[m.RunID] > 1 || nonceOf(m.Text) != nonceOf(r.Reply):
 			b.fail("two replies", m.RunID, fmt.Sprintf("session %s has the reply %s, on record is %s", s.Key, nonceOf(m.Text), nonceOf(r.Reply)))
+		case b.isolated(r) && r != committed[len(committed)-1]:
+			b.fail("transcript", m.RunID, fmt.Sprintf("session %s, which holds the last run only, has an earlier reply", s.Key))
 		case r.FinishedAt < newest:
 			b.fail("wrong order", m.RunID, fmt.Sprintf("in session %s it comes after a reply that was committed later", s.Key))
 		}
 		newest = max(newest, r.FinishedAt)
 	}
-	for _, r := range committed[max(0, len(committed)-sessionMessages/2):] {
+	kept := sessionMessages / 2
+	if len(committed) > 0 && b.isolated(committed[0]) {
+		kept = 1
+	}
+	for _, r := range committed[max(0, len(committed)-kept):] {
 		if said[r.ID] == 0 {
 			b.fail("transcript", r.ID, fmt.Sprintf("its reply is not in session %s", s.Key))
 		}
 	}
 }
 
+// isolated reports whether a run is of a job whose runs begin with nothing: its session
+// is of that job alone.
+func (b *bench) isolated(r *Run) bool {
+	j := b.jobs[r.JobID]
+	return j != nil && j.Isolated
+}
+
 // checkHeard: where the ai-server keeps no session, a call brings every reply
-// committed before it.
+// committed before it; an isolated one brings none, wherever the session is kept.
 func (b *bench) checkHeard() {
 	type commit struct {
 		at    int64
@@ -149,6 +163,12 @@ func (b *bench) checkHeard() {
 	}
 	for i := range b.log.Calls {
 		c := &b.log.Calls[i]
+		if j := b.jobOf(c); j != nil && j.Isolated {
+			if len(c.Heard) > 0 {
+				b.fail("transcript", c.Run, fmt.Sprintf("call %d of an isolated run was sent with %v", c.N, c.Heard))
+			}
+			continue
+		}
 		var want []string
 		for _, x := range commits[c.Session] {
 			if x.at < c.At {
