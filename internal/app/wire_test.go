@@ -411,16 +411,31 @@ func refusedFor(t *testing.T, a answered, field string) (shown string) {
 
 // TestAnyRequestOnTheWire sends what the document of the API allows, and what it does
 // not, to the product with a real store: no answer is a failure of ours, each is one of
-// the document, and the connection goes on.
+// the document, and the connection goes on. The holder of a token is answered by the
+// document as well, and hears nothing of others.
 func TestAnyRequestOnTheWire(t *testing.T) {
+	t.Run("of anybody", func(t *testing.T) { anyRequest(t, bootWired(t, ""), "") })
+	t.Run("with a token", func(t *testing.T) {
+		admin := caller{p: bootWired(t, "administrator"), token: "administrator"}
+		_, agent := admin.make(`{"name":"tools","agentId":"main"}`)
+		admin.want(http.StatusCreated, "POST", "/api/cron/jobs", `{"id":"gone","agentId":"other","schedule":"0 9 * * *","task":"a secret of other"}`, nil)
+		anyRequest(t, agent.p, agent.token)
+		admin.want(http.StatusOK, "GET", "/api/cron/jobs/gone", "", nil)
+	})
+}
+
+func anyRequest(t *testing.T, p *process, token string) {
 	doc, err := oapitest.Load(api.OpenAPI())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := bootWired(t, "")
+	var headers []string
+	if token != "" {
+		headers = append(headers, "authorization: Bearer "+token)
+	}
 	client := &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
-	first := dial(t, p)
+	first := dial(t, p, headers...)
 	known := map[string][]string{"/api/cron/jobs/": {"gone", "a", "b"}, "/api/cron/runs/": {"a:manual:01JZ0000000000000000000000"}, "/api/sessions/": {"agent:main:cron:a"}}
 	for _, id := range []string{"a", "b"} {
 		first.post("/api/cron/jobs", `{"id":"`+id+`","schedule":"0 9 * * *","task":"x","channel":"telegram","chatId":"1"}`)
@@ -447,6 +462,9 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 			for name, value := range r.Header {
 				req.Header.Set(name, value)
 			}
+			if token != "" {
+				req.Header.Set("Authorization", "Bearer "+token)
+			}
 			res, err := client.Do(req)
 			if err != nil {
 				rt.Fatalf("%v: %v", r, err)
@@ -462,6 +480,9 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 			if res.StatusCode < 300 {
 				accepted++
 			}
+			if res.StatusCode == http.StatusUnauthorized || bytes.Contains(body, []byte("secret of other")) {
+				rt.Errorf("%v\nanswered %d %s", r, res.StatusCode, body)
+			}
 			if err := op.CheckAnswer(res.StatusCode, res.Header, body); err != nil {
 				rt.Errorf("%v\nanswered %d %s\n%v", r, res.StatusCode, body, err)
 			}
@@ -470,7 +491,7 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 	if t.Logf("%d requests were accepted", accepted); accepted < 50 {
 		t.Error("those are too few to test much")
 	}
-	if status, _, body := p.call("GET", "/api/cron/status", ""); status != http.StatusOK {
-		t.Errorf("in the end: %d %s", status, body)
+	if a := dial(t, p, headers...).send("GET", "/api/cron/status", "", "", 0); a.status != http.StatusOK {
+		t.Errorf("in the end: %d %s", a.status, a.raw)
 	}
 }
