@@ -131,7 +131,8 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 		"GET /openapi.json":                  {{"/openapi.json", "", 200}},
 		"GET /docs":                          {{"/docs", "", 200}},
 		"any /mcp":                           {{"GET /mcp", "", 405}, {"POST /mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_cron_jobs"}}`, 200}},
-		// The dashboard is the administrator's.
+		// The dashboard is the administrator's. It answers ten wrong tokens at once, and then
+		// has an address wait.
 		"any /":             {{"GET /", "", 200}},
 		"any /login":        {{"GET /login", "", 200}},
 		"any /logout":       {{"POST /logout", "", 303}},
@@ -245,6 +246,10 @@ func (c caller) cannotTellByTools(jobs, runs map[string]string) {
 	}
 	if len(beside) > 0 {
 		c.p.t.Errorf("tools that there are not: %v", beside)
+	}
+	// The token is taken, so that nothing above was refused for another reason.
+	if answer := call(`"method":"tools/call","params":{"name":"list_cron_jobs"}`); strings.Contains(answer, `"isError":true`) || !strings.Contains(answer, `"jobs":[]`) {
+		c.p.t.Errorf("list_cron_jobs: %s", answer)
 	}
 	const create = `"method":"tools/call","params":{"name":"create_cron_job","arguments":{"schedule":"0 9 1 1 *","task":"x","agentId":"other","sessionKey":"agent:other:secret"}}`
 	if answer := call(create); !strings.Contains(answer, `"isError":true`) {
