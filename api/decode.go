@@ -129,7 +129,7 @@ func decodeObject[T any](body []byte, sh shape[T], nulls nullMeaning) (*input[T]
 		}
 		key, _ := token.(string)
 		if seen[key] {
-			in.refuse(key, "is there twice; send it once", "")
+			in.refuse(key, "is there twice; send it once", sh.exampleOf(key))
 			continue
 		}
 		seen[key] = true
@@ -145,7 +145,7 @@ func checkObject(body []byte, example string) error {
 	case len(body) == 0:
 		return invalid("body", "is empty; it must be a JSON object", example)
 	case !utf8.Valid(body):
-		return invalid("body", "is not valid UTF-8", "")
+		return invalid("body", "is not valid UTF-8", example)
 	case err != nil:
 		return invalid("body", "is not one valid JSON object: "+clip(err.Error(), 2*maxEchoRunes), example)
 	case body[0] != '{':
@@ -154,16 +154,30 @@ func checkObject(body []byte, example string) error {
 	return nil
 }
 
+// indexOf returns which field key names, -1 if none.
+func (sh shape[T]) indexOf(key string) int {
+	return slices.IndexFunc(sh.fields, func(f field[T]) bool { return key == f.name || key == snakeCase(f.name) })
+}
+
+// exampleOf is a value of the field that key names, or a whole body if it names none.
+func (sh shape[T]) exampleOf(key string) string {
+	if i := sh.indexOf(key); i >= 0 {
+		return sh.fields[i].example
+	}
+	return sh.example
+}
+
 func (sh shape[T]) decodeField(in *input[T], key string, raw json.RawMessage, nulls nullMeaning) {
-	i := slices.IndexFunc(sh.fields, func(f field[T]) bool { return key == f.name || key == snakeCase(f.name) })
+	i := sh.indexOf(key)
 	if i < 0 {
-		in.refuse(key, sh.unknown(key), "")
+		detail, example := sh.unknown(key)
+		in.refuse(key, detail, example)
 		return
 	}
 	f := sh.fields[i]
 	if other, ok := in.sent[f.name]; ok {
 		in.refused[f.name] = true
-		in.refuse(key, "and "+other+" are the same field; send one of them", "")
+		in.refuse(key, "and "+other+" are the same field; send one of them", f.example)
 		return
 	}
 	in.sent[f.name] = key
@@ -192,16 +206,17 @@ func (sh shape[T]) decodeField(in *input[T], key string, raw json.RawMessage, nu
 	in.set = append(in.set, set)
 }
 
-// unknown says what to do about a field that the shape does not have.
-func (sh shape[T]) unknown(key string) string {
+// unknown says what to do about a field that the shape does not have, and what works: a
+// value of the field that was meant, or a whole body.
+func (sh shape[T]) unknown(key string) (detail, example string) {
 	folded := fold(key)
 	for _, name := range sh.readOnly {
 		if folded == fold(name) {
-			return "is set by the server and cannot be sent"
+			return "is set by the server and cannot be sent; leave it out", sh.example
 		}
 	}
 	if name := sh.synonyms[folded]; name != "" {
-		return didYouMean(name)
+		return didYouMean(name), sh.exampleOf(name)
 	}
 	nearest, least := "", max(1, len(folded)/3)+1
 	for _, f := range sh.fields {
@@ -210,9 +225,9 @@ func (sh shape[T]) unknown(key string) string {
 		}
 	}
 	if nearest != "" {
-		return didYouMean(nearest)
+		return didYouMean(nearest), sh.exampleOf(nearest)
 	}
-	return "is not a field here"
+	return "is not a field here; leave it out", sh.example
 }
 
 func didYouMean(name string) string {

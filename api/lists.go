@@ -28,6 +28,8 @@ func runFilters(f *job.RunFilter) []param {
 			job.DeliverySuppressed, job.DeliveryNotRequested),
 		choiceParam("trigger", &f.Trigger, job.TriggerSchedule, job.TriggerManual),
 		choiceParam("state", &f.State, job.StateRunning, job.StateWaiting, job.StateParked, job.StateQueued, job.StateDone),
+		wordParam("agentId", "main", &f.AgentID),
+		wordParam("sessionKey", "agent:main:telegram:dm:123", &f.SessionKey),
 		momentParam("after", &f.After),
 		momentParam("before", &f.Before),
 	}

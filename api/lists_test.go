@@ -38,6 +38,7 @@ func TestFiltersOfRuns(t *testing.T) {
 		"":                                         {},
 		"outcome=missed&trigger=manual":            {Outcome: job.Missed, Trigger: job.TriggerManual},
 		"delivery=not_requested&state=done":        {Delivery: job.DeliveryNotRequested, State: job.StateDone},
+		"agentId=main&session_key=agent:main:1":    {AgentID: "main", SessionKey: "agent:main:1"},
 		"after=1806231600000":                      {After: 1806231600000},
 		"before=2027-03-28T11:00:00.5Z":            {Before: 1806231600500},
 		"after=1806231600000&before=1806231600001": {After: 1806231600000, Before: 1806231600001},
@@ -108,9 +109,11 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{runs, "trigger=cron", "trigger", "must be one of schedule, manual", "schedule"},
 		{runs, "state=pending", "state", "must be one of running, waiting, parked, queued, done", "running"},
 		{runs, "since=1806231600000", "since", "is not a parameter here (did you mean after?)", "after=2027-03-28T11:00:00Z"},
+		{all, "agentId=", "agentId", "is empty; leave it out to ask for any", "main"},
+		{all, "session=a", "session", "is not a parameter here (did you mean sessionKey?)", "sessionKey=agent:main:telegram:dm:123"},
 		{all, "jobId=A", "jobId", "must be the id of a job, as the list of jobs has it", "job_01jz0000000000000000000000"},
 		{all, "job=a", "job", "is not a parameter here (did you mean jobId?)", "jobId=job_01jz0000000000000000000000"},
-		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, after, before, cursor and limit", "outcome=failed"},
+		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, agentId, sessionKey, after, before, cursor and limit", "outcome=failed"},
 	} {
 		t.Run(tt.path+"?"+tt.query, func(t *testing.T) {
 			b := setup(t)

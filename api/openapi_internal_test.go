@@ -142,7 +142,7 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 		"Run": runView{}, "EndedRun": endedRun{}, "RunList": runList{}, "Attempt": job.Attempt{}, "Delivery": deliveryView{},
 		"Session": sessionView{}, "Message": job.Message{}, "Preview": previewView{}, "Upcoming": upcomingView{}, "Slot": slotView{},
 		"Token": tokenView{}, "MadeToken": newTokenView{}, "TokenList": tokenList{},
-		"Status": statusView{}, "StoppedStatus": stoppedView{}, "Quarantined": quarantinedView{},
+		"Status": statusView{}, "OwnStatus": ownStatus{}, "StoppedStatus": stoppedView{}, "Quarantined": quarantinedView{},
 		"AuditEntry": auditView{}, "AuditList": auditList{}, "JobLine": jobLine{},
 		"ImportReport": importReport{}, "LineProblems": lineProblems{}, "Problem": problem{}, "FieldProblem": job.Problem{},
 	} {

@@ -165,7 +165,7 @@ func TestADetailSaysWhatWorks(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"schedule":"0 9 * * 1-5"}`:                                                                  `Not accepted: task is required: the text the agent is given at each run, for example "Summarise my unread mail".`,
 		`{"schedule":"0 9 * * 1-5","task":"x","max_runs":0}`:                                          `Not accepted: max_runs must be a whole number from 1 to 1000000, not 0, for example 1.`,
-		`{"schedule":"0 9 * * 1-5","task":"x","retries":1,"chat":"1","is_group":"yes","maxRuns":"2"}`: `Not accepted: retries is not a field here; chat is not a field here (did you mean chatId?); is_group must be true or false without quotes, not a string, for example true; and 1 more.`,
+		`{"schedule":"0 9 * * 1-5","task":"x","retries":1,"chat":"1","is_group":"yes","maxRuns":"2"}`: `Not accepted: retries is not a field here; leave it out, for example {"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}; chat is not a field here (did you mean chatId?), for example "123456"; is_group must be true or false without quotes, not a string, for example true; and 1 more.`,
 	} {
 		a := setup(t).call("POST", "/api/cron/jobs", body).want(http.StatusBadRequest)
 		if a.body["detail"] != want {

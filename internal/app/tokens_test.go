@@ -35,7 +35,7 @@ func (c caller) call(method, path, body string) (int, string) {
 	for name, value := range c.header {
 		req.Header.Set(name, value)
 	}
-	res, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
+	res, err := (&http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
 	if err != nil {
 		c.p.t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func guardedDeployment(t *testing.T) caller {
 	return caller{p: p, token: "administrator"}
 }
 
-// TestAnothersTokenSeesAndChangesNothing walks every route of the API, so that one without
+// TestAnothersTokenSeesAndChangesNothing walks every route of the port, so that one without
 // a rule fails it, with tokens of another agent and of another session of the same agent.
 func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 	admin := guardedDeployment(t)
@@ -91,8 +91,9 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 	admin.want(http.StatusCreated, "POST", "/api/cron/jobs", `{"id":"deleted"`+define, nil)
 	admin.want(http.StatusOK, "POST", "/api/cron/jobs/deleted/run"+run, "", &gone)
 	admin.want(http.StatusOK, "DELETE", "/api/cron/jobs/deleted", "", nil)
-	tokenID, _ := admin.make(`{"name":"of nobody","agentId":"nobody"}`)
+	tokenID, _ := admin.make(`{"name":"of unheard","agentId":"unheard"}`)
 
+	// A route that takes any method says in its paths which is tried.
 	type try struct {
 		path, body string
 		want       int
@@ -125,6 +126,18 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 		"POST /api/cron/tokens":              {{"/api/cron/tokens", `{"name":"more","agentId":"other"}`, 403}},
 		"GET /api/cron/tokens":               {{"/api/cron/tokens", "", 403}},
 		"DELETE /api/cron/tokens/{id}":       {{"/api/cron/tokens/" + tokenID, "", 403}},
+		"GET /health":                        {{"/health", "", 200}},
+		"GET /readyz":                        {{"/readyz", "", 200}},
+		"GET /openapi.json":                  {{"/openapi.json", "", 200}},
+		"GET /docs":                          {{"/docs", "", 200}},
+		"any /mcp":                           {{"GET /mcp", "", 405}, {"POST /mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_cron_jobs"}}`, 200}},
+		// The dashboard is the administrator's. It answers ten wrong tokens at once, and then
+		// has an address wait.
+		"any /":             {{"GET /", "", 200}},
+		"any /login":        {{"GET /login", "", 200}},
+		"any /logout":       {{"POST /logout", "", 303}},
+		"any /monitoring":   {{"GET /monitoring", "", 303}},
+		"any /monitoring/*": {{"GET /monitoring/api/queues", "", 401}, {"DELETE /monitoring/api/queues/cron/completed_tasks:delete_all", "", 401}},
 	}
 	walked := map[string]bool{}
 	routes, ok := (*admin.p.front.Load()).(chi.Routes)
@@ -132,15 +145,19 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 		t.Fatal("the front is no router that could be walked")
 	}
 	if err := chi.Walk(routes, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		if strings.HasPrefix(route, "/api/") {
-			walked[method+" "+route] = true
-		}
+		walked[method+" "+route] = true
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
+	for route := range maps.Clone(walked) {
+		if method, path, _ := strings.Cut(route, " "); walked["TRACE "+path] || walked["any "+path] {
+			delete(walked, method+" "+path)
+			walked["any "+path] = true
+		}
+	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(walked)), slices.Sorted(maps.Keys(tries))); diff != "" {
-		t.Errorf("routes of the API (-) and those tried here (+): say what the holder of a token may do there:\n%s", diff)
+		t.Errorf("routes (-) and those tried here (+): say what the holder of a token may do there:\n%s", diff)
 	}
 
 	_, agents := admin.make(`{"name":"of an agent","agentId":"main"}`)
@@ -152,23 +169,91 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 	}
 	before := look()
 	for _, who := range []caller{agents, sessions, alike} {
+		who.header = map[string]string{"Content-Type": "application/json", "Accept": "application/json, text/event-stream"} // for the tools
 		for route, all := range tries {
-			method, _, _ := strings.Cut(route, " ")
 			for _, try := range all {
-				status, answer := who.call(method, try.path, try.body)
-				if status != try.want {
-					t.Errorf("%s %s: %d, want %d: %s", method, try.path, status, try.want, answer)
+				method, _, _ := strings.Cut(route, " ")
+				path := try.path
+				if method == "any" {
+					method, path, _ = strings.Cut(try.path, " ")
 				}
-				for _, secret := range []string{"secret of", "secret name", "theirs", "nobody"} {
+				status, answer := who.call(method, path, try.body)
+				if status != try.want {
+					t.Errorf("%s %s: %d, want %d: %s", method, path, status, try.want, answer)
+				}
+				for _, secret := range []string{"secret of", "secret name", "theirs", "unheard"} {
 					if strings.Contains(answer, secret) {
-						t.Errorf("%s %s tells %q: %s", method, try.path, secret, answer)
+						t.Errorf("%s %s tells %q: %.500s", method, path, secret, answer)
 					}
 				}
 			}
 		}
+		who.cannotTellByTools(map[string]string{"theirs": "theirx", "deleted": "deletex"}, map[string]string{first.ID: "x" + first.ID, gone.ID: "x" + gone.ID})
 	}
+	agents.header = map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
+	agents.want(http.StatusUnauthorized, "POST", "/login", "token="+agents.token, nil)
 	if diff := cmp.Diff(before, look()); diff != "" {
 		t.Errorf("something changed:\n%s", diff)
+	}
+}
+
+// cannotTellByTools calls each tool with ids that there are, and with others that there are
+// not: the answers are refusals, and alike but for the id.
+func (c caller) cannotTellByTools(jobs, runs map[string]string) {
+	c.p.t.Helper()
+	call := func(message string) string {
+		c.p.t.Helper()
+		return c.want(http.StatusOK, "POST", "/mcp", `{"jsonrpc":"2.0","id":1,`+message+"}", nil)
+	}
+	// What is sent beside the id; "-" where there is none.
+	beside := map[string]string{
+		"get_cron_job": "", "update_cron_job": `,"task":"x"`, "delete_cron_job": "", "run_cron_job": "", "pause_cron_job": "", "resume_cron_job": "",
+		"list_cron_runs": "", "get_cron_run": "", "create_cron_job": "-", "list_cron_jobs": "-", "preview_schedule": "-",
+	}
+	var list struct {
+		Result struct {
+			Tools []struct {
+				Name        string
+				InputSchema struct{ Properties map[string]any }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(call(`"method":"tools/list"`)), &list); err != nil {
+		c.p.t.Fatal(err)
+	}
+	for _, tool := range list.Result.Tools {
+		more, known := beside[tool.Name]
+		delete(beside, tool.Name)
+		ids, name := jobs, "jobId"
+		if _, ok := tool.InputSchema.Properties["runId"]; ok {
+			ids, name = runs, "runId"
+		}
+		if _, takes := tool.InputSchema.Properties[name]; !known || takes == (more == "-") {
+			c.p.t.Errorf("%s: say what the holder of a token may do with it", tool.Name)
+			continue
+		} else if !takes {
+			continue
+		}
+		for theirs, nobodys := range ids {
+			with := func(id string) string {
+				return call(`"method":"tools/call","params":{"name":"` + tool.Name + `","arguments":{"` + name + `":"` + id + `"` + more + `}}`)
+			}
+			answer, want := with(theirs), strings.ReplaceAll(with(nobodys), nobodys, theirs)
+			if answer != want || !strings.Contains(answer, `"isError":true`) {
+				c.p.t.Errorf("%s of %s: %s\nas if it were not there: %s", tool.Name, theirs, answer, want)
+			}
+		}
+	}
+	if len(beside) > 0 {
+		c.p.t.Errorf("tools that there are not: %v", beside)
+	}
+	// The token is taken, so that nothing above was refused for another reason.
+	if answer := call(`"method":"tools/call","params":{"name":"list_cron_jobs"}`); strings.Contains(answer, `"isError":true`) || !strings.Contains(answer, `"jobs":[]`) {
+		c.p.t.Errorf("list_cron_jobs: %s", answer)
+	}
+	const create = `"method":"tools/call","params":{"name":"create_cron_job","arguments":{"schedule":"0 9 1 1 *","task":"x","agentId":"other","sessionKey":"agent:other:secret"}}`
+	if answer := call(create); !strings.Contains(answer, `"isError":true`) {
+		c.p.t.Errorf("a job of another was made: %s", answer)
 	}
 }
 

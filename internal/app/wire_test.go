@@ -233,14 +233,16 @@ func TestOddIDsOnTheWire(t *testing.T) {
 }
 
 // TestBadInputOnTheWire sends what models get wrong. Each is answered with one short
-// problem that names the field and, where it shows a value, sending that works.
+// problem that names the field and shows a value, and sending that works.
 func TestBadInputOnTheWire(t *testing.T) {
 	p := bootWired(t, "")
 	w := dial(t, p)
 	good := map[string]string{"schedule": `"0 9 * * 1-5"`, "task": `"x"`}
 	long := func(n int) string { return `"` + strings.Repeat("a", n) + `"` }
 	for _, tc := range []struct{ change, field string }{
-		// A field and its value; - leaves it out. After a semicolon, what else it needs.
+		// A field and its value; - leaves it out. After semicolons, what else it needs. Then
+		// the field that is named and, if another takes the value that is shown, that one: *
+		// is the whole body.
 		{"schedule -", "schedule"}, {`schedule ""`, "schedule"}, {`schedule "every day at 9"`, "schedule"}, {`schedule "0 9 * *"`, "schedule"},
 		{`schedule "0 0 9 * * 1-5"`, "schedule"}, {`schedule "60 9 * * *"`, "schedule"}, {`schedule "0 25 * * *"`, "schedule"}, {`schedule "0 9 31 2 *"`, "schedule"},
 		{`schedule "0 9 * * 8"`, "schedule"}, {`schedule "@reboot"`, "schedule"}, {`schedule "*/0 * * * *"`, "schedule"}, {"schedule 9", "schedule"}, {`schedule ["0 9 * * *"]`, "schedule"},
@@ -252,44 +254,67 @@ func TestBadInputOnTheWire(t *testing.T) {
 		{`channel "telegram"`, "chatId"}, {`chat_id 1.5; channel "telegram"`, "chat_id"}, {`chat_id {"id":1}; channel "telegram"`, "chat_id"}, {`overlap "never"`, "overlap"}, {`misfire "all"`, "misfire"},
 		{"timeout_seconds 0", "timeout_seconds"}, {"timeoutSeconds 99999", "timeoutSeconds"}, {"every 5", "every"}, {`every "1h"`, "every"}, {`at "tomorrow"`, "at"}, {"at 1774612800", "at"},
 		{`at "2027-03-28 12:00"`, "at"}, {`labels "daily"`, "labels"}, {`labels ["Daily!"]`, "labels"}, {"retry_delays_seconds [0]", "retry_delays_seconds"}, {"maxRetries 11", "maxRetries"},
-		{`id "Morning Summary"`, "id"}, {`shedule "0 9 * * *"`, "shedule"}, {`prompt "x"`, "prompt"}, {`cron "0 9 * * *"`, "cron"}, {"nextRunAt 1", "nextRunAt"}, {`name "a\nb"`, "name"},
+		{`id "Morning Summary"`, "id"}, {`shedule "0 9 * * *"`, "shedule schedule"}, {`prompt "x"`, "prompt task"}, {`cron "0 9 * * *"`, "cron schedule"}, {"nextRunAt 1", "nextRunAt *"}, {`name "a\nb"`, "name"},
+		{"priority 1", "priority *"}, {`at "2090-01-01T00:00:00Z"; schedule "0 9 * * *"`, "at"}, {`every 60; schedule "0 9 * * *"`, "every"}, {`every 60; at "2090-01-01T00:00:00Z"`, "at"},
+		{`max_runs 2; at "2090-01-01T00:00:00Z"; schedule -`, "max_runs"}, {`startAt "2089-01-01T00:00:00Z"; at "2090-01-01T00:00:00Z"; schedule -`, "startAt"},
+		{`end_at "2089-01-01T00:00:00Z"; start_at "2090-01-01T00:00:00Z"`, "end_at"}, {`session_key "a"; context "isolated"`, "session_key"},
 	} {
 		t.Run(fmt.Sprintf("%.40s", tc.change), func(t *testing.T) {
 			w.t = t
 			fields := maps.Clone(good)
-			wrong, also, _ := strings.Cut(tc.change, "; ")
-			if name, value, ok := strings.Cut(also, " "); ok {
-				fields[name] = value
-			}
-			field, value, _ := strings.Cut(wrong, " ")
-			if field == "every" || field == "at" {
+			if strings.HasPrefix(tc.change, "every ") || strings.HasPrefix(tc.change, "at ") {
 				delete(fields, "schedule")
 			}
-			delete(fields, field)
-			if value != "-" {
-				fields[field] = value
+			for change := range strings.SplitSeq(tc.change, "; ") {
+				name, value, _ := strings.Cut(change, " ")
+				if fields[name] = value; value == "-" {
+					delete(fields, name)
+				}
 			}
 			a := w.post("/api/cron/jobs", objectOf(fields))
-			shown := refusedFor(t, a, tc.field)
-			if shown == "" {
+			field, better, another := strings.Cut(tc.field, " ")
+			shown := refusedFor(t, a, field)
+			switch {
+			case better == "*":
+				checkWorks(w, a, shown, shown)
 				return
+			case another:
+				delete(fields, field)
+				fields[better] = shown
+			default:
+				fields[field] = shown
 			}
-			fields[tc.field] = shown
-			if b := w.post("/api/cron/jobs", objectOf(fields)); b.status != http.StatusCreated {
-				t.Errorf("%s\nand with %s: %d %s", a.raw, shown, b.status, b.raw)
-			}
+			checkWorks(w, a, shown, objectOf(fields))
 		})
 	}
 	for _, body := range []string{"", " ", "{", "[]", "null", `"x"`, "7", "schedule=x", `{"task":"x"}{}`, "\xff", "{'task':'x'}"} {
 		t.Run("body "+body, func(t *testing.T) {
 			w.t = t
 			a := w.post("/api/cron/jobs", body)
-			if shown := refusedFor(t, a, "body"); shown != "" {
-				if b := w.post("/api/cron/jobs", shown); b.status != http.StatusCreated {
-					t.Errorf("%s\nand with %s: %d %s", a.raw, shown, b.status, b.raw)
-				}
-			}
+			shown := refusedFor(t, a, "body")
+			checkWorks(w, a, shown, shown)
 		})
+	}
+	for field, twice := range map[string]string{"name": `"name":"a","name":"b"`, "agent_id": `"agentId":"a","agent_id":"b"`} {
+		t.Run(field+" twice", func(t *testing.T) {
+			w.t = t
+			const rest = `{"schedule":"0 9 * * *","task":"x",`
+			a := w.post("/api/cron/jobs", rest+twice+"}")
+			shown := refusedFor(t, a, field)
+			checkWorks(w, a, shown, rest+strconv.Quote(field)+":"+shown+"}")
+		})
+	}
+}
+
+// checkWorks checks that a value was shown, and that the body with it is accepted.
+func checkWorks(w *wire, refusal answered, shown, body string) {
+	w.t.Helper()
+	if shown == "" {
+		w.t.Errorf("no value that works is shown: %s", refusal.raw)
+		return
+	}
+	if a := w.post("/api/cron/jobs", body); a.status != http.StatusCreated {
+		w.t.Errorf("%s\nand with %s: %d %s", refusal.raw, shown, a.status, a.raw)
 	}
 }
 
@@ -304,7 +329,7 @@ func TestBadRequestsOnTheWire(t *testing.T) {
 	for _, tc := range []struct {
 		method, path, header, body, field string
 		// better is what of the request takes the value that is shown: a body or a query
-		// with %s, or a header; "" if none is shown.
+		// with %s, or a header; "" where that is not tried.
 		better string
 	}{
 		{"PATCH", one, "", `{}`, "body", "%s"},
@@ -314,7 +339,7 @@ func TestBadRequestsOnTheWire(t *testing.T) {
 		{"PATCH", one, "", `{"id":"b"}`, "id", `{"id":%s,"name":"n"}`},
 		{"PATCH", one, "", `{"timezone":"Mars"}`, "timezone", `{"timezone":%s}`},
 		{"POST", one + "/pause", "", `{"reason":1}`, "reason", `{"reason":%s}`},
-		{"POST", one + "/run", "", `{"x":1}`, "x", ""},
+		{"POST", one + "/run", "", `{"x":1}`, "x", "%s"},
 		{"POST", one + "/run?wait=0", "", "", "wait", ""},
 		{"DELETE", one + "?all=true", "", "", "all", ""},
 		{"DELETE", one, "if-match: 3\r\n", "", "If-Match", ""},
@@ -385,17 +410,32 @@ func refusedFor(t *testing.T, a answered, field string) (shown string) {
 
 // TestAnyRequestOnTheWire sends what the document of the API allows, and what it does
 // not, to the product with a real store: no answer is a failure of ours, each is one of
-// the document, and the connection goes on.
+// the document, and the connection goes on. The holder of a token is answered by the
+// document as well, and hears nothing of others.
 func TestAnyRequestOnTheWire(t *testing.T) {
-	p := bootWired(t, "")
+	t.Run("of anybody", func(t *testing.T) { anyRequest(t, bootWired(t, ""), "") })
+	t.Run("with a token", func(t *testing.T) {
+		admin := caller{p: bootWired(t, "administrator"), token: "administrator"}
+		_, agent := admin.make(`{"name":"tools","agentId":"main"}`)
+		admin.want(http.StatusCreated, "POST", "/api/cron/jobs", `{"id":"gone","agentId":"other","schedule":"0 9 * * *","task":"a secret of other"}`, nil)
+		anyRequest(t, agent.p, agent.token)
+		admin.want(http.StatusOK, "GET", "/api/cron/jobs/gone", "", nil)
+	})
+}
+
+func anyRequest(t *testing.T, p *process, token string) {
 	_, _, document := p.call("GET", "/openapi.json", "")
 	doc, err := oapitest.Load([]byte(document))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var headers []string
+	if token != "" {
+		headers = append(headers, "authorization: Bearer "+token)
+	}
 	client := &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
-	first := dial(t, p)
+	first := dial(t, p, headers...)
 	known := map[string][]string{"/api/cron/jobs/": {"gone", "a", "b"}, "/api/cron/runs/": {"a:manual:01JZ0000000000000000000000"}, "/api/sessions/": {"agent:main:cron:a"}}
 	for _, id := range []string{"a", "b"} {
 		first.post("/api/cron/jobs", `{"id":"`+id+`","schedule":"0 9 * * *","task":"x","channel":"telegram","chatId":"1"}`)
@@ -422,6 +462,9 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 			for name, value := range r.Header {
 				req.Header.Set(name, value)
 			}
+			if token != "" {
+				req.Header.Set("Authorization", "Bearer "+token)
+			}
 			res, err := client.Do(req)
 			if err != nil {
 				rt.Fatalf("%v: %v", r, err)
@@ -437,6 +480,9 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 			if res.StatusCode < 300 {
 				accepted++
 			}
+			if res.StatusCode == http.StatusUnauthorized || bytes.Contains(body, []byte("secret of other")) {
+				rt.Errorf("%v\nanswered %d %s", r, res.StatusCode, body)
+			}
 			if err := op.CheckAnswer(res.StatusCode, res.Header, body); err != nil {
 				rt.Errorf("%v\nanswered %d %s\n%v", r, res.StatusCode, body, err)
 			}
@@ -445,7 +491,7 @@ func TestAnyRequestOnTheWire(t *testing.T) {
 	if t.Logf("%d requests were accepted", accepted); accepted < 50 {
 		t.Error("those are too few to test much")
 	}
-	if status, _, body := p.call("GET", "/api/cron/status", ""); status != http.StatusOK {
-		t.Errorf("in the end: %d %s", status, body)
+	if a := dial(t, p, headers...).send("GET", "/api/cron/status", "", "", 0); a.status != http.StatusOK {
+		t.Errorf("in the end: %d %s", a.status, a.raw)
 	}
 }

@@ -108,6 +108,9 @@ what is wrong.`,
 					return err
 				}
 				fmt.Fprint(stdout, c.Print())
+				for _, w := range ignored() {
+					fmt.Fprintf(stderr, "gateway-cron: warning: %s\n", w)
+				}
 				return nil
 			}},
 		&cobra.Command{Use: "version", Short: "print the version", Args: noArgs,
@@ -211,6 +214,7 @@ that job ran, or did not. It only reads. Exit code 1 if anything fails.`,
 			if err != nil {
 				return err
 			}
+			c.Warnings = append(c.Warnings, ignored()...)
 			return app.Doctor(cmd.Context(), c, o)
 		}}
 	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
@@ -235,17 +239,22 @@ func load() (config.Loaded, error) {
 	return c, nil
 }
 
+// ignored warns of what is set for nothing, a line each.
+func ignored() (warnings []string) {
+	for _, name := range config.Unknown(os.Environ()) {
+		warnings = append(warnings, name+" is no setting, and is ignored; gateway-cron config lists those that exist")
+	}
+	return warnings
+}
+
 func processOptions(name, version string, roles app.Roles, embedded bool, stdout, stderr io.Writer) (app.Options, error) {
 	c, err := load()
 	if err != nil {
 		return app.Options{}, err
 	}
 	logger := newLogger(c.Config, stderr)
-	for _, w := range c.Warnings {
+	for _, w := range append(c.Warnings, ignored()...) {
 		logger.Warn("configuration", "warning", w)
-	}
-	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
-		logger.Warn("unknown settings are ignored; gateway-cron config lists those that exist", "variables", unknown)
 	}
 	return app.Options{Name: name, Config: c.Config, Roles: roles, Version: version, EmbeddedRedis: embedded,
 		Stdout: stdout, Logger: logger}, nil

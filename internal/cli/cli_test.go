@@ -129,6 +129,7 @@ func TestExitCodes(t *testing.T) {
 		{"version", nil, 0, "gateway-cron v9\n", ""},
 		{"config", nil, 0, "GATEWAY_CRON_ADDR                      127.0.0.1:19790\n", ""},
 		{"config", map[string]string{"TOKEN": "hunter2", "ADDR": ":80"}, 0, "GATEWAY_CRON_TOKEN                     (set, hidden)\n", ""},
+		{"config", map[string]string{"REDIS": "hunter2"}, 0, "GATEWAY_CRON_REDIS_URL                 ", "gateway-cron: warning: GATEWAY_CRON_REDIS is no setting, and is ignored"},
 
 		{"sevre", nil, 2, "", `unknown command "sevre"`},
 		{"serve now", nil, 2, "", "unknown command"},
@@ -157,6 +158,7 @@ func TestExitCodes(t *testing.T) {
 		{"healthcheck", map[string]string{"ADDR": "127.0.0.1:1"}, 1, "", "unhealthy"},
 		{"healthcheck --role worker", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, "", "unhealthy"},
 		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
+		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist", "REDIS": "hunter2"}, 1, "warn  configuration  GATEWAY_CRON_REDIS is no setting, and is ignored", "unhealthy: 2 of "},
 		{"doctor --json --job a", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"level": "fail"`, "unhealthy: 1 of 1"},
 		{"stand-ins --ai-addr nowhere", nil, 1, "", "stand-in ai-server"},
 	} {

@@ -25,6 +25,9 @@ type RunFilter struct {
 	Delivery DeliveryState // of the reply
 	Trigger  Trigger
 	State    State
+	// AgentID and SessionKey are those of the job when the run was made or, if it has begun,
+	// when it last began; as ResolveAgent and ResolveSession answer them.
+	AgentID, SessionKey string
 	// After and Before bound when the record came into the list: from the one on, before
 	// the other. That is when the run was created or, where a record stands for several
 	// slots, when the last of them was added.

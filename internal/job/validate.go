@@ -63,7 +63,7 @@ func ValidLabel(label string) bool { return labelPattern.MatchString(label) }
 var channelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
 // Problem is one thing wrong with a client's input: the field, what is wrong
-// with it, and a value that works.
+// with it, and a value that works, as JSON: null where only leaving it out does.
 type Problem struct {
 	Field   string `json:"field"`
 	Detail  string `json:"detail"`
@@ -131,7 +131,7 @@ func (s Spec) Validate() error {
 	case "", ContextSession:
 	case ContextIsolated:
 		if s.SessionKey != "" {
-			v.add("sessionKey", "must be left out with context isolated, which begins each run with an empty session of the job's own", "")
+			v.add("sessionKey", "must be left out with context isolated, which begins each run with an empty session of the job's own", "null")
 		}
 	default:
 		v.add("context", "must be session or isolated", `"session"`)
@@ -198,9 +198,9 @@ func (v *validator) timing(s Spec) {
 	cron := strings.TrimSpace(s.Schedule) != ""
 	switch {
 	case s.At != 0 && (cron || s.EverySeconds != 0):
-		v.add("at", "must stand alone: a job has one of schedule, every and at", "")
+		v.add("at", "must stand alone: a job has one of schedule, every and at", "null")
 	case cron && s.EverySeconds != 0:
-		v.add("every", "must stand alone: a job has one of schedule, every and at", "")
+		v.add("every", "must stand alone: a job has one of schedule, every and at", "null")
 	case s.At == 0 && s.EverySeconds == 0 && !cron:
 		v.add("schedule", "is required: 5 cron fields, minute hour day-of-month month day-of-week (or every, in seconds, or at, for one run)",
 			`"0 9 * * 1-5"`)
@@ -216,14 +216,16 @@ func (v *validator) timing(s Spec) {
 	v.instant("at", s.At)
 	v.instant("startAt", s.StartAt)
 	v.instant("endAt", s.EndAt)
-	switch {
-	case s.At != 0 && (s.StartAt != 0 || s.EndAt != 0):
-		v.add("at", "needs no startAt or endAt: leave those out", "")
-	case s.StartAt != 0 && s.EndAt != 0 && s.EndAt < s.StartAt:
-		v.add("endAt", "must not come before startAt", "")
+	notWithAt := func(field string, sent bool) {
+		if s.At != 0 && sent {
+			v.add(field, "must be left out with at, which is for one run", "null")
+		}
 	}
-	if s.At != 0 && s.MaxRuns != 0 {
-		v.add("maxRuns", "must be left out with at, which is for one run", "")
+	notWithAt("startAt", s.StartAt != 0)
+	notWithAt("endAt", s.EndAt != 0)
+	notWithAt("maxRuns", s.MaxRuns != 0)
+	if s.At == 0 && s.StartAt != 0 && s.EndAt != 0 && s.EndAt < s.StartAt {
+		v.add("endAt", "must not come before startAt", "null")
 	}
 	v.between("jitterSeconds", s.JitterSeconds, 0, MaxJitterSeconds, "300")
 }
@@ -255,13 +257,14 @@ func (v *validator) schedule(expr, zone string) {
 }
 
 func (v *validator) task(task string) {
+	const example = `"Summarise my unread mail"`
 	switch {
 	case strings.TrimSpace(task) == "":
-		v.add("task", "is required: the text the agent is given at each run", `"Summarise my unread mail"`)
+		v.add("task", "is required: the text the agent is given at each run", example)
 	case len(task) > MaxTaskBytes:
-		v.add("task", fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), MaxTaskBytes), "")
+		v.add("task", fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), MaxTaskBytes), example)
 	case !utf8.ValidString(task) || strings.ContainsRune(task, 0):
-		v.add("task", "must be valid UTF-8 text without NUL", "")
+		v.add("task", "must be valid UTF-8 text without NUL", example)
 	}
 }
 

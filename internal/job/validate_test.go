@@ -43,7 +43,7 @@ func TestValidate(t *testing.T) {
 		{"every and at", func(s *Spec) { s.Schedule, s.EverySeconds, s.At = "", 60, 1_800_000_000_000 }, []string{"at"}},
 		{"once, with what is for many", func(s *Spec) {
 			s.Schedule, s.At, s.StartAt, s.MaxRuns = "", 1_800_000_000_000, 1_800_000_000_000, 2
-		}, []string{"at", "maxRuns"}},
+		}, []string{"startAt", "maxRuns"}},
 		{"an end before the start", func(s *Spec) { s.StartAt, s.EndAt = 1_800_000_001_000, 1_800_000_000_000 }, []string{"endAt"}},
 		{"instants out of range", func(s *Spec) { s.StartAt, s.EndAt = -1000, lastInstant+1000 }, []string{"startAt", "endAt"}},
 		{"a part of a second", func(s *Spec) { s.StartAt = 1_800_000_000_001 }, []string{"startAt"}},

@@ -136,7 +136,8 @@ func jobTests(f job.JobFilter) []test {
 
 // runTests are what a filter asks of a run's record, beyond its place in the index.
 func runTests(f job.RunFilter) []test {
-	return slices.Concat(same("outcome", f.Outcome), same("delivery", f.Delivery), same("trigger", f.Trigger), same("state", f.State))
+	return slices.Concat(same("outcome", f.Outcome), same("delivery", f.Delivery), same("trigger", f.Trigger), same("state", f.State),
+		same("agent", f.AgentID), same("home", f.SessionKey))
 }
 
 // same asks for one value, "" for none in particular.

@@ -15,10 +15,22 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
+// historyJob is a job of history, each of another agent or session.
+func historyJob(id string) job.Spec {
+	spec := everyMinute()
+	switch id {
+	case "b":
+		spec.AgentID = "other"
+	case "c":
+		spec.SessionKey = "agent:main:talk"
+	}
+	return spec
+}
+
 // history makes runs of every kind, each as it comes about, and answers them.
 func (f *fixture) history() (all []job.Run) {
 	f.t.Helper()
-	f.create("a", everyMinute())
+	f.create("a", historyJob("a"))
 	for _, end := range []func(job.Begun){
 		func(b job.Begun) { f.commit(b, "x") },
 		func(b job.Begun) { f.fail(b, job.RetryNever, 0) },
@@ -32,8 +44,8 @@ func (f *fixture) history() (all []job.Run) {
 			end(b)
 		}
 	}
-	f.begun("b", everyMinute())
-	j := f.create("c", everyMinute())
+	f.begun("b", historyJob("b"))
+	j := f.create("c", historyJob("c"))
 	f.rewind("c", f.minute(-3))
 	moved, err := f.Collapse(f.ctx, job.Collapse{JobID: "c", UID: j.UID, Revision: j.Revision, Seen: f.minute(-3),
 		First: f.minute(-3), Last: f.minute(-1), Count: 3, Outcome: job.Missed, Reason: job.ReasonStale, Next: f.minute(1), NextDue: f.minute(1)})
@@ -49,7 +61,9 @@ func (f *fixture) history() (all []job.Run) {
 
 // runPicks says what a filter means, its bounds aside.
 func runPicks(f job.RunFilter, r job.Run) bool {
-	return (f.JobID == "" || f.JobID == r.JobID) && (f.Outcome == "" || f.Outcome == r.Outcome) &&
+	of := historyJob(r.JobID)
+	return (f.AgentID == "" || f.AgentID == of.ResolveAgent()) && (f.SessionKey == "" || f.SessionKey == of.ResolveSession(r.JobID)) &&
+		(f.JobID == "" || f.JobID == r.JobID) && (f.Outcome == "" || f.Outcome == r.Outcome) &&
 		(f.Delivery == "" || f.Delivery == r.DeliveryState) && (f.Trigger == "" || f.Trigger == r.Trigger) && (f.State == "" || f.State == r.State)
 }
 
@@ -60,7 +74,7 @@ func TestRunFilters(t *testing.T) {
 	seen := map[job.Outcome]bool{}
 	for _, like := range all {
 		seen[like.Outcome] = true
-		for bits := range 32 {
+		for bits := range 128 {
 			filter := job.RunFilter{}
 			if bits&16 != 0 {
 				filter.JobID = like.JobID
@@ -76,6 +90,12 @@ func TestRunFilters(t *testing.T) {
 			}
 			if bits&8 != 0 {
 				filter.State = like.State
+			}
+			if bits&32 != 0 {
+				filter.AgentID = historyJob(like.JobID).ResolveAgent()
+			}
+			if bits&64 != 0 {
+				filter.SessionKey = historyJob(like.JobID).ResolveSession(like.JobID)
 			}
 			want, got := map[string]bool{}, map[string]bool{}
 			for _, r := range all {

@@ -94,7 +94,7 @@ func (e *refusedError) Error() string {
 			}
 		}
 		b.WriteString("\n  " + printable(flagOf(p.Field)) + " " + printable(detail))
-		if example != "" {
+		if example != "" && example != "null" { // a flag is left out instead
 			b.WriteString(", for example " + printable(example))
 		}
 	}

@@ -18,6 +18,8 @@ func runFilters() []filter {
 		{"delivery", "delivery", "only runs whose reply was delivered so", []string{"pending", "delivered", "failed", "unknown", "suppressed", "not_requested"}},
 		{"trigger", "trigger", "only runs that were started so", []string{"schedule", "manual"}},
 		{"state", "state", "only runs in this state", []string{"waiting", "parked", "queued", "running", "done"}},
+		{"agent", "agentId", "only runs of this agent", nil},
+		{"session", "sessionKey", "only runs of this conversation", nil},
 		{"after", "after", "only runs since this time", nil},
 		{"before", "before", "only runs before this time", nil},
 	}
