@@ -112,7 +112,8 @@ func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *st
 	s := store.New(rdb, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	if err := s.Ping(ctx); err != nil {
+	// One that refuses changes refuses a ping too, and can still be asked what is wrong.
+	if err := s.Ping(ctx); err != nil && rdb.Info(ctx, "server").Err() != nil {
 		f.Found, f.Remedy = "does not answer: "+err.Error(), "is it up, and GATEWAY_CRON_REDIS_URL right?"
 		return rdb, s, f
 	}
@@ -172,14 +173,15 @@ func redisState(ctx context.Context, rdb redis.Cmdable, place string) doctor.Fin
 	role := info["role"] + " with " + info["connected_slaves"] + " replicas"
 	f.Found = place + strings.Join([]string{"version " + info["redis_version"], role, "appendonly " + yesNo(info["aof_enabled"]),
 		"appendfsync " + orUnknown(configValue(ctx, rdb, "appendfsync")), "maxmemory-policy " + info["maxmemory_policy"], clock}, ", ")
+	refused := rdb.Ping(ctx).Err()
 	used, most := amount(info["used_memory"]), amount(info["maxmemory"])
 	switch {
 	case info["role"] == "slave":
 		f.Level, f.Remedy = doctor.Fail, "it is a replica, which takes no writes: let GATEWAY_CRON_REDIS_URL name the master, or Sentinel"
 	case info["loading"] == "1":
 		f.Level, f.Remedy = doctor.Fail, "it is still loading its data: wait"
-	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
-		f.Level, f.Remedy = doctor.Fail, "it cannot write its append-only file and refuses changes: is the disk full?"
+	case refused != nil && strings.Contains(refused.Error(), "MISCONF"):
+		f.Level, f.Remedy = doctor.Fail, "it cannot write to its disk and refuses changes: is the disk full?"
 	case most > 0 && used > fullMemory*most:
 		f.Level, f.Remedy = doctor.Warn, fmt.Sprintf("%.0f %% of maxmemory is used; when it is full, changes are refused: raise it", 100*used/most)
 	}

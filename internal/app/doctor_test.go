@@ -2,6 +2,8 @@ package app
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +103,29 @@ func TestDoctorOfServe(t *testing.T) {
 	}
 	if text, failed := diagnosis(t, c, DoctorOptions{Job: "a"}); !failed || !strings.Contains(text, "no serve runs one in "+dir) {
 		t.Errorf("after its end:\n%s", text)
+	}
+}
+
+// A Redis that cannot write to its disk refuses even a ping, and still says why.
+func TestDoctorOfAFullDisk(t *testing.T) {
+	server := redistest.Start(t, redistest.WithArgs("--save", "3600 1", "--enable-protected-configs", "yes"))
+	o, _, _ := options(t, Roles{}, func(c *config.Config) { c.RedisURL = server.URL() })
+	rdb, gone := server.Client(), filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(gone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.ConfigSet(t.Context(), "dir", gone).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.BgSave(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it refuses to be pinged", func() bool { return rdb.Ping(t.Context()).Err() != nil })
+	if text, failed := diagnosis(t, o.Config, DoctorOptions{}); !failed || !strings.Contains(text, "is the disk full?") {
+		t.Errorf("of a Redis that cannot write:\n%s", text)
 	}
 }
 
