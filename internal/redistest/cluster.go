@@ -96,6 +96,16 @@ func (c *Cluster) URL() string {
 	return "redis+cluster://" + strings.Join(addrs, ",")
 }
 
+// Slots says which node has which slots, as they were shared out.
+func (c *Cluster) Slots() []redis.ClusterSlot {
+	slots := make([]redis.ClusterSlot, clusterNodes)
+	for n, node := range c.Nodes {
+		slots[n] = redis.ClusterSlot{Start: n * clusterSlots / clusterNodes, End: (n+1)*clusterSlots/clusterNodes - 1,
+			Nodes: []redis.ClusterNode{{Addr: node.addr}}}
+	}
+	return slots
+}
+
 // Node is the node that has the slot of key.
 func (c *Cluster) Node(key string) *Server {
 	c.t.Helper()

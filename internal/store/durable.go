@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +24,18 @@ import (
 // A replica counts if it has confirmed anything within replicaLag; one that is gone,
 // loading or stuck counts as none. Without a replica the append-only file of the master
 // is all there is, and nothing waits: whoever prefers to be refused then sets
-// min-replicas-to-write in Redis.
+// min-replicas-to-write in Redis. But one that has only just started and has no replica may
+// have been replaced while it was away, and not have heard of it: what it takes is gone
+// with its next synchronisation. It counts as away, except in a cluster of which this
+// process has seen no replica at all.
 
 const (
 	// replicaLag is how old a replica's last confirmation may be, in seconds; they come
 	// every second.
 	replicaLag = 3
+	// justStarted is for how many seconds a master without a replica is not relied upon: by
+	// then its replicas are back, or its clients know who has taken its place.
+	justStarted = 10
 	// replicaWithin bounds one wait for a replica. Whoever asked asks again.
 	replicaWithin = 2 * time.Second
 	// durableTries and durablePause are what the client does for every other command: a
@@ -93,8 +100,12 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 		return "", nil, unanswered(err)
 	}
 	if !hasReplica(info.Val()) {
+		if replaced, err := s.mayBeReplaced(ctx, conn); err != nil || replaced {
+			return "", nil, cmp.Or(err, errNotReplicated)
+		}
 		return word, rest, nil
 	}
+	s.hadReplica.Store(true)
 	confirmed, err := conn.Wait(ctx, 1, replicaWithin).Result()
 	if err != nil {
 		return "", nil, unanswered(err)
@@ -103,6 +114,25 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 		return "", nil, errNotReplicated
 	}
 	return word, rest, nil
+}
+
+// mayBeReplaced reports whether a master that has no replica may have been one of two since
+// it started.
+func (s *Store) mayBeReplaced(ctx context.Context, conn *redis.Conn) (bool, error) {
+	if _, ok := s.rdb.(*redis.ClusterClient); ok && !s.hadReplica.Load() {
+		return false, nil
+	}
+	info, err := conn.Info(ctx, "server").Result()
+	if err != nil {
+		return false, unanswered(err)
+	}
+	_, rest, _ := strings.Cut(info, "uptime_in_seconds:")
+	digits, _, _ := strings.Cut(rest, "\r")
+	uptime, err := strconv.Atoi(digits)
+	if err != nil {
+		return false, fmt.Errorf("read for how long redis has run: %w", err)
+	}
+	return uptime < justStarted, nil
 }
 
 // master is the client of the server that has our keys. Whom the slot moved to knows it

@@ -146,6 +146,24 @@ func TestReplicaThatIsGoneHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A master that comes back may have been replaced meanwhile. One that stays without a
+// replica is all there is.
+func TestMasterThatHasJustStartedIsNotReliedUpon(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.WithAOF())
+	s := New(server.Client(), Options{Replicated: true})
+	n := 0
+	create := func() error {
+		n++ // one that was refused may be there all the same
+		_, err := s.CreateJob(t.Context(), fmt.Sprint("job-", n), everyMinute())
+		return err
+	}
+	if err := create(); !errors.Is(err, errNotReplicated) {
+		t.Errorf("acknowledged by a master that has just started: %v", err)
+	}
+	eventually(t, "it has run for a while", func() bool { return create() == nil })
+}
+
 // In a cluster everything goes to the node that has the hash tag, and follows it.
 func TestStoreFollowsItsSlot(t *testing.T) {
 	t.Parallel()
@@ -156,10 +174,7 @@ func TestStoreFollowsItsSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	slots, err := cluster.Client().ClusterSlots(ctx).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
+	slots := cluster.Slots()
 	behind := redis.NewClusterClient(&redis.ClusterOptions{
 		ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) { return slots, nil },
 	})

@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -63,6 +64,7 @@ type Store struct {
 	schedules *schedule.Cache
 
 	replicated bool
+	hadReplica atomic.Bool // a write has waited for one
 }
 
 // New returns a store on the given client, which stays the caller's to close.
