@@ -112,8 +112,15 @@ func (w *window) refresh(ctx context.Context) error {
 		return err
 	}
 	w.clock.learn(asked, time.Now(), head.Now.Time())
+	w.heldUntil = head.HeldUntil
 	first := head
 	if n := len(head.Entries); n == headSize && head.Entries[n-1].Look <= head.Now {
+		if head.Now.Time().Sub(head.Entries[0].Look.Time()) <= backlogAfter {
+			// All on time: they start while the others are read.
+			if err := w.emit(ctx, head.Entries, head.Now, emitter); err != nil {
+				return err
+			}
+		}
 		if head, err = w.store.DueWindow(ctx, 0, 0, maxWindow); err != nil {
 			return err
 		}
