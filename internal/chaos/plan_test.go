@@ -192,6 +192,7 @@ func (p *plan) timed(rng *rand.Rand, i int, fields map[string]any) map[string]ti
 		delete(fields, "maxRuns")
 		instants["at"] = seconds(10*time.Second, p.firing())
 	case i%20 == 16:
+		fields["schedule"] = schedules[0].expr // of every third minute there could be none by then, which is refused
 		end := seconds(p.firing()/2, p.firing())
 		if rng.IntN(2) == 0 {
 			end = end.Truncate(time.Minute) // a slot of most
@@ -357,6 +358,9 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 			if j.Fields["sessionKey"] != nil {
 				t.Errorf("job %d is isolated and names a session", i)
 			}
+		}
+		if j.has("endAt") && j.Fields["schedule"] != schedules[0].expr {
+			t.Errorf("job %d of %v may end before its first slot", i, j.Fields["schedule"])
 		}
 		for name, offset := range j.Instants {
 			timed[name]++
