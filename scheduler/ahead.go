@@ -8,8 +8,8 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-// When many slots are due at once, reading their cursors is most of what a scheduler has
-// to do before the first of them can run. So they are read a moment before. Nothing rests
+// When many slots are due at once, reading their cursors takes a good part of the time
+// until the last of them is enqueued. So they are read a moment before. Nothing rests
 // on that: what is due is what the index says when it is due, and a job that was changed
 // in between is claimed as it is then, or not at all, whatever its carrier says.
 
