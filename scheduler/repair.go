@@ -51,7 +51,8 @@ func (r *repairer) run(ctx context.Context) error {
 	}
 	var repaired []job.Repaired
 	var failed []error
-	for _, index := range []job.Index{job.IndexDue, job.IndexJobs, job.IndexWake, job.IndexOpen} {
+	for _, index := range []job.Index{job.IndexDue, job.IndexJobs, job.IndexEnded, job.IndexFailing,
+		job.IndexUndelivered, job.IndexWake, job.IndexOpen} {
 		for range repairPages {
 			page, err := r.store.Repair(ctx, index, r.cursors[index], repairPage)
 			if err != nil {

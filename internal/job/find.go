@@ -13,7 +13,11 @@ type JobFilter struct {
 	SessionKey  string
 	Channel     string
 	Label       string  // one of the job's
-	LastOutcome Outcome // of the last ended run
+	LastOutcome Outcome // as in Job
+	// LastDelivery is the state of the delivery of the newest reply.
+	LastDelivery DeliveryState
+	// Ended asks for the jobs that have ended, which are left out otherwise.
+	Ended bool
 	// NextAfter and NextBefore bound the next slot: from the one on, before the other.
 	NextAfter, NextBefore Millis
 }

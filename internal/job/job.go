@@ -361,11 +361,16 @@ type Job struct {
 	LastSlot Millis // the newest slot that has its record; never goes back
 	Claims   int    // scheduled slots claimed so far, counted against MaxRuns
 
-	LastRunID   string
-	LastRunAt   Millis // when the last ended run started
-	LastOutcome Outcome
-	Failures    int    // failed runs of the schedule in a row; any success ends the row
-	DisabledAt  Millis // when failures disabled the job; 0 if they did not
+	LastRunID string
+	LastRunAt Millis // when the last ended run started
+	// LastOutcome is what became of the job last: of the run that ended last, or of slots that
+	// did not run since, Missed or Skipped. LastOutcomeSlot is the newest of those then; a slot
+	// that somebody paused, edited or deleted away counts only if no other was left.
+	LastOutcome     Outcome
+	LastOutcomeSlot Millis
+	LastDelivery    DeliveryState // of the newest reply
+	Failures        int           // failed runs of the schedule in a row; any success ends the row
+	DisabledAt      Millis        // when failures disabled the job; 0 if they did not
 }
 
 // Outcome is how a run ended. A run without one is unfinished.
@@ -569,7 +574,7 @@ type Status struct {
 	PausedSince Millis // since when everything is paused; 0 if it is not
 	PauseReason string // as whoever paused it has put it; may be empty
 
-	Jobs       int // jobs, paused ones included
+	Jobs       int // jobs, paused ones included, ended ones not
 	Due        int // jobs whose next look is due: what a scheduler has not come to yet
 	Unfinished int // runs and deliveries that are not ended
 

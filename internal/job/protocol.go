@@ -115,10 +115,13 @@ type Quarantined struct {
 type Index string
 
 const (
-	IndexJobs Index = "jobs"
-	IndexDue  Index = "due"
-	IndexWake Index = "wake"
-	IndexOpen Index = "open"
+	IndexJobs        Index = "jobs"
+	IndexDue         Index = "due"
+	IndexEnded       Index = "ended"
+	IndexFailing     Index = "failing"
+	IndexUndelivered Index = "undelivered"
+	IndexWake        Index = "wake"
+	IndexOpen        Index = "open"
 )
 
 // Damage is a kind of damage that the repair mends by itself.
@@ -130,6 +133,7 @@ const (
 	DueOrphan     Damage = "due_orphan"     // an entry of the due index was no job
 	JobOrphan     Damage = "job_orphan"     // an entry of the list of jobs was no job
 	JobUnlisted   Damage = "job_unlisted"   // a job was not in the list of jobs
+	EndedOrphan   Damage = "ended_orphan"   // an entry of the list of ended jobs had not ended or was no job
 	RunStuck      Damage = "run_stuck"      // nothing was going to look at an unfinished run
 	DeliveryStuck Damage = "delivery_stuck" // nor at an unfinished delivery
 	OpenMissing   Damage = "open_missing"   // something unfinished was in one list of two

@@ -133,8 +133,11 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"), MadeBy: f["madeBy"],
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
-		LastOutcome: job.Outcome(f["lastOutcome"]), Failures: int(f.int("failures")),
+		LastOutcome: job.Outcome(f["lastOutcome"]), LastDelivery: job.DeliveryState(f["lastDelivery"]), Failures: int(f.int("failures")),
 		DisabledAt: f.millis("disabledAt"),
+	}
+	if j.LastOutcome == job.Missed || j.LastOutcome == job.Skipped {
+		j.LastOutcomeSlot = f.millis("lastOutcomeSlot") // else it is of what came before
 	}
 	if labels := strings.Fields(f["labels"]); len(labels) > 0 {
 		j.Labels = labels

@@ -21,7 +21,8 @@ const (
 	examineBatch = 250
 )
 
-// FindJobs reads one page of the jobs that the filter picks, oldest first. The cursor of
+// FindJobs reads one page of the jobs that the filter picks, oldest first; of those that have
+// ended, the one that did so first. The cursor of
 // the first page is ""; an empty next cursor ends the list. At most maxExamined jobs are
 // looked at, so that a page before the last may be short or empty. A record that cannot
 // be read is left out.
@@ -30,14 +31,19 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 	if err != nil {
 		return nil, "", err
 	}
-	z := redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
+	index := s.keys.jobs()
+	if filter.Ended {
+		index = s.keys.ended()
+	}
+	z := redis.ZRangeArgs{Key: index, ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
 	found, next, err := s.find(ctx, z, s.keys.job, append(jobTests(filter), jobScope(ctx)...), limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("list jobs: %w", err)
 	}
 	jobs := make([]job.Job, 0, len(found))
 	for _, r := range found {
-		if j, err := decodeJob(r.id, r.fields); err == nil {
+		// An older release leaves a job listed as ended that it lets go on.
+		if j, err := decodeJob(r.id, r.fields); err == nil && (!filter.Ended || j.Ended()) {
 			jobs = append(jobs, j)
 		}
 	}
@@ -125,6 +131,7 @@ func jobTests(f job.JobFilter) []test {
 	tests = append(tests, same("session", f.SessionKey)...)
 	tests = append(tests, same("channel", f.Channel)...)
 	tests = append(tests, same("lastOutcome", f.LastOutcome)...)
+	tests = append(tests, same("lastDelivery", f.LastDelivery)...)
 	if f.NextAfter != 0 || f.NextBefore != 0 {
 		tests = append(tests, test{"nextSlot", func(v string) bool {
 			next := job.Millis(number(v))

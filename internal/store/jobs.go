@@ -27,7 +27,7 @@ const (
 )
 
 // CreateJob stores a new job with its first slot after now. An empty id is
-// replaced by a generated one. The spec must be valid. With the Once of a request that
+// replaced by a generated one; that of a job that has ended is free. The spec must be valid. With the Once of a request that
 // made a job already, it answers that job. Errors: job.ErrExists, job.ErrOtherRequest,
 // *job.SpentError, job.ErrJobQuota, *job.OutOfScopeError, and of a job that is made in a run
 // *job.InRunError.
@@ -84,8 +84,8 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 // which must be valid. An edit that leaves the slots alone leaves the cursor
 // alone. If the job changes meanwhile, edit is called again on the newer
 // definition, and so are the checks, each time before it. Errors: job.ErrNotFound,
-// job.ErrConflict, job.ErrNewerVersion, *job.OutOfScopeError, *job.InRunError, and whatever
-// edit and the checks return.
+// job.ErrConflict, job.ErrNewerVersion, job.ErrJobQuota (of a job that had ended and counts
+// again), *job.OutOfScopeError, *job.InRunError, and whatever edit and the checks return.
 func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error),
 	checks ...func(job.Job) error) (job.Job, error) {
 	token := newToken()
@@ -109,7 +109,7 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		}
 		was, is := specFields(id, old.Spec), specFields(id, spec)
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
-			cursor: cursorKeep, fields: changed(was, is), note: edition(was, is)}
+			cursor: cursorKeep, fields: changed(was, is), note: edition(was, is), origin: job.Origin{Run: job.OriginOf(ctx).Run}}
 		if spec.Enabled && !old.Enabled { // the next failure is the first again
 			p.fields["failures"], p.fields["alertedAt"], p.fields["disabledAt"] = "", "", ""
 		}
@@ -157,6 +157,8 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			return j, nil
 		case word == "gone":
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNotFound)
+		case word == "full":
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrJobQuota)
 		case word == "newer":
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNewerVersion)
 		}
@@ -236,7 +238,7 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 	case err != nil:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
 	case word == "gone":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNotFound)
+		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, s.missing(ctx, id))
 	case word == "newer":
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNewerVersion)
 	case word == "paused":
@@ -255,11 +257,15 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 	return j, run, nil
 }
 
-// Job reads one job; of another than the caller's it knows nothing. Errors: job.ErrNotFound, job.ErrNewerVersion.
+// Job reads one job; of another than the caller's it knows nothing. Errors: job.ErrNotFound,
+// which is a *job.GoneError of one that has had its runs, and job.ErrNewerVersion.
 func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
 	f, err := s.rdb.HGetAll(ctx, s.keys.job(id)).Result()
 	if err != nil {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	if len(f) == 0 {
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, s.missing(ctx, id))
 	}
 	if !pass(jobScope(ctx), f) {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, job.ErrNotFound)
@@ -292,7 +298,7 @@ type put struct {
 	fields               map[string]string
 	note                 note
 	once                 job.Once
-	origin               job.Origin // of a new job
+	origin               job.Origin // of a new job; of an edit, the run that asks for it
 }
 
 func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {

@@ -16,6 +16,18 @@ func (k keys) job(id string) string { return k.prefix + "job:" + id }
 // jobs: ZSET of job ids by creation (microseconds, unique).
 func (k keys) jobs() string { return k.prefix + "jobs" }
 
+// ended: ZSET of the ids of jobs that have ended by when they did (microseconds, unique); the
+// retention.
+func (k keys) ended() string { return k.prefix + "ended" }
+
+// failing: ZSET of the ids of jobs whose last runs of the schedule failed, or that failures
+// disabled, by when the row began (ms).
+func (k keys) failing() string { return k.prefix + "failing" }
+
+// undelivered: ZSET of the ids of jobs whose replies do not arrive, by when the first one did
+// not (ms).
+func (k keys) undelivered() string { return k.prefix + "undelivered" }
+
 // due: ZSET of job ids by the next look (ms): the slot, or the re-check of an enqueued one.
 func (k keys) due() string { return k.prefix + "due" }
 

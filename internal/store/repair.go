@@ -50,7 +50,8 @@ func (s *Store) Repair(ctx context.Context, index job.Index, cursor string, size
 }
 
 // CheckJobs reads the jobs of one page of their index: it finds those that cannot be
-// read, and puts entries of the due index right that would come far too late.
+// read, puts entries of the due index right that would come far too late, and enters a job
+// in the lists that an older release does not keep.
 func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.RepairPage, error) {
 	at, err := strconv.ParseUint(cursor, 10, 64)
 	if err != nil && cursor != "" {
@@ -81,10 +82,19 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	if err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
+	failing, err := s.rdb.ZMScore(ctx, s.keys.failing(), ids...).Result()
+	if err != nil {
+		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
+	}
 	for i, id := range ids {
 		if reason := s.damageOfJob(heads[i]); reason != "" {
 			page.Unreadable = append(page.Unreadable, job.UnreadableJob(id, reason))
 			continue
+		}
+		if !heads[i].newer() && misplaced(id, heads[i].fields, failing[i] != 0) {
+			if err := s.run(ctx, s.scripts.relist, id).Err(); err != nil {
+				return job.RepairPage{}, fmt.Errorf("check jobs: list %s: %w", id, unanswered(err))
+			}
 		}
 		slot, look := heads[i].fields.millis("nextSlot"), job.Millis(looks[i])
 		if heads[i].newer() || slot == 0 || !look.Time().After(later(slot.Time(), now).Add(dueSlack)) {
@@ -102,6 +112,20 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	return page, nil
+}
+
+// listedFields are the fields of a job that say in which lists it belongs.
+var listedFields = []string{"enabled", "claims", "failures", "disabledAt", "lastRunId", "lastOutcome", "lastReplyId", "lastDelivery"}
+
+// misplaced reports whether a job of the list of jobs may belong elsewhere, or how its newest
+// reply is doing may not be noted in it; relist decides.
+func misplaced(id string, f fields, failing bool) bool {
+	j, err := decodeJob(id, f)
+	if err != nil {
+		return false
+	}
+	unnoted := f["lastReplyId"] != j.LastRunID && j.LastOutcome != job.Failed && j.LastOutcome != job.TimedOut && j.LastOutcome != job.Cancelled
+	return j.Ended() || fails(j) && !failing || unnoted || j.LastDelivery == job.DeliveryPending
 }
 
 // Repairs reads what was repaired since the deployment began, and what cannot be.

@@ -126,7 +126,7 @@ type scripts struct {
 	pause, resume, cancelPaused                      *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
-	repair, quarantine                               *redis.Script
+	repair, relist, quarantine                       *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
 	now                                              *redis.Script
 }
@@ -153,7 +153,7 @@ func newScripts(header string) scripts {
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
-		repair: load("repair"), quarantine: load("quarantine"),
+		repair: load("repair"), relist: load("relist"), quarantine: load("quarantine"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		now: load("now"),
 	}

@@ -22,6 +22,7 @@ if ARGV[7] == 'pending' then
   -- seldom
   new_delivery(id, 'reply', ARGV[8])
 end
-local attempt, ended = unpack(booked(r, 'succeeded', '', ''))
-end_run(id, r, 'succeeded', '', '', { attempt, ended, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] })
+r.delivery = ARGV[7]
+local attempt, end_of_it = unpack(booked(r, 'succeeded', '', ''))
+end_run(id, r, 'succeeded', '', '', { attempt, end_of_it, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] })
 return { 'ok', kicks }

@@ -19,6 +19,7 @@ if (j.nextSlot or '') ~= ARGV[3] or int(tonumber(j.rev or '') or 0) ~= ARGV[8] t
 if ARGV[7] ~= '' and tonumber(ARGV[7]) <= now then return { 'changed' } end
 local runs = ARGV[9] == '1' and active_runs(id, j.uid) or {}
 drop_job(id)
+forget_end(id)
 if tonumber(ARGV[6]) > 0 then
   record_slots(id, j, 'skipped', 'deleted', ARGV[4], ARGV[5], ARGV[6])
 end

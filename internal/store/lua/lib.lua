@@ -52,6 +52,9 @@ local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
 local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
 local JOBS = P .. 'jobs'
+local ENDED = P .. 'ended'
+local FAILING = P .. 'failing'
+local UNDELIVERED = P .. 'undelivered'
 local DUE = P .. 'due'
 local WAKE = P .. 'wake'
 local OPEN = P .. 'open'
@@ -232,9 +235,19 @@ local function index(job, id)
   pcall(add_to_all, id)
 end
 
+-- is_news reports whether slots that did not run say something of their job. Those that
+-- somebody paused, edited or deleted away do not, unless they were all that was left.
+local function is_news(outcome, reason, over)
+  if outcome == 'missed' then return true end
+  return reason ~= 'disabled' and reason ~= 'edited' and reason ~= 'deleted' and (over or reason ~= 'paused')
+end
+
 -- record_slots writes what became of slots that do not run: one record for the
--- range, or the job's newest range extended if nothing else came between.
-local function record_slots(id, j, outcome, reason, first, last, count)
+-- range, or the job's newest range extended if nothing else came between. over: no slot
+-- of the job is left.
+local function record_slots(id, j, outcome, reason, first, last, count, over)
+  local news = {}
+  if is_news(outcome, reason, over) then news = { 'lastOutcome', outcome, 'lastOutcomeSlot', last } end
   local range = j.range
   if range then
     local r = redis.call('HMGET', run_key(range), 'outcome', 'reason')
@@ -242,6 +255,7 @@ local function record_slots(id, j, outcome, reason, first, last, count)
       redis.call('HSET', run_key(range), 'lastSlot', last, 'finishedAt', int(now))
       redis.call('HINCRBY', run_key(range), 'count', count)
       redis.call('PEXPIRE', run_key(range), RETENTION)
+      write(job_key(id), news)
       index(id, range)
       trim(id)
       return
@@ -253,7 +267,7 @@ local function record_slots(id, j, outcome, reason, first, last, count)
     'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
     'delivery', 'not_requested', 'agent', j.agentId or 'main', 'home', j.session or '')
   redis.call('PEXPIRE', run_key(range), RETENTION)
-  if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range) end
+  if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range, unpack(news)) end
   index(id, range)
   trim(id)
 end
@@ -284,11 +298,41 @@ local function spend_run(token)
   redis.call('PEXPIRE', token_runs_key(token, today()), 2 * 86400000)
 end
 
--- made_by lists the jobs made in runs of a job that exist.
+-- ended reports whether a job has no slot left and never will: one whose last run is under
+-- way has not ended, because a pause may give that back.
+local function ended(j)
+  return j.enabled == '1' and not j.nextSlot and not (j.maxRuns and tonumber(j.claims or '0') >= tonumber(j.maxRuns))
+end
+
+-- fails reports whether a job's last runs of the schedule failed, or failures disabled it.
+-- One that somebody has paused is in good hands.
+local function fails(j)
+  return j.disabledAt or (j.enabled == '1' and j.failures and not ended(j))
+end
+
+-- counted reads of a job what says whether it counts against a quota, which one that has
+-- ended does not.
+local function counted(id)
+  local j = pick(job_key(id), { 'uid', 'maker', 'madeBy', 'enabled', 'nextSlot', 'maxRuns', 'claims' })
+  return j.uid and not ended(j) and j or {}
+end
+
+-- retire moves a job that has ended from the list of jobs to that of ended ones, where it
+-- stays for the retention.
+local function retire(id)
+  local j = pick(job_key(id), { 'enabled', 'nextSlot', 'maxRuns', 'claims', 'maker' })
+  if not ended(j) then return end
+  add(ENDED, id)
+  redis.call('ZREM', JOBS, id)
+  redis.pcall('ZREM', FAILING, id)
+  if j.maker then redis.pcall('SREM', token_jobs_key(j.maker), id) end
+end
+
+-- made_by lists the jobs made in runs of a job that exist and have not ended.
 local function made_by(id, j)
   local made = {}
   for one in string.gmatch(j.made or '', '%S+') do
-    if redis.pcall('HGET', job_key(one), 'madeBy') == id then made[#made + 1] = one end
+    if counted(one).madeBy == id then made[#made + 1] = one end
   end
   return made
 end
@@ -310,29 +354,33 @@ end
 -- due_of is when a job's next slot is due: the slot, or later by the jitter.
 local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
 
--- move_cursor passes the slots up to last; next is the new cursor, '' for none, and
+-- move_cursor passes the slots up to last; upcoming is the new cursor, '' for none, and
 -- due is when it is due. lastSlot never goes back. j is the job as it stands, if the
 -- caller has it whole; what follows are fields to write along.
-local function move_cursor(id, last, next, due, j, ...)
+local function move_cursor(id, last, upcoming, due, j, ...)
   local key, fields = job_key(id), { ... }
   j = j or hash(key)
   if last ~= '' and (not j.lastSlot or tonumber(last) > tonumber(j.lastSlot)) then
     fields[#fields + 1] = 'lastSlot'
     fields[#fields + 1] = last
   end
-  if next == '' then
+  if upcoming == '' then
     redis.call('ZREM', DUE, id)
   else
     fields[#fields + 1] = 'nextSlot'
-    fields[#fields + 1] = next
-    if due ~= next then
+    fields[#fields + 1] = upcoming
+    if due ~= upcoming then
       fields[#fields + 1] = 'nextDue'
       fields[#fields + 1] = due
     end
     redis.call('ZADD', DUE, due, id)
   end
-  erase(key, j, 'emitted', 'nextDue', 'after', 'afterDue', next == '' and 'nextSlot' or nil)
+  erase(key, j, 'emitted', 'nextDue', 'after', 'afterDue', upcoming == '' and 'nextSlot' or nil)
   write(key, fields)
+  if upcoming == '' then
+    -- seldom
+    pcall(retire, id) -- a list that is damaged stops no slot
+  end
 end
 
 -- pass_slots records slots that will not run and moves the cursor behind them. A job
@@ -343,7 +391,7 @@ local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
     outcome, reason = 'skipped', 'disabled'
     if next ~= '' and tonumber(next) > tonumber(j.disabledAt or now) then next = '' end
   end
-  record_slots(id, j, outcome, reason, first, last, count)
+  record_slots(id, j, outcome, reason, first, last, count, next == '')
   move_cursor(id, last, next, due, j)
 end
 
@@ -351,8 +399,24 @@ local function drop_job(id)
   local maker = redis.call('HGET', job_key(id), 'maker')
   if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
   redis.call('DEL', job_key(id))
-  redis.call('ZREM', DUE, id)
-  redis.call('ZREM', JOBS, id)
+  for _, list in ipairs({ DUE, JOBS }) do redis.call('ZREM', list, id) end
+  for _, list in ipairs({ ENDED, FAILING, UNDELIVERED }) do redis.pcall('ZREM', list, id) end
+end
+
+-- newest_record is that of a job's history, nil without any.
+local function newest_record(id) return redis.pcall('ZRANGE', runs_key(id), -1, -1)[1] end
+
+-- remember_end leaves in the newest record of a job that has had its runs how it ended: the
+-- answer to its id for as long as that record is kept.
+local function remember_end(id, how)
+  local record = newest_record(id)
+  if record then redis.pcall('HSET', run_key(record), 'ended', cjson.encode(how)) end
+end
+
+-- forget_end takes it back: the newest job of that id was deleted by somebody.
+local function forget_end(id)
+  local record = newest_record(id)
+  if record then redis.pcall('HDEL', run_key(record), 'ended') end
 end
 
 -- make_waiting lets a run begin at the given time, by a carrier of a new number.
@@ -466,7 +530,7 @@ local function give_back(job)
   local key = job_key(job)
   local claims = redis.call('HINCRBY', key, 'claims', -1)
   local j = redis.call('HMGET', key, 'after', 'afterDue')
-  if j[1] then move_cursor(job, '', j[1], j[2]) end
+  if j[1] then move_cursor(job, '', j[1], j[2]) else pcall(retire, job) end
   return claims
 end
 
@@ -504,11 +568,12 @@ end
 
 -- count_failure counts a failed run of the schedule, disables a job that fails too often
 -- in a row, and tells its chat of it. over: it was the job's last run, so that nobody
--- would hear of it from a second one.
+-- would hear of it from a second one, and nothing is left to disable.
 local function count_failure(id, r, outcome, message, over)
   local key = job_key(r.job)
   local failures, j = redis.call('HINCRBY', key, 'failures', 1), hash(key)
   local disabled = failures >= DISABLE_AFTER and j.enabled == '1' and not over
+  if not over then redis.pcall('ZADD', FAILING, 'NX', int(now), r.job) end
   if disabled then
     disable(r.job, j, 'auto-disabled after ' .. int(failures) .. ' failures in a row; the last: ' .. message)
   end
@@ -553,27 +618,35 @@ local function end_run(id, r, outcome, reason, message, fields)
   local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
   -- Nothing, if it is no hash.
-  local v, uid, name, most, claims, misfire, slot, due, failures = unpack(redis.pcall('HMGET', jk,
-    'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures'))
+  local v, uid, name, most, claims, misfire, slot, due, failures, enabled = unpack(redis.pcall('HMGET', jk,
+    'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures', 'enabled'))
   if uid == r.uid and tonumber(v or '0') <= VERSION then
     claims = tonumber(claims or '0')
     if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
       -- seldom
       claims = give_back(r.job)
     end
-    redis.call('HSET', jk, 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or stamp)
+    local last = { 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or stamp }
     local over = most and claims >= tonumber(most) and unfinished_runs == 0
     if outcome == 'succeeded' then
-      if failures then redis.call('HDEL', jk, 'failures') end
-    elseif outcome ~= 'cancelled' and r.trigger == 'schedule' then
+      last[7], last[8], last[9], last[10] = 'lastReplyId', id, 'lastDelivery', r.delivery
+      if failures then
+        -- seldom
+        redis.call('HDEL', jk, 'failures')
+        redis.pcall('ZREM', FAILING, r.job)
+      end
+    end
+    redis.call('HSET', jk, unpack(last))
+    if outcome ~= 'succeeded' and outcome ~= 'cancelled' and r.trigger == 'schedule' then
       -- seldom
-      count_failure(id, r, outcome, message, over)
+      count_failure(id, r, outcome, message, over or ended({ enabled = enabled, nextSlot = slot, maxRuns = most, claims = claims }))
     end
     -- The next slot to catch up with was refused while this run was in progress.
     if misfire == 'run_all' and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
     if over then
       -- seldom
       drop_job(r.job)
+      remember_end(r.job, { run = id, outcome = outcome, runs = claims, of = tonumber(most), at = now })
       audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
     end
   end
@@ -685,6 +758,19 @@ local function enter(id, job, j, trigger, slot, look, ...)
   index(job, id)
 end
 
+-- note_delivery notes in a job how the delivery of its newest reply stands. Until another one
+-- has arrived, or goes elsewhere, a job is known for one that did not.
+local function note_delivery(id, uid, run, state)
+  local j = pick(job_key(id), { 'v', 'uid', 'lastReplyId' })
+  if j.uid ~= uid or newer(j) or j.lastReplyId ~= run then return end
+  redis.call('HSET', job_key(id), 'lastDelivery', state)
+  if state == 'failed' or state == 'unknown' then
+    redis.pcall('ZADD', UNDELIVERED, 'NX', int(now), id)
+  elseif state == 'delivered' then
+    redis.pcall('ZREM', UNDELIVERED, id)
+  end
+end
+
 -- end_delivery is the only way a delivery ends.
 local function end_delivery(run, n, outcome, message)
   local key = delivery_key(run, n)
@@ -695,5 +781,11 @@ local function end_delivery(run, n, outcome, message)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
   redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
   -- It is the run's newest: the next one is made after the end of this.
-  redis.call('HSET', run_key(run), redis.call('HGET', key, 'kind') == 'alert' and 'alert' or 'delivery', outcome)
+  if redis.call('HGET', key, 'kind') == 'alert' then
+    redis.call('HSET', run_key(run), 'alert', outcome)
+  else
+    redis.call('HSET', run_key(run), 'delivery', outcome)
+    local of = redis.call('HMGET', run_key(run), 'job', 'uid')
+    if of[1] then note_delivery(of[1], of[2], run, outcome) end
+  end
 end

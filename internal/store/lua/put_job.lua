@@ -5,8 +5,8 @@
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
 --       the field), actor, action, before, after (see audit), key and print of the
 --       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
---       have, its agent and its session (see owned); of a new job the run that it is made in
---       ('' none), else the job that made it elsewhere ('' none), and how many a job may make
+--       have, its agent and its session (see owned), the run that it is made or edited in
+--       ('' none); of a new job, the job that made it elsewhere ('' none); and how many a job may make
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
@@ -24,6 +24,20 @@ local once, print = ARGV[said + 5], ARGV[said + 6]
 local maker, most = ARGV[said + 7] or '', tonumber(ARGV[said + 8])
 local run, made_in, makes = ARGV[said + 11] or '', ARGV[said + 12] or '', tonumber(ARGV[said + 13])
 local made = nil -- by the job that makes this one, with it
+local replaces, returns = false, false -- a job that has ended; to the list of jobs
+
+local changes = {}
+for i = 1, tonumber(ARGV[15]) do changes[ARGV[14 + 2 * i]] = ARGV[15 + 2 * i] end
+
+-- is_full reports whether a token has as many jobs as it may have. Whatever became of the
+-- jobs it counts, none that is gone or has ended may keep it from another.
+local function is_full(token)
+  if token == '' or not most or redis.call('SCARD', token_jobs_key(token)) < most then return false end
+  for _, one in ipairs(redis.call('SMEMBERS', token_jobs_key(token))) do
+    if counted(one).maker ~= token then redis.call('SREM', token_jobs_key(token), one) end
+  end
+  return redis.call('SCARD', token_jobs_key(token)) >= most
+end
 
 if mode == 'create' then
   local first = recall(once)
@@ -34,7 +48,8 @@ if mode == 'create' then
   end
   if j.uid then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
-    return { 'exists' }
+    if newer(j) or not ended(j) or not owned(j, ARGV[said + 9], ARGV[said + 10]) then return { 'exists' } end
+    replaces = true
   end
   if run ~= '' then
     local by, is = scheduling(run, ARGV[said + 9], ARGV[said + 10])
@@ -53,18 +68,25 @@ if mode == 'create' then
       made[#made + 1] = id
     end
   end
-  if maker ~= '' and most and redis.call('SCARD', token_jobs_key(maker)) >= most then
-    -- Whatever became of the jobs it counts, none that is gone may keep it from another.
-    for _, made in ipairs(redis.call('SMEMBERS', token_jobs_key(maker))) do
-      if redis.pcall('HGET', job_key(made), 'maker') ~= maker then redis.call('SREM', token_jobs_key(maker), made) end
-    end
-    if redis.call('SCARD', token_jobs_key(maker)) >= most then return { 'full' } end
-  end
+  if is_full(maker) then return { 'full' } end
 else
   if j.uid ~= uid then return { 'gone' } end
   if newer(j) then return { 'newer' } end
   if j.token == token then return { 'ok', redis.call('HGETALL', key) } end
   if j.rev ~= ARGV[5] then return { 'changed' } end
+  returns = ended(j) and ARGV[7] == 'set' and (next ~= '' or changes.enabled == '0')
+  if returns then -- it counts again, and is refused to whom it is counted
+    local bound = maker ~= '' or run ~= ''
+    maker, made_in = j.maker or '', j.madeBy or ''
+    most = tonumber(redis.call('HGET', token_key(maker), 'maxJobs') or '')
+    if bound and is_full(maker) then return { 'full' } end
+    local by = pick(job_key(made_in), { 'v', 'uid', 'made' })
+    if by.uid and not newer(by) then
+      made = made_by(made_in, by)
+      if run ~= '' and #made >= makes then return { 'in_run', 'too_many_made' } end
+      made[#made + 1] = id
+    end
+  end
 end
 if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' } end
 if ARGV[7] == 'set' then
@@ -73,24 +95,33 @@ if ARGV[7] == 'set' then
   if next ~= '' and tonumber(next) <= now then return { 'late' } end
 end
 
-if mode == 'create' then
+if replaces then
+  drop_job(id)
+  audit(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
+end
+if mode == 'create' or returns then
   -- Strictly growing scores give the list a stable order to page through.
   local newest = redis.call('ZRANGE', JOBS, -1, -1, 'WITHSCORES')[2]
   local score = micros
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
   redis.call('ZADD', JOBS, int(score), id)
-  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
-  if maker ~= '' then
-    redis.call('HSET', key, 'maker', maker)
-    redis.call('SADD', token_jobs_key(maker), id)
-  end
-  if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
+  redis.pcall('ZREM', ENDED, id)
+  if maker ~= '' then redis.call('SADD', token_jobs_key(maker), id) end
   if made then redis.call('HSET', job_key(made_in), 'made', table.concat(made, ' ')) end
-elseif tonumber(ARGV[13]) > 0 then
-  record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end
-for i = 1, tonumber(ARGV[15]) do
-  local field, value = ARGV[14 + 2 * i], ARGV[15 + 2 * i]
+if mode == 'create' then
+  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
+  if maker ~= '' then redis.call('HSET', key, 'maker', maker) end
+  if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
+else
+  if tonumber(ARGV[13]) > 0 then record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13]) end
+  -- What it was known for is another matter from now on.
+  if changes.enabled then redis.pcall('ZREM', FAILING, id) end
+  if changes.channel or changes.chatId or changes.peerId or changes.threadId or changes.deliver then
+    redis.pcall('ZREM', UNDELIVERED, id)
+  end
+end
+for field, value in pairs(changes) do
   if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
 end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))

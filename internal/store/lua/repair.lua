@@ -1,7 +1,7 @@
 -- repair goes over one page of an index and says what disagrees with the records. It
 -- puts right at once what is about one entry alone; what is about due is left to
 -- redue, which knows where an entry belongs.
--- ARGV: index (jobs|due|wake|open), cursor ('0' begins), size of a page
+-- ARGV: index (jobs|due|ended|failing|undelivered|wake|open), cursor ('0' begins), size of a page
 -- Answer: {cursor ('0': this was the last page), kind, id, seen nextSlot, ...};
 --       seen nextSlot is '' where nothing is left to redue
 -- Holds: every script keeps the indexes and the records in step, so that whatever is
@@ -27,6 +27,13 @@ end
 
 local function each(members, check)
   for i, member in ipairs(members) do pcall(check, i, member) end
+end
+
+-- list puts a job into the list of jobs, at its creation.
+local function list(id, created)
+  local score = (tonumber(created) or now) * 1000
+  while redis.call('ZCOUNT', JOBS, int(score), int(score)) > 0 do score = score + 1 end
+  redis.call('ZADD', JOBS, int(score), id)
 end
 
 local check = {}
@@ -61,11 +68,45 @@ function check.due(ids)
     elseif not listed[i] then
       local j = redis.call('HMGET', job_key(id), 'uid', 'v', 'createdAt')
       if not j[1] or tonumber(j[2] or '0') > VERSION then return end
-      local score = (tonumber(j[3]) or now) * 1000
-      while redis.call('ZCOUNT', JOBS, int(score), int(score)) > 0 do score = score + 1 end
-      redis.call('ZADD', JOBS, int(score), id)
+      list(id, j[3])
       note('job_unlisted', id)
     end
+  end)
+end
+
+-- An entry of ended is a job that has. It goes when nothing has come of it for the retention.
+function check.ended(ids)
+  each(ids, function(_, id)
+    local j = hash(job_key(id))
+    if newer(j) then return end
+    if not j.uid or not ended(j) then
+      redis.call('ZREM', ENDED, id)
+      if j.uid and not redis.call('ZSCORE', JOBS, id) then list(id, j.createdAt) end
+      note('ended_orphan', id)
+      return
+    end
+    local last = math.floor(tonumber(redis.call('ZSCORE', ENDED, id)) / 1000)
+    for _, at in ipairs({ j.updatedAt or '0', j.lastRunAt or '0' }) do last = math.max(last, tonumber(at) or 0) end
+    if last < now - RETENTION then
+      drop_job(id)
+      audit(PRODUCT, 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
+    end
+  end)
+end
+
+-- An entry of failing is a job that fails, one of undelivered a job whose reply has not
+-- arrived. An older release leaves some behind, which is no damage.
+function check.failing(ids)
+  each(ids, function(_, id)
+    local j = hash(job_key(id))
+    if not newer(j) and not fails(j) then redis.call('ZREM', FAILING, id) end
+  end)
+end
+
+function check.undelivered(ids)
+  each(ids, function(_, id)
+    local j = hash(job_key(id))
+    if not newer(j) and (not j.lastDelivery or j.lastDelivery == 'delivered') then redis.call('ZREM', UNDELIVERED, id) end
   end)
 end
 
@@ -98,11 +139,12 @@ end
 
 -- give_up tells a run whose delivery is gone that nobody knows what became of it.
 local function give_up(run, n)
-  local r = redis.call('HMGET', run_key(run), 'deliveries', 'delivery', 'alert')
+  local r = redis.call('HMGET', run_key(run), 'deliveries', 'delivery', 'alert', 'job', 'uid')
   if r[1] ~= n then return end
   for i, field in ipairs({ 'delivery', 'alert' }) do
     if r[i + 1] == 'pending' then redis.call('HSET', run_key(run), field, 'unknown') end
   end
+  if r[2] == 'pending' then note_delivery(r[4], r[5], run, 'unknown') end
 end
 
 -- An entry of open is unfinished, and what is unfinished will be looked at: no look is
