@@ -47,6 +47,7 @@ var jobShape = shape[job.Spec]{
 	readOnly: []string{
 		"id", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome",
 		"nextRunAt", "nextDueAt", "next", "nextLocal", "description", "runsUsed", "taskTruncated", "pauseReason", "failures", "madeBy",
+		"ended", "lastOutcomeSlot", "lastDelivery",
 	},
 	synonyms: map[string]string{
 		"cron": "schedule", "expression": "schedule", "cronexpression": "schedule",

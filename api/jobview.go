@@ -58,6 +58,9 @@ type jobView struct {
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
 
+	// Ended is given when no run is to come any more: the job is kept for a while, and left
+	// out of lists that do not ask for it.
+	Ended       bool        `json:"ended,omitempty"`
 	Revision    int64       `json:"revision"`
 	CreatedAt   job.Millis  `json:"createdAt"`
 	UpdatedAt   job.Millis  `json:"updatedAt"`
@@ -65,8 +68,11 @@ type jobView struct {
 	LastRunAt   job.Millis  `json:"lastRunAt,omitempty"`
 	LastRunID   string      `json:"lastRunId,omitempty"`
 	LastOutcome job.Outcome `json:"lastOutcome,omitempty"`
-	Failures    int         `json:"failures,omitempty"` // in a row
-	NextRunAt   job.Millis  `json:"nextRunAt,omitempty"`
+	// LastOutcomeSlot is the newest slot that did not run, where LastOutcome is about one.
+	LastOutcomeSlot job.Millis        `json:"lastOutcomeSlot,omitempty"`
+	LastDelivery    job.DeliveryState `json:"lastDelivery,omitempty"` // of the newest reply
+	Failures        int               `json:"failures,omitempty"`     // in a row
+	NextRunAt       job.Millis        `json:"nextRunAt,omitempty"`
 	// NextDueAt is when the slot of nextRunAt is due, where jitter puts it off.
 	NextDueAt job.Millis `json:"nextDueAt,omitempty"`
 
@@ -107,7 +113,8 @@ func wholeJob(j job.Job) jobView {
 		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
 		MaxRetries: *spec.MaxRetries, RetryDelaysSeconds: spec.RetryDelaysSeconds, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, MadeBy: j.MadeBy,
-		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, Failures: j.Failures, NextRunAt: j.NextSlot,
+		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, LastOutcomeSlot: j.LastOutcomeSlot, LastDelivery: j.LastDelivery,
+		Failures: j.Failures, NextRunAt: j.NextSlot, Ended: j.Ended(),
 	}
 	if v.Timezone == "" {
 		v.Timezone = "UTC"

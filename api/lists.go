@@ -6,6 +6,10 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
+// deliveryStates are what a list can ask for, the one that is asked for most first.
+var deliveryStates = []job.DeliveryState{job.DeliveryFailed, job.DeliveryPending, job.DeliveryDelivered, job.DeliveryUnknown,
+	job.DeliverySuppressed, job.DeliveryNotRequested}
+
 // jobFilters are the parameters that pick jobs.
 func jobFilters(f *job.JobFilter) []param {
 	return []param{
@@ -14,7 +18,9 @@ func jobFilters(f *job.JobFilter) []param {
 		wordParam("sessionKey", "agent:main:telegram:dm:123", &f.SessionKey),
 		wordParam("channel", "telegram", &f.Channel),
 		formParam("label", "team:ops", job.LabelForm, job.ValidLabel, &f.Label),
-		choiceParam("lastOutcome", &f.LastOutcome, job.Failed, job.Succeeded, job.TimedOut, job.Cancelled),
+		choiceParam("lastOutcome", &f.LastOutcome, job.Failed, job.Succeeded, job.TimedOut, job.Cancelled, job.Skipped, job.Missed),
+		choiceParam("lastDelivery", &f.LastDelivery, deliveryStates...),
+		flagParam("ended", &f.Ended),
 		momentParam("nextAfter", &f.NextAfter),
 		momentParam("nextBefore", &f.NextBefore),
 	}
@@ -24,8 +30,7 @@ func jobFilters(f *job.JobFilter) []param {
 func runFilters(f *job.RunFilter) []param {
 	return []param{
 		choiceParam("outcome", &f.Outcome, job.Failed, job.Succeeded, job.TimedOut, job.Cancelled, job.Skipped, job.Missed),
-		choiceParam("delivery", &f.Delivery, job.DeliveryFailed, job.DeliveryPending, job.DeliveryDelivered, job.DeliveryUnknown,
-			job.DeliverySuppressed, job.DeliveryNotRequested),
+		choiceParam("delivery", &f.Delivery, deliveryStates...),
 		choiceParam("trigger", &f.Trigger, job.TriggerSchedule, job.TriggerManual),
 		choiceParam("state", &f.State, job.StateRunning, job.StateWaiting, job.StateParked, job.StateQueued, job.StateDone),
 		wordParam("agentId", "main", &f.AgentID),

@@ -149,6 +149,16 @@ func truthParam(name string, at **bool) param {
 	}}
 }
 
+// flagParam is true or false; absent it is false.
+func flagParam(name string, at *bool) param {
+	return param{name, "true", func(value string) string {
+		var said *bool
+		problem := truthParam(name, &said).read(value)
+		*at = said != nil && *said
+		return problem
+	}}
+}
+
 // momentParam is a time as RFC 3339 or in milliseconds.
 func momentParam(name string, at *job.Millis) param {
 	return param{name, "2027-03-28T11:00:00Z", func(value string) string {
@@ -195,9 +205,9 @@ func readPage(r *http.Request, standard, most int, filters ...param) (page, erro
 
 // readFlag reads the only parameter of a request, true or false; absent it is false.
 func readFlag(r *http.Request, name string) (bool, error) {
-	flag := new(bool)
-	err := readParams(r, truthParam(name, &flag))
-	return *flag, err
+	var flag bool
+	err := readParams(r, flagParam(name, &flag))
+	return flag, err
 }
 
 func cursorParam(at *string) param {

@@ -21,7 +21,8 @@ type problem struct {
 	Detail    string        `json:"detail,omitempty"`
 	Code      string        `json:"code,omitempty"` // of what a run may not; job.InRunCode
 	Problems  []job.Problem `json:"problems,omitempty"`
-	ETag      string        `json:"etag,omitempty"` // as it is now; with 412
+	ETag      string        `json:"etag,omitempty"`  // as it is now; with 412
+	Ended     *endedView    `json:"ended,omitempty"` // with 410 of a job that has had its runs
 	RequestID string        `json:"requestId,omitempty"`
 }
 
@@ -81,6 +82,7 @@ func toProblem(err error) problem {
 		size     *http.MaxBytesError
 		notReady *notReadyError
 		spent    *job.SpentError
+		gone     *job.GoneError
 		rate     *rateError
 		foreign  *job.OutOfScopeError
 		inRun    *job.InRunError
@@ -111,6 +113,8 @@ func toProblem(err error) problem {
 		}
 	case errors.As(err, &rate):
 		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
+	case errors.As(err, &gone):
+		p = problemGone(gone)
 	case errors.Is(err, job.ErrNotFound):
 		p.Status, p.Detail = http.StatusNotFound, "Nothing of that id exists. List the jobs, or the runs of a job, to see the ids that there are."
 	case errors.Is(err, job.ErrExists):

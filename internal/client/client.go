@@ -70,6 +70,7 @@ type Error struct {
 	Status   int       `json:"status"`
 	Detail   string    `json:"detail"`
 	Problems []Problem `json:"problems,omitempty"`
+	Ended    *Ended    `json:"ended,omitempty"` // of a job that has had its runs
 	// RetryAfter is how long the API asks to wait; 0 if it does not say.
 	RetryAfter time.Duration `json:"-"`
 }

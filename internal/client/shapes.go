@@ -2,32 +2,48 @@ package client
 
 // Job is what callers show of a job. Times are UTC milliseconds, 0 for none.
 type Job struct {
-	ID          string   `json:"id"`
-	Name        string   `json:"name"`
-	Schedule    string   `json:"schedule"`
-	Timezone    string   `json:"timezone"`
-	Every       int      `json:"every"` // seconds
-	At          int64    `json:"at"`
-	Enabled     bool     `json:"enabled"`
-	PauseReason string   `json:"pauseReason"`
-	Channel     string   `json:"channel"`
-	ChatID      string   `json:"chatId"`
-	Task        string   `json:"task"`
-	MaxRuns     int      `json:"maxRuns"`
-	RunsUsed    int      `json:"runsUsed"`
-	Failures    int      `json:"failures"` // in a row
-	CreatedAt   int64    `json:"createdAt"`
-	UpdatedAt   int64    `json:"updatedAt"`
-	MadeBy      string   `json:"madeBy"` // the job in whose run it was made
-	LastRunAt   int64    `json:"lastRunAt"`
-	LastRunID   string   `json:"lastRunId"`
-	LastOutcome string   `json:"lastOutcome"`
-	NextRunAt   int64    `json:"nextRunAt"`
-	NextDueAt   int64    `json:"nextDueAt"`
-	Next        []string `json:"next"`      // RFC 3339, UTC
-	NextLocal   []string `json:"nextLocal"` // the same in the job's zone
-	Description string   `json:"description"`
-	RunID       string   `json:"runId"` // of a run that was just started
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Schedule    string `json:"schedule"`
+	Timezone    string `json:"timezone"`
+	Every       int    `json:"every"` // seconds
+	At          int64  `json:"at"`
+	Enabled     bool   `json:"enabled"`
+	PauseReason string `json:"pauseReason"`
+	Channel     string `json:"channel"`
+	ChatID      string `json:"chatId"`
+	Task        string `json:"task"`
+	MaxRuns     int    `json:"maxRuns"`
+	RunsUsed    int    `json:"runsUsed"`
+	Failures    int    `json:"failures"` // in a row
+	CreatedAt   int64  `json:"createdAt"`
+	UpdatedAt   int64  `json:"updatedAt"`
+	MadeBy      string `json:"madeBy"` // the job in whose run it was made
+	LastRunAt   int64  `json:"lastRunAt"`
+	LastRunID   string `json:"lastRunId"`
+	LastOutcome string `json:"lastOutcome"`
+	// LastOutcomeSlot is the newest slot that did not run, where LastOutcome is about one.
+	LastOutcomeSlot int64    `json:"lastOutcomeSlot"`
+	LastDelivery    string   `json:"lastDelivery"` // of the newest reply
+	Ended           bool     `json:"ended"`        // no run is to come any more
+	NextRunAt       int64    `json:"nextRunAt"`
+	NextDueAt       int64    `json:"nextDueAt"`
+	Next            []string `json:"next"`      // RFC 3339, UTC
+	NextLocal       []string `json:"nextLocal"` // the same in the job's zone
+	Description     string   `json:"description"`
+	RunID           string   `json:"runId"` // of a run that was just started
+}
+
+// Ended is what is left of a job that has had its runs.
+type Ended struct {
+	ID           string `json:"id"`
+	Name         string `json:"name"`
+	Runs         int    `json:"runs"`
+	MaxRuns      int    `json:"maxRuns"`
+	LastRunID    string `json:"lastRunId"`
+	LastOutcome  string `json:"lastOutcome"`
+	LastDelivery string `json:"lastDelivery"`
+	EndedAt      int64  `json:"endedAt"`
 }
 
 // Run is what callers show of a run.

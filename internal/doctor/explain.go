@@ -111,7 +111,10 @@ func (s subject) withoutJob(id string, err error, at time.Time) []Finding {
 		f.Found, f.Remedy = "there is none of that id, and no history of one", "GET /api/cron/jobs lists those that exist; their ids are case-sensitive"
 		return []Finding{f}
 	}
-	f.Level, f.Found = Warn, "it was deleted, by somebody or after its last run; its history is still kept"
+	f.Level, f.Found = Warn, "it was deleted; its history is still kept"
+	if gone, had := errors.AsType[*job.GoneError](err); had {
+		f.Level, f.Found = OK, fmt.Sprintf("it ran %d of %d times and is gone, as it was meant to be; its history is still kept", gone.Runs, gone.Of)
+	}
 	findings := []Finding{f}
 	s.timetable, err = schedule.NewCache(1).Timetable(schedule.Timing{Cron: "* * * * *"}) // for UTC
 	if err != nil {
@@ -196,8 +199,11 @@ func (s subject) cursor() Finding {
 			f.Found = "no slot, while it is paused"
 		case j.MaxRuns > 0 && j.Claims >= j.MaxRuns:
 			f.Found = fmt.Sprintf("no slot: its %s are used up (maxRuns)", count(j.MaxRuns, "run"))
+		case j.At != 0 && !j.Ended():
+			f.Found = "no slot: its one instant, " + s.clock(j.At.Time()) + ", has its run"
 		case j.At != 0:
-			f.Found = "no slot: its one instant, " + s.clock(j.At.Time()) + ", is over"
+			f.Level, f.Found = Warn, "no slot: its one instant, "+s.clock(j.At.Time())+", passed without a run"
+			f.Remedy = "PATCH /api/cron/jobs/" + j.ID + " with another at, or POST /api/cron/jobs/" + j.ID + "/run"
 		default:
 			f.Level, f.Found = Warn, "no slot: its schedule has ended"
 			f.Remedy = "PATCH /api/cron/jobs/" + j.ID + " with another schedule or endAt"

@@ -135,7 +135,7 @@ func getJob(ctx context.Context, c *call) (answer, error) {
 		return answer{}, fmt.Errorf("the answer is no job: %w", err)
 	}
 	for _, told := range []string{"id", "name", "enabled", "description", "timezone", "task", "next", "nextLocal", "nextRunAt", "nextDueAt",
-		"pauseReason", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome", "failures", "startAt", "endAt", "at"} {
+		"pauseReason", "revision", "createdAt", "updatedAt", "lastRunAt", "lastRunId", "lastOutcome", "lastOutcomeSlot", "lastDelivery", "failures", "ended", "startAt", "endAt", "at"} {
 		delete(all, told)
 	}
 	a := c.tellJob(ctx, "", j)
@@ -171,7 +171,9 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 		When         string `json:"when"`
 		NextRunAt    string `json:"nextRunAt,omitempty"`
 		NextRunAtUTC string `json:"nextRunAtUtc,omitempty"`
+		Ended        bool   `json:"ended,omitempty"`
 		LastOutcome  string `json:"lastOutcome,omitempty"`
+		LastDelivery string `json:"lastDelivery,omitempty"`
 		MadeBy       string `json:"madeBy,omitempty"`
 		Task         string `json:"task"`
 	}
@@ -183,12 +185,12 @@ func listJobs(ctx context.Context, c *call) (answer, error) {
 
 	var b strings.Builder
 	for _, j := range page.Jobs[:min(len(page.Jobs), maxJobsPage)] {
-		e := entry{ID: j.ID, Name: j.Name, Enabled: j.Enabled, When: whenShort(j), LastOutcome: j.LastOutcome, MadeBy: j.MadeBy, Task: oneLine(j.Task, lineRunes)}
+		e := entry{ID: j.ID, Name: j.Name, Enabled: j.Enabled, When: whenShort(j), Ended: j.Ended, LastOutcome: j.LastOutcome, LastDelivery: j.LastDelivery, MadeBy: j.MadeBy, Task: oneLine(j.Task, lineRunes)}
 		e.NextRunAt, e.NextRunAtUTC = rfc3339(j.NextRunAt, j.Timezone), rfc3339(j.NextRunAt, "UTC")
 		data.Jobs = append(data.Jobs, e)
 		fmt.Fprintf(&b, "- %s: %s. %s", ref(j), e.When, c.nextRun(j))
 		if j.LastOutcome != "" {
-			fmt.Fprintf(&b, " Last run: %s.", j.LastOutcome)
+			fmt.Fprintf(&b, " %s", lastOutcome(j, false))
 		}
 		if j.MadeBy != "" {
 			fmt.Fprintf(&b, " Made in a run of %s.", j.MadeBy)

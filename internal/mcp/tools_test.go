@@ -116,9 +116,18 @@ Summarise my unread mail`,
 				with(t, `{"id":"job_2","name":"","nextRunAt":0,"task":"one\ntwo"}`) + `],"nextCursor":"c1"}`},
 			sent: `GET /jobs?enabled=true&label=team%3Aops&limit=20`,
 			want: `2 jobs:
-- job_1 "Morning summary": 0 9 * * 1-5 (Europe/Berlin). Runs next Mon 2026-11-30 09:00 Europe/Berlin, in 14 h. Last run: succeeded. Task: Summarise my unread mail
+- job_1 "Morning summary": 0 9 * * 1-5 (Europe/Berlin). Runs next Mon 2026-11-30 09:00 Europe/Berlin, in 14 h. Its last run succeeded. Task: Summarise my unread mail
 - job_2: 0 9 * * 1-5 (Europe/Berlin). It has no time left and does not run again. Task: one two
 There is more: call list_cron_jobs with "cursor":"c1".`,
+		},
+		{
+			name: "a list of jobs that have ended", tool: "list_cron_jobs", arguments: `{"ended":true}`,
+			api: map[string]string{"GET /jobs": `200 {"jobs":[` + with(t, `{"at":1795942800000,"schedule":"","nextRunAt":0,"ended":true,"lastOutcome":"missed","lastOutcomeSlot":1795942800000}`) + `,` +
+				with(t, `{"id":"job_2","name":"","nextRunAt":0,"ended":true,"lastOutcome":"succeeded","lastRunAt":1795942800000,"lastDelivery":"failed"}`) + `]}`},
+			sent: `GET /jobs?ended=true&limit=20`,
+			want: `2 jobs:
+- job_1 "Morning summary": once, on Sun 2026-11-29 10:00 Europe/Berlin. It has ended: no time is left for it to run. update_cron_job gives it another. Its time of Sun 2026-11-29 10:00 Europe/Berlin passed without a run (missed). Task: Summarise my unread mail
+- job_2: 0 9 * * 1-5 (Europe/Berlin). It has ended: no time is left for it to run. update_cron_job gives it another. Its last run succeeded. Its newest reply could not be delivered. Task: Summarise my unread mail`,
 		},
 		{
 			name: "an empty list", tool: "list_cron_jobs", arguments: `{"limit":"3"}`,
@@ -237,6 +246,26 @@ func TestErrors(t *testing.T) {
 				t.Errorf("isError %t (-want +got):\n%s", isError, d)
 			}
 		})
+	}
+}
+
+// TestGone: every tool says what became of a job that has had its runs.
+func TestGone(t *testing.T) {
+	const answer = `410 {"status":410,"detail":"x","ended":{"id":"job_1","name":"Bread","runs":2,"maxRuns":2,"lastRunId":"job_1:5","lastOutcome":"succeeded","lastDelivery":"delivered","endedAt":1795942800000}}`
+	const want = `job_1 "Bread" ran 2 of 2 times and is gone, as it was meant to be: its last run succeeded, at Sun 2026-11-29 09:00 UTC. The reply was delivered. ` +
+		`list_cron_runs with its jobId shows its history; create_cron_job makes another one.`
+	for tool, request := range map[string]string{"get_cron_job": "GET /jobs/job_1", "update_cron_job": "PATCH /jobs/job_1", "delete_cron_job": "DELETE /jobs/job_1",
+		"pause_cron_job": "POST /jobs/job_1/pause", "resume_cron_job": "POST /jobs/job_1/resume", "run_cron_job": "POST /jobs/job_1/run"} {
+		f := &fakeAPI{}
+		f.answer(request, answer)
+		arguments := `{"jobId":"job_1"}`
+		if tool == "update_cron_job" {
+			arguments = `{"jobId":"job_1","task":"x"}`
+		}
+		text, _, isError := clocked(t, f)(tool, arguments)
+		if d := cmp.Diff(want, text); d != "" || !isError {
+			t.Errorf("%s: isError %t (-want +got):\n%s", tool, isError, d)
+		}
 	}
 }
 

@@ -29,16 +29,30 @@ func (c *call) story(j job) string {
 	}
 	sentences = append(sentences, target(j))
 	if j.LastOutcome != "" {
-		last := "Its last run " + did(j.LastOutcome)
-		if j.LastRunID != "" {
-			last += " (" + j.LastRunID + ")"
-		}
-		sentences = append(sentences, last+".")
+		sentences = append(sentences, lastOutcome(j, true))
 	}
 	if j.Failures > 1 {
 		sentences = append(sentences, fmt.Sprintf("It failed %d times in a row; after ten it is disabled.", j.Failures))
 	}
 	return strings.Join(sentences, " ")
+}
+
+// lastOutcome says what became of a job last, and how its newest reply is doing.
+func lastOutcome(j job, whole bool) string {
+	text := "Its last run " + did(j.LastOutcome)
+	switch {
+	case j.LastOutcomeSlot != 0:
+		text = fmt.Sprintf("Its time of %s %s passed without a run (%s)", moment(j.LastOutcomeSlot, j.Timezone), j.Timezone, j.LastOutcome)
+	case whole && j.LastRunID != "":
+		text += " (" + j.LastRunID + ")"
+	}
+	switch text += "."; j.LastDelivery {
+	case "failed":
+		text += " Its newest reply could not be delivered."
+	case "unknown":
+		text += " Whether its newest reply arrived is unknown."
+	}
+	return text
 }
 
 // when is the job's timing in words, with its zone.
@@ -74,6 +88,8 @@ func (c *call) nextRun(j job) string {
 		return fmt.Sprintf("It is paused (%s) and does not run until resume_cron_job.", oneLine(j.PauseReason, lineRunes))
 	case !j.Enabled:
 		return "It is paused and does not run until resume_cron_job."
+	case j.Ended:
+		return "It has ended: no time is left for it to run. update_cron_job gives it another."
 	case due == 0:
 		return "It has no time left and does not run again."
 	}

@@ -60,6 +60,8 @@ func refusal(e *client.Error) *Failure {
 	e.Detail = printable(e.Detail) // it may repeat what somebody else wrote
 	f := &Failure{Code: exitFailed, Err: e}
 	switch {
+	case e.Ended != nil:
+		f.Code, f.Hint = exitNotFound, "See 'gateway-cron job runs "+printable(e.Ended.ID)+"'."
 	case e.Status == http.StatusNotFound:
 		f.Code = exitNotFound
 	case e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -110,7 +111,13 @@ func (t *tool) more(next string) {
 	}
 }
 
-func outcomes() []string { return []string{"succeeded", "failed", "timed_out", "cancelled"} }
+func outcomes() []string {
+	return []string{"succeeded", "failed", "timed_out", "cancelled", "skipped", "missed"}
+}
+
+func deliveries() []string {
+	return []string{"pending", "delivered", "failed", "unknown", "suppressed", "not_requested"}
+}
 
 func (t *tool) list() *cobra.Command {
 	var p *pages
@@ -131,11 +138,15 @@ func (t *tool) list() *cobra.Command {
 		filter{"label", "label", "only jobs with this label", nil},
 		filter{"channel", "channel", "only jobs that reply on this channel", nil},
 		filter{"session", "sessionKey", "only jobs of this conversation", nil},
-		filter{"outcome", "lastOutcome", "only jobs whose last run ended so", outcomes()},
+		filter{"outcome", "lastOutcome", "only jobs of which this became last", outcomes()},
+		filter{"delivery", "lastDelivery", "only jobs whose newest reply stands so", deliveries()},
+		filter{"ended", "ended", "only jobs that have no run to come any more, which are left out otherwise", []string{"true", "false"}},
 		filter{"next-after", "nextAfter", "only jobs that run next at this time or later", nil},
 		filter{"next-before", "nextBefore", "only jobs that run next before this time", nil},
 	)
-	cmd.Flags().Lookup("enabled").NoOptDefVal = "true"
+	for _, flag := range []string{"enabled", "ended"} {
+		cmd.Flags().Lookup(flag).NoOptDefVal = "true"
+	}
 	normalise(cmd)
 	return cmd
 }
@@ -152,15 +163,36 @@ func (t *tool) jobTable(jobs []client.Job) {
 			name = j.Task
 		}
 		next := cell{text: t.distance(j.NextRunAt)}
-		if !j.Enabled {
+		switch {
+		case !j.Enabled:
 			next = cell{"paused", faint}
+		case j.Ended:
+			next = cell{"ended", faint}
 		}
-		last := cell{j.LastOutcome, outcomeStyle(j.LastOutcome)}
-		if j.LastRunAt != 0 {
-			last.text += " " + t.distance(j.LastRunAt)
+		last := t.lastOutcome(j)
+		if lost := notArrived(j.LastDelivery); lost != "" {
+			last = cell{last.text + ", " + lost, bad}
 		}
 		at := cell{text: t.clock(j.NextRunAt, zone(j.Timezone))}
 		rows[i] = []cell{{text: j.ID}, {text: name}, {text: t.when(j)}, next, at, last}
 	}
 	t.table([]column{{title: "ID"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}, {title: "NEXT"}, {title: "AT", spare: true}, {title: "LAST", cut: true}}, rows)
+}
+
+// lastOutcome says what became of a job last, and when.
+func (t *tool) lastOutcome(j client.Job) cell {
+	at := j.LastRunAt
+	if j.LastOutcomeSlot != 0 {
+		at = j.LastOutcomeSlot
+	}
+	last := cell{j.LastOutcome, outcomeStyle(j.LastOutcome)}
+	if at != 0 {
+		last.text = strings.TrimSpace(last.text + " " + t.distance(at))
+	}
+	return last
+}
+
+// notArrived says that a reply did not reach its chat, as far as anybody knows; else "".
+func notArrived(delivery string) string {
+	return map[string]string{"failed": "not delivered", "unknown": "delivery unknown"}[delivery]
 }

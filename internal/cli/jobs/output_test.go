@@ -15,6 +15,8 @@ const someJobs = `{"jobs":[` + aJob + `,
 {"id":"reminder","schedule":"","timezone":"Asia/Kolkata","at":1798775400000,"enabled":false,"pauseReason":"on holiday","task":"面包","lastOutcome":"succeeded","lastRunAt":1795442280000}],
 "nextCursor":"abc"}`
 
+const endedJob = `{"id":"reminder","schedule":"","timezone":"UTC","at":1795420800000,"enabled":true,"task":"Bread","ended":true,"lastOutcome":"missed","lastOutcomeSlot":1795420800000,"lastDelivery":"unknown"}`
+
 const aRun = `{"id":"job_a:1795420800","jobId":"job_a","jobName":"Morning summary","trigger":"schedule","state":"done","outcome":"failed","error":"the model said no","slot":1795420800000,
 "createdAt":1795420800100,"startedAt":1795420801000,"finishedAt":1795420865000,"sessionKey":"agent:main:cron:job_a",
 "attempts":[{"n":1,"startedAt":1795420801000,"endedAt":1795420801250,"result":"failed","cause":"ai_error","error":"busy"},{"n":2,"startedAt":1795420831000,"endedAt":1795420835300,"result":"succeeded"}],
@@ -32,6 +34,9 @@ func TestPages(t *testing.T) {
 		{"a list in a pipe", "job list --limit 3", 0, map[string][]reply{"GET /api/cron/jobs": one200(someJobs)}, "There are more: --all, or --cursor abc\n"},
 		{"a list in a terminal", "job list --limit 3", 90, map[string][]reply{"GET /api/cron/jobs": one200(someJobs)}, "There are more: --all, or --cursor abc\n"},
 		{"no jobs", "job list", 80, map[string][]reply{"GET /api/cron/jobs": one200(`{"jobs":[]}`)}, `no jobs; make one: gateway-cron job add "0 9 * * 1-5" "Summarise my inbox"` + "\n"},
+		{"jobs that have ended", "job list --ended --outcome missed", 0, map[string][]reply{"GET /api/cron/jobs": one200(`{"jobs":[` + endedJob + `,
+{"id":"b","schedule":"","timezone":"UTC","every":5400,"enabled":true,"task":"x","ended":true,"lastOutcome":"succeeded","lastRunAt":1795442280000,"lastRunId":"b:1","lastDelivery":"failed"}]}`)}, ""},
+		{"a job that has ended", "job show reminder", 0, map[string][]reply{"GET /api/cron/jobs/reminder": one200(endedJob)}, ""},
 		{"a job", "job show job_a", 0, map[string][]reply{"GET /api/cron/jobs/job_a": one200(aJob)}, ""},
 		{"a job that was made", "job add @daily x --timeout 10m", 0, map[string][]reply{"POST /api/cron/jobs": one200(aJob)}, ""},
 		{"a job that was paused", "job pause reminder", 0, map[string][]reply{"POST /api/cron/jobs/reminder/pause": one200(`{"id":"reminder","every":60,"timezone":"UTC","pauseReason":"on holiday"}`)}, ""},

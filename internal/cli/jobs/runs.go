@@ -14,7 +14,7 @@ import (
 
 func runFilters() []filter {
 	return []filter{
-		{"outcome", "outcome", "only runs that ended so", append(outcomes(), "skipped", "missed")},
+		{"outcome", "outcome", "only runs that ended so", outcomes()},
 		{"delivery", "delivery", "only runs whose reply was delivered so", []string{"pending", "delivered", "failed", "unknown", "suppressed", "not_requested"}},
 		{"trigger", "trigger", "only runs that were started so", []string{"schedule", "manual"}},
 		{"state", "state", "only runs in this state", []string{"waiting", "parked", "queued", "running", "done"}},

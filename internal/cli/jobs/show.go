@@ -75,8 +75,14 @@ func (t *tool) timeFacts(j client.Job) []fact {
 // historyFacts say what has become of its runs.
 func (t *tool) historyFacts(j client.Job) []fact {
 	var facts []fact
-	if j.LastOutcome != "" || j.LastRunAt != 0 {
-		facts = append(facts, fact{"last", cell{strings.TrimSpace(fmt.Sprintf("%s %s  %s", j.LastOutcome, t.distance(j.LastRunAt), j.LastRunID)), outcomeStyle(j.LastOutcome)}})
+	if last := t.lastOutcome(j); last.text != "" {
+		if j.LastRunID != "" && j.LastOutcomeSlot == 0 {
+			last.text += "  " + j.LastRunID
+		}
+		facts = append(facts, fact{"last", last})
+	}
+	if j.LastDelivery != "" && j.LastDelivery != "not_requested" {
+		facts = append(facts, fact{"delivery", cell{j.LastDelivery, deliveryStyle(j.LastDelivery)}})
 	}
 	if j.Failures > 0 {
 		facts = append(facts, fact{"failures", cell{fmt.Sprintf("%d in a row", j.Failures), bad}})
@@ -121,6 +127,8 @@ func (t *tool) jobState(j client.Job) cell {
 		return cell{"paused: " + j.PauseReason, faint}
 	case !j.Enabled:
 		return cell{"paused", faint}
+	case j.Ended:
+		return cell{"ended: no run is to come any more", faint}
 	}
 	return cell{"enabled", good}
 }

@@ -288,6 +288,8 @@ func TestRefusals(t *testing.T) {
 		want    string
 	}{
 		{"no such job", problem(404, ""), exitNotFound, "What to do.\n"},
+		{"a job that has had its runs", problem(410, `,"ended":{"id":"a"}`), exitNotFound, "What to do.\nSee 'gateway-cron job runs a'.\n"},
+		{"a key that was used", problem(410, ""), exitRefused, "What to do.\n"},
 		{"conflict", problem(409, ""), exitRefused, "What to do.\n"},
 		{"changed meanwhile", problem(412, ""), exitRefused, "What to do.\n"},
 		{"too many", problem(429, ""), exitRefused, "What to do.\n"},

@@ -166,7 +166,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"job", "run", ""}, []string{"job_a\tMorning", "job_b\tLook after", "x", ":4"}},
 		{[]string{"job", "show", "job_a", ""}, []string{":4"}},
 		{[]string{"job", "add", "--overlap", ""}, []string{"skip", "queue_one", "allow", "cancel_previous", ":4"}},
-		{[]string{"job", "list", "--outcome", ""}, []string{"succeeded", "failed", "timed_out", "cancelled", ":4"}},
+		{[]string{"job", "list", "--outcome", ""}, []string{"succeeded", "failed", "timed_out", "cancelled", "skipped", "missed", ":4"}},
 		{[]string{"run", "list", "--job", ""}, []string{"job_a\tMorning", "job_b\tLook after", "x", ":4"}},
 	} {
 		out := b.ok(append([]string{"__complete"}, tt.args...)...)
