@@ -73,7 +73,7 @@ func (o *operator) once(ctx context.Context, method, path string, body, out any)
 	switch {
 	case err != nil:
 		return err
-	case res.StatusCode == http.StatusNotFound:
+	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone: // deleted, or after its last run
 		return errGone
 	case res.StatusCode/100 == 2:
 		if raw, ok := out.(*json.RawMessage); ok {
@@ -123,25 +123,28 @@ type jobView struct {
 	NextDueAt int64
 }
 
-// list reads all jobs.
+// list reads all jobs, those that have ended too.
 func (o *operator) list(ctx context.Context) (jobs []jobView, err error) {
-	for cursor := ""; ; {
-		var page struct {
-			Jobs       []jobView
-			NextCursor string
-		}
-		path := "/api/cron/jobs?limit=200"
-		if cursor != "" {
-			path += "&cursor=" + url.QueryEscape(cursor)
-		}
-		if _, err := o.insist(ctx, http.MethodGet, path, nil, &page); err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, page.Jobs...)
-		if cursor = page.NextCursor; cursor == "" {
-			return jobs, nil
+	for _, ended := range []string{"false", "true"} { // first the one that jobs leave for the other
+		for cursor := ""; ; {
+			var page struct {
+				Jobs       []jobView
+				NextCursor string
+			}
+			path := "/api/cron/jobs?limit=200&ended=" + ended
+			if cursor != "" {
+				path += "&cursor=" + url.QueryEscape(cursor)
+			}
+			if _, err := o.insist(ctx, http.MethodGet, path, nil, &page); err != nil {
+				return nil, err
+			}
+			jobs = append(jobs, page.Jobs...)
+			if cursor = page.NextCursor; cursor == "" {
+				break
+			}
 		}
 	}
+	return jobs, nil
 }
 
 // fields are those of a planned job, with its instants.
@@ -363,6 +366,9 @@ func (o *operator) adopt(ctx context.Context) (listed map[string]bool, err error
 	}
 	listed = map[string]bool{}
 	for _, v := range jobs {
+		if listed[v.ID] {
+			continue // it ended between the two lists
+		}
 		listed[v.ID] = true
 		if ours[v.ID] {
 			continue
