@@ -26,6 +26,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/api"
 	"github.com/gatewaycron/gatewaycron/handlers"
+	"github.com/gatewaycron/gatewaycron/internal/absence"
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/health"
@@ -207,7 +208,8 @@ func (a *App) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		roles = append(roles, s.Run, a.newHeartbeat("scheduler", nil).run)
+		check := absence.New(absence.Options{Store: a.store, Leads: s.Leads, Logger: a.logger})
+		roles = append(roles, s.Run, check.Run, a.newHeartbeat("scheduler", nil).run)
 	}
 	if a.opts.Roles.Worker {
 		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})

@@ -91,6 +91,9 @@ func (s *signals) gather(ctx context.Context) health.Facts {
 	if f.Status, err = s.store.Status(ctx); err != nil {
 		return away(err)
 	}
+	if f.Absent, err = s.store.Absent(ctx); err != nil {
+		return away(err)
+	}
 	return f
 }
 

@@ -36,6 +36,12 @@ var rules = []rule{
 		why:    "judges facts that are handed in: whoever reads them, all are told the same",
 	},
 	{
+		pkg:    "internal/absence",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(redis, asynq, router, io, commands),
+		why:    "the check on those who fire shares nothing with them but the arithmetic: what it imported of the scheduler could be wrong in both",
+	},
+	{
 		pkg:    "internal/ratelimit",
 		forbid: impure,
 		why:    "counts for the API and for the sign-in, which know nothing of each other",

@@ -1,5 +1,7 @@
 package job
 
+import "github.com/gatewaycron/gatewaycron/internal/schedule"
+
 // Signs are the signs of life of a deployment, and what in it stands still.
 type Signs struct {
 	Now       Millis
@@ -62,6 +64,18 @@ type Overdue struct {
 	Count  int
 	Oldest Millis   // since when the oldest one is; 0 without any
 	IDs    []string // some of them, the oldest first
+}
+
+// Expected is what the absence check knows of a job, which finds its slots by itself.
+type Expected struct {
+	ID       string
+	Enabled  bool
+	Newer    bool // written by a newer release: leave it alone
+	Spent    bool // it has had its maxRuns
+	Timing   schedule.Timing
+	Since    Millis // since when it is defined so
+	NextSlot Millis
+	Look     Millis // its entry in the due index; 0 for none
 }
 
 // Trace is what stands about a job besides its own record.

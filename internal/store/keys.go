@@ -108,6 +108,10 @@ func (k keys) beat(process string) string { return k.prefix + "beat:" + process 
 // beats: ZSET of <role>:<host>:<pid> by its last sign of life (ms); an hour.
 func (k keys) beats() string { return k.prefix + "beats" }
 
+// absent: HASH of the jobs of which a slot should have run and has no record, with the slot
+// (ms); minutes after the check has last been.
+func (k keys) absent() string { return k.prefix + "absent" }
+
 // identity: HASH, which store this is (id, since), and when somebody emptied it (emptied,
 // and how many jobs it had had).
 func (k keys) identity() string { return k.prefix + "identity" }

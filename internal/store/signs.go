@@ -239,19 +239,29 @@ func (s *Store) late(ctx context.Context, until time.Time) (job.Overdue, error) 
 		return job.Overdue{}, err
 	}
 	cursors = slices.DeleteFunc(cursors, func(c job.Cursor) bool { return c.NextSlot == 0 || c.NextDue > job.ToMillis(until) })
-	slices.SortFunc(cursors, func(a, b job.Cursor) int {
-		return cmp.Or(cmp.Compare(a.NextDue, b.NextDue), strings.Compare(a.JobID, b.JobID))
-	})
-	o := job.Overdue{Count: len(cursors)}
+	slots := make([]job.Slot, len(cursors))
+	for i, c := range cursors {
+		slots[i] = job.Slot{JobID: c.JobID, At: c.NextDue}
+	}
+	o := oldest(slots)
 	if unclaimed.Count > examined || unseen.Count > examined {
 		o.Count = max(o.Count, unclaimed.Count, unseen.Count)
 	}
-	for i, c := range cursors[:min(named, len(cursors))] {
-		if o.IDs = append(o.IDs, c.JobID); i == 0 {
-			o.Oldest = c.NextDue
+	return o, nil
+}
+
+// oldest counts slots, and names the jobs of the oldest.
+func oldest(slots []job.Slot) job.Overdue {
+	slices.SortFunc(slots, func(a, b job.Slot) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.JobID, b.JobID))
+	})
+	o := job.Overdue{Count: len(slots)}
+	for i, slot := range slots[:min(named, len(slots))] {
+		if o.IDs = append(o.IDs, slot.JobID); i == 0 {
+			o.Oldest = slot.At
 		}
 	}
-	return o, nil
+	return o
 }
 
 // untouched are the runs among unfinished entries that could have begun a while ago.
