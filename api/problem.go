@@ -24,6 +24,7 @@ type problem struct {
 	ETag      string        `json:"etag,omitempty"`  // as it is now; with 412
 	Ended     *endedView    `json:"ended,omitempty"` // with 410 of a job that has had its runs
 	RequestID string        `json:"requestId,omitempty"`
+	Health    *healthView   `json:"health,omitempty"` // of a deployment whose status cannot be read
 }
 
 // apiError is an error made here, its text meant for the client.
@@ -143,8 +144,16 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; the run's record has it."
 	case errors.Is(err, job.ErrNewerVersion):
 		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
+	case errors.Is(err, errFailing):
+		p.Status = http.StatusServiceUnavailable
 	case unreachable(err):
 		p.Status, p.Detail = http.StatusServiceUnavailable, "The store cannot be reached at the moment; send the request again."
+	}
+	if ill, ok := errors.AsType[*unhealthyError](err); ok {
+		v := viewOfHealth(ill.report)
+		if p.Health = &v; len(v.Reasons) > 0 {
+			p.Detail = "The deployment is " + string(v.State) + ": " + v.Reasons[0].Text + "."
+		}
 	}
 	p.Title = http.StatusText(p.Status)
 	return p
