@@ -30,7 +30,18 @@ const (
 type importedJob struct {
 	id     string
 	madeBy string
+	form   int // of the session's key; 0 if the line does not say
 	spec   job.Spec
+}
+
+// over returns what the line makes of a job that exists. A line that says nothing of the
+// session, and changes nothing that it is made of, leaves it alone.
+func (j importedJob) over(before job.Spec) job.Spec {
+	s := j.spec
+	if j.form == 0 && s.SameConversation(before) {
+		s.Session = before.Session
+	}
+	return s
 }
 
 // importShape is the shape of a line: a job as it is created, with its id and why it is
@@ -40,6 +51,7 @@ var importShape = shape[importedJob]{
 		text("id", `"job_01m83mjkge4cp4pd476svfty9y"`, func(j *importedJob) *string { return &j.id }),
 		text("pauseReason", `"on holiday"`, func(j *importedJob) *string { return &j.spec.PauseReason }),
 		stored("madeBy", `"morning-summary"`, func(j *importedJob) *string { return &j.madeBy }, readMaker),
+		countFrom(formerSessions, "sessionForm", todaysSessions, "2", func(j *importedJob) *int { return &j.form }),
 	),
 	readOnly: jobShape.readOnly,
 	synonyms: jobShape.synonyms,
@@ -215,7 +227,25 @@ func readLine(line []byte) (*input[importedJob], importedJob, error) {
 	}
 	in.apply(&j)
 	j.spec = normalised(j.spec)
+	if j.form == 0 && formerExport(in.sent) {
+		j.form = formerSessions
+	}
+	if j.form == formerSessions {
+		j.spec.Session = j.spec.FormerSession(j.id)
+	}
 	return in, j, nil
+}
+
+// formerExport reports whether the line of these fields was exported when session keys had
+// one form and no line named it: an export names every policy, and hardly anybody else does.
+func formerExport(sent map[string]string) bool {
+	for _, name := range []string{"enabled", "misfire", "misfireGraceSeconds", "overlap", "timeoutSeconds", "onAmbiguous",
+		"deliver", "maxRetries", "context"} {
+		if sent[name] == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // lineProblems is everything that is wrong with the definition of a line.
@@ -241,10 +271,11 @@ func (s *server) putJob(ctx context.Context, in *input[importedJob], j importedJ
 	for range importTries {
 		_, err := s.Jobs.UpdateJob(ctx, j.id, func(before job.Spec) (job.Spec, error) {
 			// A job as it stands passes, even one that today's rules would refuse.
-			if sameDefinition(before, j.spec) {
+			after := j.over(before)
+			if sameDefinition(j.id, before, after) {
 				return job.Spec{}, errUnchanged
 			}
-			return j.spec, refused
+			return after, refused
 		})
 		switch {
 		case err == nil:
@@ -270,7 +301,7 @@ func (s *server) tryJob(ctx context.Context, in *input[importedJob], j importedJ
 	before, err := s.Jobs.Job(ctx, j.id)
 	known := err == nil
 	switch {
-	case known && sameDefinition(before.Spec, j.spec):
+	case known && sameDefinition(j.id, before.Spec, j.over(before.Spec)):
 		return importUnchanged, nil
 	case !known && !errors.Is(err, job.ErrNotFound):
 		return 0, err
@@ -311,10 +342,10 @@ func (s *server) noSlotLeft(j importedJob) []job.Problem {
 	}
 }
 
-// sameDefinition reports whether two definitions of a job do the same.
-func sameDefinition(a, b job.Spec) bool {
-	x, errA := lineOf("", "", a)
-	y, errB := lineOf("", "", b)
+// sameDefinition reports whether two definitions of the job of that id do the same.
+func sameDefinition(id string, a, b job.Spec) bool {
+	x, errA := lineOf(id, "", a)
+	y, errB := lineOf(id, "", b)
 	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 

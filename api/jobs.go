@@ -122,6 +122,9 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 		said := namedJob{Spec: before}
 		in.apply(&said)
 		after := replaceTiming(in.sent, said.Spec)
+		if !after.SameConversation(before) {
+			after.Session = "" // another one's
+		}
 		found := s.problems(after)
 		for _, t := range tokens {
 			if !after.SameTiming(before) {

@@ -1,0 +1,120 @@
+package job
+
+import "strings"
+
+// Which conversation the runs of a job belong to: its session, and whether its chat is a
+// group.
+
+// threadMark stands between a chat and a thread of it in a session key.
+const threadMark = ":thread:"
+
+// ResolveSession returns the session key of the job's runs: that of a stored job; else the
+// one that the definition names; else the one of its chat, in the form that the gateway
+// gives live conversations (agent:<agent>:<channel>:<dm|group>:<peer or chat>, and
+// :thread:<thread>); else one of the job's own, agent:<agent>:cron:<job>. An isolated job
+// has one of its own in any case, apart from that, because each run replaces its
+// transcript.
+func (s Spec) ResolveSession(id string) string {
+	if s.Session != "" {
+		return s.Session
+	}
+	return s.sessionOf(id, s.chat())
+}
+
+// FormerSession returns the key that ResolveSession made of a new definition before threads
+// were part of it, when a chat was a group only if the client had said so.
+func (s Spec) FormerSession(id string) string {
+	chat := "dm:" + s.ChatID
+	switch {
+	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":
+		chat = "group:" + s.ChatID
+	case s.PeerID != "":
+		chat = "dm:" + s.PeerID
+	}
+	return s.sessionOf(id, chat)
+}
+
+// HasFormerSession reports whether the stored job has the key that FormerSession returns,
+// and would get another today.
+func (s Spec) HasFormerSession(id string) bool {
+	today := s
+	today.Session = ""
+	return s.Session != today.ResolveSession(id) && s.Session == s.FormerSession(id)
+}
+
+// SameConversation reports whether all that a session key is made of is the same in o, so
+// that an edit from s to o leaves the session of a stored job alone.
+func (s Spec) SameConversation(o Spec) bool {
+	sameGroup := s.IsGroup == o.IsGroup || s.IsGroup != nil && o.IsGroup != nil && *s.IsGroup == *o.IsGroup
+	return sameGroup && s.ResolveAgent() == o.ResolveAgent() && s.SessionKey == o.SessionKey &&
+		(s.Context == ContextIsolated) == (o.Context == ContextIsolated) &&
+		s.Channel == o.Channel && s.ChatID == o.ChatID && s.PeerID == o.PeerID && s.ThreadID == o.ThreadID
+}
+
+func (s Spec) sessionOf(id, chat string) string {
+	prefix := "agent:" + s.ResolveAgent() + ":"
+	switch {
+	case s.Context == ContextIsolated:
+		return prefix + "cron:" + id + ":isolated"
+	case s.SessionKey != "":
+		return s.SessionKey
+	case s.Channel == "":
+		return prefix + "cron:" + id
+	default:
+		return prefix + s.Channel + ":" + chat
+	}
+}
+
+// clearThread reports whether the session key made of the chat says where its thread begins.
+func (s Spec) clearThread() bool {
+	if s.SessionKey != "" || s.Context == ContextIsolated || s.Channel == "" {
+		return true
+	}
+	_, thread, _ := strings.Cut(s.chat(), threadMark)
+	return thread == s.ThreadID
+}
+
+// chat names the job's chat within its channel.
+func (s Spec) chat() string {
+	name := "dm:" + s.ChatID
+	switch group := s.Group(); {
+	case group == nil: // the peer may be one of many there, and in other chats as well
+	case *group:
+		name = "group:" + s.ChatID
+	case s.PeerID != "":
+		name = "dm:" + s.PeerID
+	}
+	if s.ThreadID != "" {
+		name += threadMark + s.ThreadID
+	}
+	return name
+}
+
+// Group reports whether the job's chat is a group rather than one person; nil if that is
+// unknown. Where the channel's ids tell, they are right, whatever the client said.
+func (s Spec) Group() *bool {
+	switch s.Channel {
+	case "telegram": // a group or a channel has a negative number, or a public name
+		switch {
+		case strings.HasPrefix(s.ChatID, "-"), strings.HasPrefix(s.ChatID, "@"):
+			return new(true)
+		case isDigits(s.ChatID):
+			return new(false)
+		}
+	case "whatsapp":
+		_, server, _ := strings.Cut(s.ChatID, "@")
+		switch server {
+		case "g.us", "broadcast", "newsletter":
+			return new(true)
+		case "s.whatsapp.net", "c.us", "lid":
+			return new(false)
+		case "":
+			if isDigits(strings.TrimPrefix(s.ChatID, "+")) {
+				return new(false)
+			}
+		}
+	}
+	return s.IsGroup
+}
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
