@@ -30,18 +30,7 @@ const (
 type importedJob struct {
 	id     string
 	madeBy string
-	form   int // of the session's key; 0 if the line does not say
 	spec   job.Spec
-}
-
-// over returns what the line makes of a job that exists. A line that says nothing of the
-// session, and changes nothing that it is made of, leaves it alone.
-func (j importedJob) over(before job.Spec) job.Spec {
-	s := j.spec
-	if j.form == 0 && s.SameConversation(before) {
-		s.Session = before.Session
-	}
-	return s
 }
 
 // importShape is the shape of a line: a job as it is created, with its id and why it is
@@ -51,11 +40,16 @@ var importShape = shape[importedJob]{
 		text("id", `"job_01m83mjkge4cp4pd476svfty9y"`, func(j *importedJob) *string { return &j.id }),
 		text("pauseReason", `"on holiday"`, func(j *importedJob) *string { return &j.spec.PauseReason }),
 		stored("madeBy", `"morning-summary"`, func(j *importedJob) *string { return &j.madeBy }, readMaker),
-		countFrom(formerSessions, "sessionForm", todaysSessions, "2", func(j *importedJob) *int { return &j.form }),
+		stored("sessionForm", "2", func(j *importedJob) *job.SessionForm { return &j.spec.SessionForm }, readSessionForm),
 	),
 	readOnly: jobShape.readOnly,
 	synonyms: jobShape.synonyms,
 	example:  `{"id":"morning-mail","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
+}
+
+func readSessionForm(raw json.RawMessage) (job.SessionForm, string) {
+	n, problem := readWhole(raw, int(job.FormerSession), int(job.TodaysSession))
+	return job.SessionForm(n), problem
 }
 
 func readMaker(raw json.RawMessage) (string, string) {
@@ -227,11 +221,8 @@ func readLine(line []byte) (*input[importedJob], importedJob, error) {
 	}
 	in.apply(&j)
 	j.spec = normalised(j.spec)
-	if j.form == 0 && formerExport(in.sent) {
-		j.form = formerSessions
-	}
-	if j.form == formerSessions {
-		j.spec.Session = j.spec.FormerSession(j.id)
+	if j.spec.SessionForm == 0 && formerExport(in.sent) {
+		j.spec.SessionForm = job.FormerSession
 	}
 	return in, j, nil
 }
@@ -271,7 +262,7 @@ func (s *server) putJob(ctx context.Context, in *input[importedJob], j importedJ
 	for range importTries {
 		_, err := s.Jobs.UpdateJob(ctx, j.id, func(before job.Spec) (job.Spec, error) {
 			// A job as it stands passes, even one that today's rules would refuse.
-			after := j.over(before)
+			after := j.spec.EditOf(before)
 			if sameDefinition(j.id, before, after) {
 				return job.Spec{}, errUnchanged
 			}
@@ -301,7 +292,7 @@ func (s *server) tryJob(ctx context.Context, in *input[importedJob], j importedJ
 	before, err := s.Jobs.Job(ctx, j.id)
 	known := err == nil
 	switch {
-	case known && sameDefinition(j.id, before.Spec, j.over(before.Spec)):
+	case known && sameDefinition(j.id, before.Spec, j.spec.EditOf(before.Spec)):
 		return importUnchanged, nil
 	case !known && !errors.Is(err, job.ErrNotFound):
 		return 0, err

@@ -25,14 +25,14 @@ func TestEveryFieldIsExported(t *testing.T) {
 			AgentID: "a", SessionKey: "s", Model: "m", Effort: "low", Channel: "telegram", ChatID: "-100", PeerID: "2", ThreadID: "3",
 			IsGroup: new(false), MaxRuns: 4, Misfire: job.MisfireRunAll, MisfireGraceSeconds: 65, Overlap: job.OverlapAllow,
 			TimeoutSeconds: 7, OnAmbiguous: job.OnAmbiguousFail, Deliver: job.DeliverNever, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 6},
-			Context: job.ContextIsolated, AllowScheduling: true, PauseReason: "on holiday",
+			Context: job.ContextIsolated, AllowScheduling: true, PauseReason: "on holiday", SessionForm: job.TodaysSession,
 		},
 		"paused, with defaults": {Schedule: "0 0 * * *", Task: "x", PauseReason: "on holiday",
 			Misfire: job.MisfireRunOnce, MisfireGraceSeconds: 3600, Overlap: job.OverlapSkip, TimeoutSeconds: 900,
-			OnAmbiguous: job.OnAmbiguousRetry, Deliver: job.DeliverAlways, MaxRetries: new(3), Context: job.ContextSession},
+			OnAmbiguous: job.OnAmbiguousRetry, Deliver: job.DeliverAlways, MaxRetries: new(3), Context: job.ContextSession, SessionForm: job.TodaysSession},
 		"with a session of the former form": {Schedule: "0 0 * * *", Task: "x", Channel: "telegram", ChatID: "-100", ThreadID: "3",
-			Session: "agent:main:telegram:dm:-100",
-			Misfire: job.MisfireRunOnce, MisfireGraceSeconds: 3600, Overlap: job.OverlapSkip, TimeoutSeconds: 900,
+			SessionForm: job.FormerSession,
+			Misfire:     job.MisfireRunOnce, MisfireGraceSeconds: 3600, Overlap: job.OverlapSkip, TimeoutSeconds: 900,
 			OnAmbiguous: job.OnAmbiguousRetry, Deliver: job.DeliverAlways, MaxRetries: new(3), Context: job.ContextSession},
 	} {
 		line, err := lineOf("a", "by", spec)
@@ -52,7 +52,7 @@ func TestEveryFieldIsExported(t *testing.T) {
 		v := reflect.ValueOf(spec)
 		for i := range v.NumField() {
 			if name := v.Type().Field(i).Name; name == "Session" {
-				continue // in a line of its own above: not every job can have one of the former form
+				continue // a line has its form
 			}
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not tested", v.Type().Field(i).Name)
@@ -75,7 +75,7 @@ func TestSameDefinition(t *testing.T) {
 		"group, or unknown":      {func(s *job.Spec) { s.IsGroup = new(false) }, false},
 		"enabled":                {func(s *job.Spec) { s.Enabled = true }, false},
 		"the session made of it": {func(s *job.Spec) { s.Session = s.ResolveSession("a") }, true},
-		"the one made formerly":  {func(s *job.Spec) { s.Session = s.FormerSession("a") }, false},
+		"the one made formerly":  {func(s *job.Spec) { s.SessionForm = job.FormerSession }, false},
 		"a reason":               {func(s *job.Spec) { s.PauseReason = "r" }, false},
 	} {
 		changed := plain

@@ -153,6 +153,14 @@ func TestStoredJobsKeepTheirSession(t *testing.T) {
 		}
 	}
 
+	// Brought back to what it was, whatever it is by then.
+	c.want(http.StatusOK, "PATCH", "/api/cron/jobs/a", `{"threadId":"22"}`)
+	c.runIn("a", "agent:main:telegram:group:-100123:thread:22")
+	c.want(http.StatusOK, "POST", "/api/cron/import", then)
+	c.runIn("a", former)
+	c.want(http.StatusOK, "POST", "/api/cron/import", strings.Replace(exported, `"sessionForm":1`, `"sessionForm":2`, 1))
+	c.runIn("a", today)
+
 	// Another conversation, another key.
 	for field, tt := range map[string]struct{ edit, session string }{
 		"threadId":   {`{"threadId":"22"}`, "agent:main:telegram:group:-100123:thread:22"},

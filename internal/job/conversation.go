@@ -8,6 +8,16 @@ import "strings"
 // threadMark stands between a chat and a thread of it in a session key.
 const threadMark = ":thread:"
 
+// SessionForm is how a session key is made of a chat. Stored jobs keep the one they have.
+type SessionForm int
+
+const (
+	// FormerSession has no thread in it, and group only where the client said so.
+	FormerSession SessionForm = 1
+	// TodaysSession is the form of new definitions.
+	TodaysSession SessionForm = 2
+)
+
 // ResolveSession returns the session key of the job's runs: that of a stored job; else the
 // one that the definition names; else the one of its chat, in the form that the gateway
 // gives live conversations (agent:<agent>:<channel>:<dm|group>:<peer or chat>, and
@@ -15,35 +25,37 @@ const threadMark = ":thread:"
 // has one of its own in any case, apart from that, because each run replaces its
 // transcript.
 func (s Spec) ResolveSession(id string) string {
-	if s.Session != "" {
-		return s.Session
-	}
-	return s.sessionOf(id, s.chat())
-}
-
-// FormerSession returns the key that ResolveSession made of a new definition before threads
-// were part of it, when a chat was a group only if the client had said so.
-func (s Spec) FormerSession(id string) string {
-	chat := "dm:" + s.ChatID
 	switch {
-	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":
-		chat = "group:" + s.ChatID
-	case s.PeerID != "":
-		chat = "dm:" + s.PeerID
+	case s.Session != "":
+		return s.Session
+	case s.SessionForm == FormerSession:
+		return s.sessionOf(id, s.formerChat())
+	default:
+		return s.sessionOf(id, s.chat())
 	}
-	return s.sessionOf(id, chat)
 }
 
-// HasFormerSession reports whether the stored job has the key that FormerSession returns,
-// and would get another today.
-func (s Spec) HasFormerSession(id string) bool {
-	today := s
-	today.Session = ""
-	return s.Session != today.ResolveSession(id) && s.Session == s.FormerSession(id)
+// SessionFormOf returns the form of the session key of the job of that id; today's, where
+// all are equal.
+func (s Spec) SessionFormOf(id string) SessionForm {
+	key := s.ResolveSession(id)
+	if key == s.sessionOf(id, s.formerChat()) && key != s.sessionOf(id, s.chat()) {
+		return FormerSession
+	}
+	return TodaysSession
 }
 
-// SameConversation reports whether all that a session key is made of is the same in o, so
-// that an edit from s to o leaves the session of a stored job alone.
+// EditOf returns s as an edit of the stored job before leaves it: with its session, unless s
+// asks for a form, or changes what the key is made of and so needs another.
+func (s Spec) EditOf(before Spec) Spec {
+	s.Session = ""
+	if s.SessionForm == 0 && s.SameConversation(before) {
+		s.Session = before.Session
+	}
+	return s
+}
+
+// SameConversation reports whether all that a session key is made of is the same in o.
 func (s Spec) SameConversation(o Spec) bool {
 	sameGroup := s.IsGroup == o.IsGroup || s.IsGroup != nil && o.IsGroup != nil && *s.IsGroup == *o.IsGroup
 	return sameGroup && s.ResolveAgent() == o.ResolveAgent() && s.SessionKey == o.SessionKey &&
@@ -88,6 +100,18 @@ func (s Spec) chat() string {
 		name += threadMark + s.ThreadID
 	}
 	return name
+}
+
+// formerChat names the job's chat in the form FormerSession.
+func (s Spec) formerChat() string {
+	switch {
+	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":
+		return "group:" + s.ChatID
+	case s.PeerID != "":
+		return "dm:" + s.PeerID
+	default:
+		return "dm:" + s.ChatID
+	}
 }
 
 // Group reports whether the job's chat is a group rather than one person; nil if that is

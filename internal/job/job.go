@@ -180,12 +180,13 @@ type Spec struct {
 
 	AgentID    string // "" means the deployment's default agent, "main"
 	SessionKey string // "" means derived, see ResolveSession
-	// Session is the session of a stored job: the key that ResolveSession made when what it
-	// is made of was last set. A stored job keeps it when later releases make keys of
-	// another form. "" of a new definition.
-	Session string
-	Model   string // "" means the ai-server's default
-	Effort  string // reasoning effort; "" means the ai-server's default
+	// Session is the session of a stored job: the key that was made when what it is made of
+	// was last set; "" of a new definition. SessionForm asks for a form of the key; 0 is that
+	// which a stored job has, and TodaysSession of a new one.
+	Session     string
+	SessionForm SessionForm
+	Model       string // "" means the ai-server's default
+	Effort      string // reasoning effort; "" means the ai-server's default
 
 	Channel  string // "" means no delivery
 	ChatID   string

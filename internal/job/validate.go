@@ -123,7 +123,7 @@ func (s Spec) Validate() error {
 	case s.SessionKey == "" && len(key) > MaxSessionBytes:
 		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel, chatId and threadId has over %d bytes", MaxSessionBytes),
 			`"agent:main:morning"`)
-	case s.Session == "" && !s.clearThread():
+	case s.Session == "" && s.SessionForm != FormerSession && !s.clearThread():
 		v.add("sessionKey", "is required here: in the one made from chatId and threadId, nobody could tell the two apart", `"agent:main:morning"`)
 	}
 	switch s.Context {

@@ -168,16 +168,20 @@ func TestResolveSession(t *testing.T) {
 		if got := tt.spec.ResolveSession("j"); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.spec, got, tt.want)
 		}
-		if got := tt.spec.FormerSession("j"); got != tt.former {
+		asked, stored := tt.spec, tt.spec
+		asked.SessionForm, stored.Session = FormerSession, tt.former
+		if got := asked.ResolveSession("j"); got != tt.former {
 			t.Errorf("%+v formerly: %s, want %s", tt.spec, got, tt.former)
 		}
-		stored := tt.spec
-		stored.Session = tt.former
 		if got := stored.ResolveSession("j"); got != tt.former {
 			t.Errorf("%+v, stored: %s, want %s", tt.spec, got, tt.former)
 		}
-		if got := stored.HasFormerSession("j"); got != (tt.want != tt.former) {
-			t.Errorf("%+v, stored: a former session is %v", tt.spec, got)
+		want := TodaysSession
+		if tt.want != tt.former {
+			want = FormerSession
+		}
+		if a, b, c := asked.SessionFormOf("j"), stored.SessionFormOf("j"), tt.spec.SessionFormOf("j"); a != want || b != want || c != TodaysSession {
+			t.Errorf("%+v has the form %d if it asks for the former, %d stored with it, and %d else", tt.spec, a, b, c)
 		}
 	}
 }
@@ -231,6 +235,14 @@ func TestSameConversation(t *testing.T) {
 		tt.change(&after)
 		if before.SameConversation(after) != tt.same || after.SameConversation(before) != tt.same {
 			t.Errorf("%s: the same conversation is %v", name, !tt.same)
+		}
+		before.Session, after.Session = "former", "former"
+		if got := after.EditOf(before).Session; got != map[bool]string{true: "former"}[tt.same] {
+			t.Errorf("%s: an edit leaves the session %q", name, got)
+		}
+		after.SessionForm = TodaysSession
+		if got := after.EditOf(before).Session; got != "" {
+			t.Errorf("%s: an edit that asks for a form leaves the session %q", name, got)
 		}
 	}
 }
