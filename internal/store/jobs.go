@@ -82,10 +82,10 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 
 // UpdateJob applies edit to the job's newest definition and stores the result,
 // which must be valid. An edit that leaves the slots alone leaves the cursor
-// alone, and one that leaves the conversation alone the session. If the job changes meanwhile, edit is called again on the newer
-// definition, and so are the checks, each time before it. Errors: job.ErrNotFound,
-// job.ErrConflict, job.ErrNewerVersion, *job.OutOfScopeError, *job.InRunError, and whatever
-// edit and the checks return.
+// alone, and one that leaves the conversation alone the session. If the job changes
+// meanwhile, edit is called again on the newer definition, and so are the checks, each
+// time before it. Errors: job.ErrNotFound, job.ErrConflict, job.ErrNewerVersion,
+// *job.OutOfScopeError, *job.InRunError, and whatever edit and the checks return.
 func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error),
 	checks ...func(job.Job) error) (job.Job, error) {
 	token := newToken()
