@@ -45,6 +45,9 @@ type jobLine struct {
 	PeerID   string `json:"peerId,omitempty"`
 	ThreadID string `json:"threadId,omitempty"`
 	IsGroup  *bool  `json:"isGroup,omitempty"`
+	// SessionForm says how the session's key is made of the above, so that an import gives the
+	// job the same session.
+	SessionForm job.SessionForm `json:"sessionForm"`
 
 	MaxRuns             int             `json:"maxRuns,omitempty"`
 	Misfire             job.Misfire     `json:"misfire"`
@@ -71,7 +74,7 @@ func lineOf(id, madeBy string, s job.Spec) ([]byte, error) {
 		ID: id, Name: s.Name, Schedule: s.Schedule, Every: s.EverySeconds, At: instantText(s.At), Timezone: s.Timezone,
 		StartAt: instantText(s.StartAt), EndAt: instantText(s.EndAt), JitterSeconds: s.JitterSeconds, Enabled: s.Enabled, PauseReason: s.PauseReason, Labels: s.Labels,
 		Task: s.Task, AgentID: s.AgentID, SessionKey: s.SessionKey, Model: s.Model, Effort: s.Effort,
-		Channel: s.Channel, ChatID: s.ChatID, PeerID: s.PeerID, ThreadID: s.ThreadID, IsGroup: s.IsGroup,
+		Channel: s.Channel, ChatID: s.ChatID, PeerID: s.PeerID, ThreadID: s.ThreadID, IsGroup: s.IsGroup, SessionForm: s.SessionFormOf(id),
 		MaxRuns: s.MaxRuns, Misfire: s.Misfire, MisfireGraceSeconds: s.MisfireGraceSeconds, Overlap: s.Overlap,
 		TimeoutSeconds: s.TimeoutSeconds, OnAmbiguous: s.OnAmbiguous, Deliver: s.Deliver, MaxRetries: *s.MaxRetries,
 		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling, MadeBy: madeBy,

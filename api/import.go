@@ -40,10 +40,16 @@ var importShape = shape[importedJob]{
 		text("id", `"job_01m83mjkge4cp4pd476svfty9y"`, func(j *importedJob) *string { return &j.id }),
 		text("pauseReason", `"on holiday"`, func(j *importedJob) *string { return &j.spec.PauseReason }),
 		stored("madeBy", `"morning-summary"`, func(j *importedJob) *string { return &j.madeBy }, readMaker),
+		stored("sessionForm", "2", func(j *importedJob) *job.SessionForm { return &j.spec.SessionForm }, readSessionForm),
 	),
 	readOnly: jobShape.readOnly,
 	synonyms: jobShape.synonyms,
 	example:  `{"id":"morning-mail","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail"}`,
+}
+
+func readSessionForm(raw json.RawMessage) (job.SessionForm, string) {
+	n, problem := readWhole(raw, int(job.FormerSession), int(job.TodaysSession))
+	return job.SessionForm(n), problem
 }
 
 func readMaker(raw json.RawMessage) (string, string) {
@@ -215,7 +221,22 @@ func readLine(line []byte) (*input[importedJob], importedJob, error) {
 	}
 	in.apply(&j)
 	j.spec = normalised(j.spec)
+	if j.spec.SessionForm == 0 && formerExport(in.sent) {
+		j.spec.SessionForm = job.FormerSession
+	}
 	return in, j, nil
+}
+
+// formerExport reports whether the line of these fields was exported when session keys had
+// one form and no line named it: an export names every policy, and hardly anybody else does.
+func formerExport(sent map[string]string) bool {
+	for _, name := range []string{"enabled", "misfire", "misfireGraceSeconds", "overlap", "timeoutSeconds", "onAmbiguous",
+		"deliver", "maxRetries", "context"} {
+		if sent[name] == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // lineProblems is everything that is wrong with the definition of a line.
@@ -241,10 +262,11 @@ func (s *server) putJob(ctx context.Context, in *input[importedJob], j importedJ
 	for range importTries {
 		_, err := s.Jobs.UpdateJob(ctx, j.id, func(before job.Spec) (job.Spec, error) {
 			// A job as it stands passes, even one that today's rules would refuse.
-			if sameDefinition(before, j.spec) {
+			after := j.spec.EditOf(before)
+			if sameDefinition(j.id, before, after) {
 				return job.Spec{}, errUnchanged
 			}
-			return j.spec, refused
+			return after, refused
 		})
 		switch {
 		case err == nil:
@@ -270,7 +292,7 @@ func (s *server) tryJob(ctx context.Context, in *input[importedJob], j importedJ
 	before, err := s.Jobs.Job(ctx, j.id)
 	known := err == nil
 	switch {
-	case known && sameDefinition(before.Spec, j.spec):
+	case known && sameDefinition(j.id, before.Spec, j.spec.EditOf(before.Spec)):
 		return importUnchanged, nil
 	case !known && !errors.Is(err, job.ErrNotFound):
 		return 0, err
@@ -311,10 +333,10 @@ func (s *server) noSlotLeft(j importedJob) []job.Problem {
 	}
 }
 
-// sameDefinition reports whether two definitions of a job do the same.
-func sameDefinition(a, b job.Spec) bool {
-	x, errA := lineOf("", "", a)
-	y, errB := lineOf("", "", b)
+// sameDefinition reports whether two definitions of the job of that id do the same.
+func sameDefinition(id string, a, b job.Spec) bool {
+	x, errA := lineOf(id, "", a)
+	y, errB := lineOf(id, "", b)
 	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 

@@ -121,7 +121,7 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 	j, err := s.Jobs.UpdateJob(r.Context(), id, func(before job.Spec) (job.Spec, error) {
 		said := namedJob{Spec: before}
 		in.apply(&said)
-		after := replaceTiming(in.sent, said.Spec)
+		after := replaceTiming(in.sent, said.Spec).EditOf(before)
 		found := s.problems(after)
 		for _, t := range tokens {
 			if !after.SameTiming(before) {

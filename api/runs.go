@@ -123,6 +123,7 @@ type runView struct {
 	Attempts       []job.Attempt     `json:"attempts,omitempty"`
 	Reply          string            `json:"reply,omitempty"`
 	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
+	Empty          bool              `json:"empty,omitempty"` // the turn ended without a text
 	Delivery       job.DeliveryState `json:"delivery,omitempty"`
 	Deliveries     []deliveryView    `json:"deliveries,omitempty"`
 }
@@ -159,7 +160,7 @@ func wholeRun(run job.Run) runView {
 		ID: run.ID, JobID: run.JobID, JobName: run.JobName, Trigger: run.Trigger,
 		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
 		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
-		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Delivery: run.DeliveryState,
+		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Empty: run.Empty, Delivery: run.DeliveryState,
 	}
 	if run.Count > 1 {
 		v.LastSlot, v.Count = run.LastSlot, run.Count

@@ -189,7 +189,10 @@ func (d *delivery) text() string {
 	if d.b.Delivery.Kind == job.KindAlert {
 		return alertText(d.b.Alert)
 	}
-	return d.b.Reply
+	if text, _ := job.Spoken(d.b.Reply); text != "" {
+		return text
+	}
+	return d.b.Reply // NO_REPLY alone, which somebody wants to be sent all the same
 }
 
 // part sends one part and reports whether to go on with the next.

@@ -57,6 +57,42 @@ func (f *fixture) wantWaiting(run string, since job.Millis, low, high time.Durat
 	}
 }
 
+// A line of NO_REPLY at the end is not for the chat; what is sent again because somebody
+// wants it is what there is.
+func TestNoReplyIsNotSent(t *testing.T) {
+	long := strings.Repeat("long ", 61) + "text"
+	for reply, want := range map[string][2]string{ // by itself, redelivered; "" is nothing
+		long + "\n\n**NO_REPLY**\n":  {long, long},
+		"Say NO_REPLY if you agree.": {"Say NO_REPLY if you agree.", "Say NO_REPLY if you agree."},
+		"Nothing new.\n\nNO_REPLY":   {"", "Nothing new."},
+		"`NO_REPLY`":                 {"", "`NO_REPLY`"},
+	} {
+		t.Run(reply[:8], func(t *testing.T) {
+			f := setup(t, setupOptions{reply: replying(reply)})
+			f.create("a", toChat())
+			c, run := f.manual("a")
+			must(t, f.turn(c))
+			n := 0
+			if want[0] != "" {
+				must(t, f.deliver(run))
+				n++
+			}
+			if got := f.texts(); len(got) != n || n == 1 && got[0] != want[0] {
+				t.Errorf("sent %q, want %q", got, want[0])
+			}
+			if r := f.record(run); r.Reply != reply {
+				t.Errorf("on record is %q", r.Reply)
+			}
+			_, err := f.store.Redeliver(f.ctx, run)
+			must(t, err)
+			must(t, f.worker.deliveries.handle(f.ctx, f.queues.Delivery(run, n+1, 0).Task))
+			if got := f.texts(); len(got) != n+1 || got[n] != want[1] {
+				t.Errorf("redelivered as %q, want %q", got, want[1])
+			}
+		})
+	}
+}
+
 // Parts that were confirmed are never sent again.
 func TestRetryGoesOnAtTheFirstUnsentPart(t *testing.T) {
 	f := setup(t, setupOptions{reply: replying("aabbcc"), wrap: inChunks(2), send: func(m standin.Message) standin.Answer {

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,8 +72,8 @@ func TestFailures(t *testing.T) {
 		{"no key", status(500, "ANTHROPIC_API_KEY is required"), job.ResultFailed, job.CauseAIError, 0, 0, "ANTHROPIC_API_KEY"},
 		{"bad request", status(400, "messages array is required"), job.ResultFailed, job.CauseAIError, 0, 0, "messages array"},
 		{"not found", status(404, ""), job.ResultFailed, job.CauseAIError, 0, 0, "404"},
-		{"empty text", status(200, ""), job.ResultFailed, job.CauseAIError, first, 1, "empty"},
-		{"blank text", status(200, " \n\t "), job.ResultFailed, job.CauseAIError, first, 1, "empty"},
+		{"empty body", standin.Answer{Body: []byte{}}, job.ResultFailed, job.CauseAIError, first, 1, "an empty body"},
+		{"text of null", standin.Answer{Body: []byte(`{"text":null}`)}, job.ResultFailed, job.CauseAIError, first, 1, "field text"},
 		{"HTML", standin.Answer{Body: []byte("<html>Welcome</html>")}, job.ResultFailed, job.CauseAIError, first, 1, "base URL"},
 		{"no text", standin.Answer{Body: []byte(`{"reply":"hello"}`)}, job.ResultFailed, job.CauseAIError, first, 1, "field text"},
 		{"broken off", standin.Answer{Body: []byte(`{"text":"hel`)}, job.ResultAmbiguous, job.CauseBroken, first, 1, "broke off"},
@@ -214,7 +215,94 @@ func TestOnAmbiguousFail(t *testing.T) {
 	}
 }
 
-// NO_REPLY is committed, and nothing is sent; only the exact word counts.
+// A turn that ends without a text, as one that only acts, is a success: another call would
+// act twice. Nothing is sent, and the next call brings no empty message along.
+func TestEmptyReply(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text   string
+		spec   job.Spec
+		own    bool // the ai-server keeps no session: ours is sent
+		change func(*job.Spec)
+		want   job.DeliveryState
+	}{
+		"nothing":                   {"", toChat(), false, nil, job.DeliverySuppressed},
+		"white space":               {" \n\t ", toChat(), false, nil, job.DeliverySuppressed},
+		"what is not seen":          {"\u200b\ufeff", toChat(), false, nil, job.DeliverySuppressed},
+		"by our own transcript":     {"", toChat(), true, nil, job.DeliverySuppressed},
+		"ambiguous ones are to end": {"", toChat(), false, func(s *job.Spec) { s.OnAmbiguous = job.OnAmbiguousFail }, job.DeliverySuppressed},
+		"isolated":                  {"", toChat(), false, func(s *job.Spec) { s.Context = job.ContextIsolated }, job.DeliverySuppressed},
+		"without a chat":            {"", rarely(), false, nil, job.DeliveryNotRequested},
+		"no replies wanted":         {"", delivering(job.DeliverNever), false, nil, job.DeliveryNotRequested},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := setupOptions{reply: func(c standin.ChatCall) standin.Answer {
+				if c.N > 1 {
+					return standin.Answer{Text: "hello"}
+				}
+				return standin.Answer{Status: http.StatusOK, Text: tc.text}
+			}}
+			if tc.own {
+				o.front = sessions(func(w http.ResponseWriter, _ *http.Request) {
+					http.Error(w, `{"error":"Session not found"}`, http.StatusNotFound)
+				})
+			}
+			f := setup(t, o)
+			if tc.change != nil {
+				tc.change(&tc.spec)
+			}
+			slot, run := f.due("a", tc.spec)
+			must(t, f.rdb.HSet(f.ctx, key("job", "a"), "failures", 3).Err())
+			must(t, f.turn(slot))
+			r := f.record(run)
+			if r.Outcome != job.Succeeded || !r.Empty || r.Reply != tc.text || r.DeliveryState != tc.want || len(r.Deliveries) != 0 ||
+				len(r.Attempts) != 1 || r.Attempts[0].Result != job.ResultSucceeded {
+				t.Errorf("run %+v", r)
+			}
+			session, err := f.store.Session(f.ctx, r.SessionKey, 10)
+			if err != nil || len(session.Messages) != 1 || session.Messages[0].Role != "user" || session.Messages[0].Text != tc.spec.Task {
+				t.Errorf("session %+v, %v", session, err)
+			}
+			if err := f.turn(slot); err != nil || f.ai.Count() != 1 || f.chat.Count() != 0 {
+				t.Errorf("the carrier again: %v, %d calls, %d messages", err, f.ai.Count(), f.chat.Count())
+			}
+			if _, err := f.store.Redeliver(f.ctx, run); !errors.Is(err, job.ErrNoReply) {
+				t.Errorf("redelivered: %v", err)
+			}
+			if j, err := f.store.Job(f.ctx, "a"); err != nil || j.Failures != 0 || j.LastOutcome != job.Succeeded {
+				t.Errorf("job after %s with %d failures, %v", j.LastOutcome, j.Failures, err)
+			}
+
+			next, again := f.manual("a")
+			must(t, f.turn(next))
+			for _, m := range f.ai.Calls()[1].Messages {
+				if job.Blank(m.Text) {
+					t.Errorf("the next call brought %+v along", f.ai.Calls()[1].Messages)
+				}
+			}
+			if r := f.record(again); r.Outcome != job.Succeeded || r.Empty || r.Reply != "hello" {
+				t.Errorf("the next run %+v", r)
+			}
+		})
+	}
+}
+
+// The ai-server keeps what it was sent, and an empty reply: a message that says nothing is
+// left out, and a picture says something.
+func TestNoEmptyMessageIsSentOn(t *testing.T) {
+	f := setup(t, setupOptions{})
+	picture := standin.ChatMessage{Role: "user", Images: json.RawMessage(`[{"data":"AA==","mimeType":"image/png"}]`)}
+	f.ai.SetSession("s", []standin.ChatMessage{{Role: "user", Text: "act"}, {Role: "assistant"}, picture, {Role: "assistant", Text: " \n"}}, standin.ChatGateway{})
+	spec := rarely()
+	spec.SessionKey = "s"
+	slot, run := f.due("a", spec)
+	must(t, f.turn(slot))
+	want := []standin.ChatMessage{{Role: "user", Text: "act"}, picture, {Role: "user", Text: spec.Task, Timestamp: seconds(f.record(run).StartedAt)}}
+	if d := cmp.Diff(want, f.ai.Calls()[0].Messages); d != "" {
+		t.Error(d)
+	}
+}
+
+// NO_REPLY, in whatever it is dressed, is committed as it is, and nothing is sent.
 func TestNoReply(t *testing.T) {
 	tests := []struct {
 		reply string
@@ -223,9 +311,14 @@ func TestNoReply(t *testing.T) {
 	}{
 		{"NO_REPLY", toChat(), job.DeliverySuppressed},
 		{" NO_REPLY\r\n", toChat(), job.DeliverySuppressed},
-		{"NO_REPLY.", toChat(), job.DeliveryPending},
-		{"no_reply", toChat(), job.DeliveryPending},
-		{"NO_REPLY NO_REPLY", toChat(), job.DeliveryPending},
+		{"`NO_REPLY`", toChat(), job.DeliverySuppressed},
+		{"**NO_REPLY**", toChat(), job.DeliverySuppressed},
+		{"NO_REPLY.", toChat(), job.DeliverySuppressed},
+		{`"NO_REPLY"`, toChat(), job.DeliverySuppressed},
+		{"no_reply", toChat(), job.DeliverySuppressed},
+		{"Nothing new.\n\nNO_REPLY", toChat(), job.DeliverySuppressed},
+		{strings.Repeat("long ", 61) + "\n\nNO_REPLY", toChat(), job.DeliveryPending},
+		{"I will answer NO_REPLY when nothing happens.", toChat(), job.DeliveryPending},
 		{"NO_REPLY", rarely(), job.DeliveryNotRequested},
 		{"hello", rarely(), job.DeliveryNotRequested},
 		{"hello", delivering(job.DeliverOnFailure), job.DeliveryNotRequested},
@@ -246,7 +339,7 @@ func TestNoReply(t *testing.T) {
 				t.Errorf("%d deliveries", len(r.Deliveries))
 			}
 			session, err := f.store.Session(f.ctx, r.SessionKey, 10)
-			if err != nil || len(session.Messages) != 2 || session.Messages[1].Text != tc.reply {
+			if err != nil || len(session.Messages) != 2 || session.Messages[1].Text != tc.reply || r.Empty {
 				t.Errorf("session %+v, %v", session, err)
 			}
 		})

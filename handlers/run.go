@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -254,7 +253,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 		ReasoningEffort: cmp.Or(b.Job.Effort, h.effort),
 		WorkspaceID:     h.workspaceID,
 		Gateway: aiserver.Gateway{
-			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.IsGroup,
+			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.Group(),
 			DisplayName: history.DisplayName, AgentID: b.Job.ResolveAgent(), SessionKey: b.Run.SessionKey, Lane: lane,
 		},
 		IdempotencyKey: b.Run.ID,
@@ -264,10 +263,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	if err != nil {
 		return "", err
 	}
-	if strings.TrimSpace(answer.Text) == "" {
-		return "", &aiserver.Error{Kind: aiserver.KindRetryable, Message: "ai-server answered with an empty text"}
-	}
-	return answer.Text, nil
+	return answer.Text, nil // also an empty one: the turn has ended, and what it did is done
 }
 
 func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) {
@@ -277,14 +273,14 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 			{Role: "user", Text: b.Job.Task, Timestamp: b.Now, RunID: b.Run.ID},
 			{Role: "assistant", Text: reply, Timestamp: ended, RunID: b.Run.ID},
 		},
-		Delivery: job.DeliveryPending,
+		Empty: job.Blank(reply), Delivery: job.DeliveryPending,
 		Target: job.Target{Channel: b.Job.Channel, ChatID: b.Job.ChatID, PeerID: b.Job.PeerID,
 			ThreadID: b.Job.ThreadID, IsGroup: b.Job.IsGroup},
 	}
-	switch {
+	switch _, tell := job.Spoken(reply); {
 	case b.Job.Channel == "", b.Job.Deliver == job.DeliverOnFailure, b.Job.Deliver == job.DeliverNever:
 		c.Delivery = job.DeliveryNotRequested
-	case strings.TrimSpace(reply) == job.NoReply:
+	case !tell:
 		c.Delivery = job.DeliverySuppressed
 	}
 	fault.Point("before_commit")
@@ -309,7 +305,7 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 			Outcome: job.Failed, Message: "the reply could not be stored; see the log of the worker"})
 		return
 	}
-	log.Info("run succeeded", "duration_ms", took.Milliseconds(), "delivery", string(c.Delivery))
+	log.Info("run succeeded", "duration_ms", took.Milliseconds(), "delivery", string(c.Delivery), "empty", c.Empty)
 	h.kick(ctx, carriers)
 }
 

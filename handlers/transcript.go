@@ -47,6 +47,11 @@ type transcript struct {
 // empty for a new one. Errors are those of the ai-server client, or of the store.
 func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.Session, error) {
 	session, found, err := t.loadRemote(ctx, key)
+	// The ai-server keeps the empty reply of a turn that only acted, and a model refuses
+	// the whole transcript for it.
+	session.Messages = slices.DeleteFunc(session.Messages, func(m aiserver.Message) bool {
+		return len(m.Images) == 0 && job.Blank(m.Text)
+	})
 	if err != nil || found || !ours {
 		return session, err
 	}

@@ -43,7 +43,7 @@ func TestConversationSurvives(t *testing.T) {
 	}
 	f.ai.SetSession(session, talk, standin.ChatGateway{Channel: "slack", PeerID: "U1", DisplayName: "Grace H.", SessionKey: session})
 	spec := toChat()
-	spec.PeerID = "U1"
+	spec.PeerID, spec.IsGroup = "U1", new(false)
 	slot, run := f.due("a", spec)
 	must(t, f.turn(slot))
 

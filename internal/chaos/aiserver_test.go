@@ -98,6 +98,9 @@ func (a *aiServer) chat(w http.ResponseWriter, r *http.Request) {
 		lines = 40 + dice.IntN(100) // of some hundred characters each: several messages
 	}
 	text := reply(nonce, lines)
+	if way == "empty" {
+		text = "" // as of a turn that only acted
+	}
 	if way != "hang" {
 		a.keep(call.SessionID, append(call.Messages, chatMessage{Role: "assistant", Text: text}))
 	}
@@ -141,8 +144,8 @@ func (a *aiServer) answer(w http.ResponseWriter, n int, way, text, session strin
 		page := []byte("<!doctype html><title>Bad gateway</title>")
 		garble(page, len(page))
 	case "empty":
-		empty := []byte(`{"text":"","sessionId":"x"}`)
-		garble(empty, len(empty))
+		a.ended(n, judge.HowEmpty)
+		_, _ = w.Write(good)
 	case "half an answer":
 		garble(good[:len(good)/2], len(good)/2)
 	case "ten megabytes":

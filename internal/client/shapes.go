@@ -67,6 +67,7 @@ type Run struct {
 	Attempts       []Attempt  `json:"attempts"`
 	Reply          string     `json:"reply"`
 	ReplyTruncated bool       `json:"replyTruncated"`
+	Empty          bool       `json:"empty"` // it has no reply, because the agent gave none
 	Delivery       string     `json:"delivery"`
 	Deliveries     []Delivery `json:"deliveries"`
 }

@@ -137,6 +137,13 @@ func TestExplain(t *testing.T) {
 			f.commit(f.claim(f.minute(0)), job.DeliveryNotRequested)
 			return f.minute(0)
 		}, []string{`ok    slot * Europe/Berlin  succeeded: run j:* began * and took *; reply: not sent, because the job has no chat`}},
+		"without a reply": {func(f *fixture) job.Millis {
+			f.create(nil)
+			b := f.claim(f.minute(0))
+			_, err := f.Commit(f.ctx, job.Commit{RunID: b.Run.ID, Epoch: b.Epoch, Token: "c", Empty: true, Delivery: job.DeliverySuppressed})
+			f.must(err)
+			return f.minute(0)
+		}, []string{`ok    slot *  succeeded: run j:* reply: none, because the agent ended its turn without a text`}},
 		"not confirmed": {func(f *fixture) job.Millis {
 			f.create(nil)
 			b := f.claim(f.minute(0))

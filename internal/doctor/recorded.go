@@ -50,7 +50,7 @@ func (s subject) reason(slot time.Time, r job.Run) string {
 	switch r.Outcome {
 	case job.Succeeded:
 		return fmt.Sprintf("run %s began %s and took %s; reply: %s", r.ID, s.clock(r.StartedAt.Time()),
-			span(decided.Sub(r.StartedAt.Time())), delivery(r.DeliveryState))
+			span(decided.Sub(r.StartedAt.Time())), delivery(r))
 	case job.Failed, job.TimedOut:
 		text := fmt.Sprintf("run %s ended %s after %s", r.ID, s.clock(decided), count(len(r.Attempts), "attempt"))
 		if r.Error != "" {
@@ -135,8 +135,11 @@ func (s subject) called(r job.Run) string {
 	return "the run of " + s.clock(r.Slot.Time())
 }
 
-func delivery(state job.DeliveryState) string {
-	switch state {
+func delivery(r job.Run) string {
+	if r.Empty {
+		return "none, because the agent ended its turn without a text"
+	}
+	switch r.DeliveryState {
 	case job.DeliveryDelivered:
 		return "delivered"
 	case job.DeliveryPending:
@@ -150,5 +153,5 @@ func delivery(state job.DeliveryState) string {
 	case job.DeliveryNotRequested:
 		return "not sent, because the job has no chat or wants none there"
 	}
-	return string(state)
+	return string(r.DeliveryState)
 }

@@ -180,8 +180,13 @@ type Spec struct {
 
 	AgentID    string // "" means the deployment's default agent, "main"
 	SessionKey string // "" means derived, see ResolveSession
-	Model      string // "" means the ai-server's default
-	Effort     string // reasoning effort; "" means the ai-server's default
+	// Session is the session of a stored job: the key that was made when what it is made of
+	// was last set; "" of a new definition. SessionForm asks for a form of the key; 0 is that
+	// which a stored job has, and TodaysSession of a new one.
+	Session     string
+	SessionForm SessionForm
+	Model       string // "" means the ai-server's default
+	Effort      string // reasoning effort; "" means the ai-server's default
 
 	Channel  string // "" means no delivery
 	ChatID   string
@@ -321,29 +326,6 @@ func (s Spec) ResolveAgent() string {
 	return s.AgentID
 }
 
-// ResolveSession is the session key of the job's runs: the job's own; else the
-// one of its chat, in the form the gateway uses for live conversations
-// (agent:<agent>:<channel>:<dm|group>:<peer or chat>); else one of its own,
-// agent:<agent>:cron:<job>. An isolated job has one of its own in any case, apart from
-// that, because its transcript is replaced by every run.
-func (s Spec) ResolveSession(id string) string {
-	prefix := "agent:" + s.ResolveAgent() + ":"
-	switch {
-	case s.Context == ContextIsolated:
-		return prefix + "cron:" + id + ":isolated"
-	case s.SessionKey != "":
-		return s.SessionKey
-	case s.Channel == "":
-		return prefix + "cron:" + id
-	case s.IsGroup != nil && *s.IsGroup && s.ChatID != "":
-		return prefix + s.Channel + ":group:" + s.ChatID
-	case s.PeerID != "":
-		return prefix + s.Channel + ":dm:" + s.PeerID
-	default:
-		return prefix + s.Channel + ":dm:" + s.ChatID
-	}
-}
-
 // Job is a stored job.
 type Job struct {
 	Spec
@@ -443,6 +425,8 @@ type Run struct {
 	SessionKey string
 	Attempts   []Attempt
 	Reply      string
+	// Empty says that the turn was finished without a text, as one that only acts is.
+	Empty      bool
 	Deliveries []Delivery
 	// DeliveryState is that of the newest delivery of the reply, or why there is none.
 	DeliveryState DeliveryState
@@ -502,7 +486,7 @@ const (
 	DeliveryDelivered    DeliveryState = "delivered"     // the channel confirmed every part
 	DeliveryFailed       DeliveryState = "failed"        // the channel refused, or retries ran out
 	DeliveryUnknown      DeliveryState = "unknown"       // a send got no answer: it may have arrived
-	DeliverySuppressed   DeliveryState = "suppressed"    // the reply was NO_REPLY
+	DeliverySuppressed   DeliveryState = "suppressed"    // the reply says that there is nothing to tell, or is empty
 	DeliveryNotRequested DeliveryState = "not_requested" // the job has no chat target or wants no replies there, or there is no reply
 )
 
@@ -549,10 +533,6 @@ type Delivery struct {
 	CreatedAt  Millis
 	FinishedAt Millis
 }
-
-// NoReply is the reply by which an agent says that there is nothing to tell: it
-// is committed to the session and its delivery suppressed.
-const NoReply = "NO_REPLY"
 
 // Message is one entry of a session's transcript in our store.
 type Message struct {

@@ -219,6 +219,7 @@ type Commit struct {
 	Token    string
 	Reply    string
 	Messages [2]Message // the task and the reply
+	Empty    bool       // the reply is: it is not made part of the session
 	Delivery DeliveryState
 	Target   Target // with DeliveryPending
 }

@@ -97,8 +97,9 @@ func (s Spec) Validate() error {
 	v.identifier("sessionKey", s.SessionKey, `"agent:main:telegram:dm:123"`)
 	v.identifier("chatId", s.ChatID, `"123456"`)
 	v.identifier("peerId", s.PeerID, `"123456"`)
-	named := len(v.problems) == found // what a session is named after
 	v.identifier("threadId", s.ThreadID, `"42"`)
+	// named: what a session is named after is well-formed.
+	named := len(v.problems) == found && (s.Channel == "" || channelPattern.MatchString(s.Channel))
 	v.identifier("model", s.Model, `"anthropic/claude-sonnet-4-5"`)
 	v.identifier("reasoningEffort", s.Effort, `"medium"`)
 
@@ -111,21 +112,19 @@ func (s Spec) Validate() error {
 		v.add("channel", "is required with chatId or threadId (or leave those out): without it no reply is sent", `"telegram"`)
 	}
 
-	parts := s.SessionKey
-	if parts == "" {
-		parts = s.AgentID + s.ChatID + s.PeerID
-	}
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
 	case !named: // a session made of that would only be wrong once more
-	case strings.ContainsAny(parts, `/\`):
+	case strings.ContainsAny(key, `/\`):
 		// A key becomes a file name over there, and two that differ in these alone
 		// would share one file.
-		v.add("sessionKey", "must not contain / or \\, nor may the agentId and chatId it is made from", `"agent:main:morning"`)
+		v.add("sessionKey", "must not contain / or \\, nor may the agentId, chatId and threadId it is made from", `"agent:main:morning"`)
 	case s.Context == ContextIsolated && len(key) > MaxSessionBytes:
 		v.add("agentId", fmt.Sprintf("is too long: the session made from it has over %d bytes", MaxSessionBytes), `"main"`)
 	case s.SessionKey == "" && len(key) > MaxSessionBytes:
-		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel and chatId has over %d bytes", MaxSessionBytes),
+		v.add("sessionKey", fmt.Sprintf("is required here: the one made from agentId, channel, chatId and threadId has over %d bytes", MaxSessionBytes),
 			`"agent:main:morning"`)
+	case s.Session == "" && s.SessionForm != FormerSession && !s.clearThread():
+		v.add("sessionKey", "is required here: in the one made from chatId and threadId, nobody could tell the two apart", `"agent:main:morning"`)
 	}
 	switch s.Context {
 	case "", ContextSession:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,18 @@ func TestValidate(t *testing.T) {
 		{"peer without channel", func(s *Spec) { s.PeerID = "1" }, nil},
 		{"session that is a path", func(s *Spec) { s.SessionKey = "../../etc" }, []string{"sessionKey"}},
 		{"made session that is a path", func(s *Spec) { s.Channel, s.ChatID = "slack", `T\U` }, []string{"sessionKey"}},
+		{"a chat that ends like a thread", func(s *Spec) { s.Channel, s.ChatID = "slack", "a:thread:b" }, []string{"sessionKey"}},
+		{"the same with a session", func(s *Spec) { s.Channel, s.ChatID, s.SessionKey = "slack", "a:thread:b", "s" }, nil},
+		{"the same, stored before", func(s *Spec) {
+			s.Channel, s.ChatID, s.Session = "slack", "a:thread:b", "agent:main:slack:dm:a:thread:b"
+		}, nil},
+		{"a thread that is a path", func(s *Spec) { s.Channel, s.ChatID, s.ThreadID = "slack", "a", "b/c" }, []string{"sessionKey"}},
+		{"made session too long by its thread", func(s *Spec) {
+			s.Channel, s.ChatID, s.ThreadID = "slack", strings.Repeat("c", 100), strings.Repeat("t", 100)
+		}, []string{"sessionKey"}},
+		{"the same, stored before threads were part of it", func(s *Spec) {
+			s.Channel, s.ChatID, s.ThreadID, s.Session = "slack", strings.Repeat("c", 100), strings.Repeat("t", 100), "agent:main:slack:dm:c"
+		}, nil},
 		{"thread without channel", func(s *Spec) { s.ThreadID = "1" }, []string{"channel"}},
 		{"channel that is a path", func(s *Spec) { s.Channel, s.ChatID = "../x", "1" }, []string{"channel"}},
 		{"spaces in ids", func(s *Spec) { s.AgentID, s.SessionKey, s.Model, s.ChatID = "a b", "c\td", "e\nf", "g\u007f" },
@@ -114,26 +127,147 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// A new definition has a key by which no two conversations are one; former is the key of
+// those that were stored before threads were part of it, which they keep.
 func TestResolveSession(t *testing.T) {
 	yes, no := true, false
 	tests := []struct {
-		spec Spec
-		want string
+		spec   Spec
+		want   string
+		former string // "" is the same
 	}{
-		{Spec{SessionKey: "s", Channel: "telegram", ChatID: "1"}, "s"},
-		{Spec{}, "agent:main:cron:j"},
-		{Spec{AgentID: "a"}, "agent:a:cron:j"},
-		{Spec{Context: ContextIsolated}, "agent:main:cron:j:isolated"},
-		{Spec{Context: ContextIsolated, AgentID: "a", Channel: "telegram", ChatID: "1"}, "agent:a:cron:j:isolated"},
-		{Spec{ChatID: "1", PeerID: "2"}, "agent:main:cron:j"},
-		{Spec{Channel: "telegram", ChatID: "1"}, "agent:main:telegram:dm:1"},
-		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2"}, "agent:main:telegram:dm:2"},
-		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2", IsGroup: &no}, "agent:main:telegram:dm:2"},
-		{Spec{Channel: "telegram", ChatID: "-100abc", PeerID: "2", IsGroup: &yes}, "agent:main:telegram:group:-100abc"},
+		{Spec{SessionKey: "s", Channel: "telegram", ChatID: "1", ThreadID: "3"}, "s", ""},
+		{Spec{}, "agent:main:cron:j", ""},
+		{Spec{AgentID: "a"}, "agent:a:cron:j", ""},
+		{Spec{Context: ContextIsolated}, "agent:main:cron:j:isolated", ""},
+		{Spec{Context: ContextIsolated, AgentID: "a", Channel: "telegram", ChatID: "1", ThreadID: "3"}, "agent:a:cron:j:isolated", ""},
+		{Spec{ChatID: "1", PeerID: "2"}, "agent:main:cron:j", ""},
+		{Spec{Channel: "telegram", ChatID: "1"}, "agent:main:telegram:dm:1", ""},
+		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2"}, "agent:main:telegram:dm:2", ""},
+		{Spec{Channel: "telegram", ChatID: "1", PeerID: "2", IsGroup: &no}, "agent:main:telegram:dm:2", ""},
+		{Spec{Channel: "telegram", ChatID: "-100abc", PeerID: "2", IsGroup: &yes}, "agent:main:telegram:group:-100abc", ""},
+
+		{Spec{Channel: "telegram", ChatID: "-100123", ThreadID: "11", IsGroup: &yes}, "agent:main:telegram:group:-100123:thread:11", "agent:main:telegram:group:-100123"},
+		{Spec{Channel: "telegram", ChatID: "-100123", ThreadID: "22"}, "agent:main:telegram:group:-100123:thread:22", "agent:main:telegram:dm:-100123"},
+		{Spec{Channel: "telegram", ChatID: "-100123"}, "agent:main:telegram:group:-100123", "agent:main:telegram:dm:-100123"},
+		{Spec{Channel: "telegram", ChatID: "-100123", PeerID: "2"}, "agent:main:telegram:group:-100123", "agent:main:telegram:dm:2"},
+		{Spec{Channel: "telegram", ChatID: "-100123", IsGroup: &no}, "agent:main:telegram:group:-100123", "agent:main:telegram:dm:-100123"},
+		{Spec{Channel: "telegram", ChatID: "@news"}, "agent:main:telegram:group:@news", "agent:main:telegram:dm:@news"},
+		{Spec{Channel: "telegram", ChatID: "1", PeerID: "1", ThreadID: "3"}, "agent:main:telegram:dm:1:thread:3", "agent:main:telegram:dm:1"},
+		{Spec{Channel: "whatsapp", ChatID: "49151-1600@g.us", PeerID: "49151"}, "agent:main:whatsapp:group:49151-1600@g.us", "agent:main:whatsapp:dm:49151"},
+		{Spec{Channel: "whatsapp", ChatID: "49151@s.whatsapp.net", PeerID: "49151"}, "agent:main:whatsapp:dm:49151", ""},
+		{Spec{Channel: "whatsapp", ChatID: "+49151"}, "agent:main:whatsapp:dm:+49151", ""},
+		// Whether it is a group is unknown: the peer may be in others, too.
+		{Spec{Channel: "slack", ChatID: "C1", PeerID: "U1"}, "agent:main:slack:dm:C1", "agent:main:slack:dm:U1"},
+		{Spec{Channel: "slack", ChatID: "D1", PeerID: "U1", IsGroup: &no}, "agent:main:slack:dm:U1", ""},
 	}
 	for _, tt := range tests {
+		if tt.former == "" {
+			tt.former = tt.want
+		}
 		if got := tt.spec.ResolveSession("j"); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.spec, got, tt.want)
+		}
+		asked, stored := tt.spec, tt.spec
+		asked.SessionForm, stored.Session = FormerSession, tt.former
+		if got := asked.ResolveSession("j"); got != tt.former {
+			t.Errorf("%+v formerly: %s, want %s", tt.spec, got, tt.former)
+		}
+		if got := stored.ResolveSession("j"); got != tt.former {
+			t.Errorf("%+v, stored: %s, want %s", tt.spec, got, tt.former)
+		}
+		want := TodaysSession
+		if tt.want != tt.former {
+			want = FormerSession
+		}
+		if a, b, c := asked.SessionFormOf("j"), stored.SessionFormOf("j"), tt.spec.SessionFormOf("j"); a != want || b != want || c != TodaysSession {
+			t.Errorf("%+v has the form %d if it asks for the former, %d stored with it, and %d else", tt.spec, a, b, c)
+		}
+	}
+}
+
+// Two chats, or two threads of one, are never one session.
+func TestSessionsAreApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]string{"1", "2", "-1", "1:thread:2", "thread:1", "1:thread", "a", "@a", "1@g.us", ":", "a:thread:"})
+		draw := func(label string) Spec {
+			s := valid()
+			s.Channel = rapid.SampledFrom([]string{"telegram", "whatsapp", "slack"}).Draw(t, label)
+			s.ChatID = part.Draw(t, label+" chat")
+			if rapid.Bool().Draw(t, label+" in a thread") {
+				s.ThreadID = part.Draw(t, label+" thread")
+			}
+			return s
+		}
+		a, b := draw("a"), draw("b")
+		same := a.Channel == b.Channel && a.ChatID == b.ChatID && a.ThreadID == b.ThreadID
+		if a.Validate() == nil && b.Validate() == nil && (a.ResolveSession("j") == b.ResolveSession("j")) != same {
+			t.Fatalf("%s %q %q and %s %q %q: %s and %s", a.Channel, a.ChatID, a.ThreadID, b.Channel, b.ChatID, b.ThreadID,
+				a.ResolveSession("j"), b.ResolveSession("j"))
+		}
+	})
+}
+
+// What a key is made of is what SameConversation compares.
+func TestSameConversation(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Spec)
+		same   bool
+	}{
+		"nothing": {func(*Spec) {}, true},
+		"what else there is": {func(s *Spec) {
+			s.Name, s.Task, s.Enabled, s.Schedule, s.Model, s.Deliver = "n", "y", false, "1 1 * * *", "m", DeliverNever
+		}, true},
+		"a default, spelled": {func(s *Spec) { s.AgentID, s.Context, s.IsGroup = "main", ContextSession, new(true) }, true},
+		"agentId":            {func(s *Spec) { s.AgentID = "a" }, false},
+		"sessionKey":         {func(s *Spec) { s.SessionKey = "s" }, false},
+		"channel":            {func(s *Spec) { s.Channel = "slack" }, false},
+		"chatId":             {func(s *Spec) { s.ChatID = "-2" }, false},
+		"peerId":             {func(s *Spec) { s.PeerID = "3" }, false},
+		"threadId":           {func(s *Spec) { s.ThreadID = "" }, false},
+		"isGroup":            {func(s *Spec) { s.IsGroup = nil }, false},
+		"isGroup, otherwise": {func(s *Spec) { s.IsGroup = new(false) }, false},
+		"context":            {func(s *Spec) { s.Context = ContextIsolated }, false},
+	} {
+		before := valid()
+		before.Channel, before.ChatID, before.PeerID, before.ThreadID, before.IsGroup = "telegram", "-1", "2", "7", new(true)
+		after := before
+		tt.change(&after)
+		if before.SameConversation(after) != tt.same || after.SameConversation(before) != tt.same {
+			t.Errorf("%s: the same conversation is %v", name, !tt.same)
+		}
+		before.Session, after.Session = "former", "former"
+		if got := after.EditOf(before).Session; got != map[bool]string{true: "former"}[tt.same] {
+			t.Errorf("%s: an edit leaves the session %q", name, got)
+		}
+		after.SessionForm = TodaysSession
+		if got := after.EditOf(before).Session; got != "" {
+			t.Errorf("%s: an edit that asks for a form leaves the session %q", name, got)
+		}
+	}
+}
+
+func TestGroup(t *testing.T) {
+	says := func(b *bool) string {
+		if b == nil {
+			return "unknown"
+		}
+		return strconv.FormatBool(*b)
+	}
+	for _, tt := range []struct {
+		channel, chat string
+		said          *bool
+		want          string
+	}{
+		{"telegram", "-100123", nil, "true"}, {"telegram", "-100123", new(false), "true"}, {"telegram", "@news", nil, "true"},
+		{"telegram", "123", nil, "false"}, {"telegram", "123", new(true), "false"}, {"telegram", "?", nil, "unknown"}, {"telegram", "?", new(true), "true"},
+		{"whatsapp", "1-2@g.us", nil, "true"}, {"whatsapp", "1@s.whatsapp.net", nil, "false"}, {"whatsapp", "+49151", nil, "false"},
+		{"whatsapp", "status@broadcast", nil, "true"}, {"whatsapp", "x@y", nil, "unknown"}, {"whatsapp", "x", new(false), "false"},
+		{"slack", "-1", nil, "unknown"}, {"slack", "-1", new(false), "false"}, {"slack", "C1", new(true), "true"},
+		{"", "", nil, "unknown"},
+	} {
+		if got := says(Spec{Channel: tt.channel, ChatID: tt.chat, IsGroup: tt.said}.Group()); got != tt.want {
+			t.Errorf("%s %s, said to be %s: %s, want %s", tt.channel, tt.chat, says(tt.said), got, tt.want)
 		}
 	}
 }
@@ -148,7 +282,7 @@ func TestSessionOfAValidSpecIsBounded(t *testing.T) {
 			s.Context, s.SessionKey = ContextIsolated, ""
 		}
 		if rapid.Bool().Draw(t, "chat") {
-			s.Channel, s.ChatID = "telegram", part.Draw(t, "chat id")
+			s.Channel, s.ChatID, s.ThreadID = "telegram", part.Draw(t, "chat id"), part.Draw(t, "thread")
 		}
 		if key := s.ResolveSession(strings.Repeat("j", 64)); s.Validate() == nil && len(key) > MaxSessionBytes {
 			t.Fatalf("%d bytes: %s", len(key), key)

@@ -26,6 +26,7 @@ type runAnswer struct {
 	Summary        string `json:"summary"`
 	Reply          string `json:"reply,omitempty"`
 	ReplyTruncated bool   `json:"replyTruncated,omitempty"`
+	Empty          bool   `json:"empty,omitempty"`
 }
 
 func runJob(ctx context.Context, c *call) (answer, error) {
@@ -138,7 +139,7 @@ func listRuns(ctx context.Context, c *call) (answer, error) {
 		line := c.runLine(r)
 		data.Runs = append(data.Runs, fields(r, line, lineRunes))
 		fmt.Fprintf(&b, "- %s", line)
-		if r.Reply != "" {
+		if r.Reply != "" && !r.Empty {
 			b.WriteString(" Reply: " + oneLine(r.Reply, lineRunes))
 		}
 		b.WriteByte('\n')
@@ -173,7 +174,7 @@ func (c *call) tellRun(r client.Run) answer {
 		}
 	}
 	data := fields(r, text, replyRunes)
-	if r.Reply != "" {
+	if r.Reply != "" && !r.Empty {
 		text += "\nReply:\n" + cut(r.Reply, replyRunes)
 	}
 	return answer{text: text, data: data}
@@ -185,6 +186,6 @@ func fields(r client.Run, summary string, runes int) runAnswer {
 	return runAnswer{
 		ID: r.ID, JobID: r.JobID, State: r.State, Outcome: r.Outcome, Reason: r.Reason, Error: cut(r.Error, 4*lineRunes),
 		Slot: rfc3339(r.Slot, "UTC"), StartedAt: rfc3339(r.StartedAt, "UTC"), FinishedAt: rfc3339(r.FinishedAt, "UTC"),
-		Delivery: r.Delivery, Summary: summary, Reply: reply, ReplyTruncated: r.ReplyTruncated || reply != r.Reply,
+		Delivery: r.Delivery, Summary: summary, Reply: reply, ReplyTruncated: r.ReplyTruncated || reply != r.Reply, Empty: r.Empty,
 	}
 }

@@ -163,6 +163,12 @@ There is more: call list_cron_jobs with "cursor":"c1".`,
 			want: "job_1:1796025600 (Mon 2026-11-30 08:00 UTC): succeeded after 12 s. The reply was delivered.\nReply:\nTwo\nmails",
 		},
 		{
+			name: "read a run without a reply", tool: "get_cron_run", arguments: `{"runId":"job_1:1796025600"}`,
+			api: map[string]string{"GET /runs/job_1:1796025600": `200 {"id":"job_1:1796025600","jobId":"job_1","state":"done","outcome":"succeeded","slot":1796025600000,
+				"startedAt":1796025600100,"finishedAt":1796025612500,"attempts":[{"n":1,"result":"succeeded"}],"reply":"\n","empty":true,"delivery":"suppressed"}`},
+			want: "job_1:1796025600 (Mon 2026-11-30 08:00 UTC): succeeded after 12 s. The agent ended its turn without a text, so nothing was sent.",
+		},
+		{
 			name: "read a run that fails", tool: "get_cron_run", arguments: `{"runId":"job_1:1"}`,
 			api: map[string]string{"GET /runs/job_1:1": `200 {"id":"job_1:1","state":"waiting","slot":1795975140000,"notBefore":1795975290000,
 				"attempts":[{"n":1,"result":"failed","cause":"ai_error","error":"Unknown model: x"},{"n":2}]}`},

@@ -136,7 +136,7 @@ func (c *call) runLine(r client.Run) string {
 	if r.Error != "" {
 		text += ": " + oneLine(r.Error, 2*lineRunes)
 	}
-	return strings.TrimRight(text, ".") + "." + delivered(r.Delivery)
+	return strings.TrimRight(text, ".") + "." + delivered(r)
 }
 
 func (c *call) standing(r client.Run) string {
@@ -171,8 +171,11 @@ func did(outcome string) string {
 
 // delivered says what became of the reply, with a space in front; "" if there is
 // nothing to say.
-func delivered(state string) string {
-	switch state {
+func delivered(r client.Run) string {
+	if r.Empty {
+		return " The agent ended its turn without a text, so nothing was sent."
+	}
+	switch r.Delivery {
 	case "delivered":
 		return " The reply was delivered."
 	case "pending":

@@ -124,7 +124,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			Name:          f["name"], Schedule: f["schedule"], Timezone: f["timezone"], Enabled: f["enabled"] == "1",
 			Task: f["task"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Model: f["model"],
 			Effort: f["reasoningEffort"], Channel: f["channel"], ChatID: f["chatId"], PeerID: f["peerId"],
-			ThreadID: f["threadId"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
+			ThreadID: f["threadId"], Session: f["session"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
 			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
 			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]), Overlap: job.Overlap(f["overlap"]), Context: job.Context(f["context"]),
 			Deliver:         job.Deliver(f["deliver"]),
@@ -195,7 +195,7 @@ func runOf(id string, f fields) job.Run {
 		Slot: f.millis("slot"), LastSlot: f.millis("lastSlot"), Count: int(f.int("count")),
 		CreatedAt: f.millis("createdAt"), NotBefore: f.millis("notBefore"),
 		StartedAt: f.millis("startedAt"), FinishedAt: f.millis("finishedAt"),
-		SessionKey: f["session"], Reply: f["reply"], DeliveryState: job.DeliveryState(f["delivery"]),
+		SessionKey: f["session"], Reply: f["reply"], Empty: f["empty"] == "1", DeliveryState: job.DeliveryState(f["delivery"]),
 	}
 }
 

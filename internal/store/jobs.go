@@ -82,10 +82,11 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 
 // UpdateJob applies edit to the job's newest definition and stores the result,
 // which must be valid. An edit that leaves the slots alone leaves the cursor
-// alone. If the job changes meanwhile, edit is called again on the newer
-// definition, and so are the checks, each time before it. Errors: job.ErrNotFound,
-// job.ErrConflict, job.ErrNewerVersion, job.ErrJobQuota (of a job that had ended and counts
-// again), *job.OutOfScopeError, *job.InRunError, and whatever edit and the checks return.
+// alone, and one that leaves the conversation alone the session. If the job changes
+// meanwhile, edit is called again on the newer definition, and so are the checks, each
+// time before it. Errors: job.ErrNotFound, job.ErrConflict, job.ErrNewerVersion,
+// job.ErrJobQuota (of a job that had ended and counts again), *job.OutOfScopeError,
+// *job.InRunError, and whatever edit and the checks return.
 func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (job.Spec, error),
 	checks ...func(job.Job) error) (job.Job, error) {
 	token := newToken()
@@ -98,6 +99,7 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			return job.Job{}, err
 		}
 		spec, err := edit(old.Spec)
+		spec = spec.EditOf(old.Spec)
 		if err == nil {
 			err = job.TokenOf(ctx).Permits(id, &old.Spec, spec)
 		}

@@ -43,6 +43,7 @@ func TestCreateReadsBackWhole(t *testing.T) {
 		Labels: []string{"team:ops", "daily"}, TimeoutSeconds: 8, OnAmbiguous: job.OnAmbiguousFail,
 		Context: job.ContextSession, AllowScheduling: true, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 86400}, Overlap: job.OverlapAllow, Deliver: job.DeliverOnFailure}
 	j := f.create("", spec)
+	spec.Session = spec.SessionKey
 	if d := cmp.Diff(spec, j.Spec); d != "" {
 		t.Error(d)
 	}

@@ -93,9 +93,11 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
 	}
-	reply, err := json.Marshal(c.Messages[1])
-	if err != nil {
-		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+	reply := []byte{}
+	if !c.Empty {
+		if reply, err = json.Marshal(c.Messages[1]); err != nil {
+			return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
+		}
 	}
 	target, err := json.Marshal(c.Target)
 	if err != nil {

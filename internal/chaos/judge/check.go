@@ -225,6 +225,7 @@ func (b *bench) checkRun(r *Run) {
 	if r.Outcome == "succeeded" {
 		b.checkReply(r)
 	}
+	b.checkEmpty(r, calls)
 	ended := r.FinishedAt
 	for _, m := range b.messages[r.ID] {
 		ended = min(ended, m.At) // the chat knows better than the record
@@ -248,6 +249,12 @@ const thawed = 10_000
 
 // checkReply: what is on record as the reply came from a call for this very run.
 func (b *bench) checkReply(r *Run) {
+	if r.Empty && r.Reply == "" {
+		if !slices.ContainsFunc(b.calls[r.ID], func(c *Call) bool { return c.How == HowEmpty }) {
+			b.fail("foreign reply", r.ID, "it is on record as empty, and none of its calls was answered so")
+		}
+		return
+	}
 	nonce := nonceOf(r.Reply)
 	c := b.nonces[nonce]
 	switch {
@@ -255,6 +262,18 @@ func (b *bench) checkReply(r *Run) {
 		b.fail("foreign reply", r.ID, fmt.Sprintf("its reply %.60q was not given to any of its calls", r.Reply))
 	case c.How != HowOK:
 		b.fail("foreign reply", r.ID, fmt.Sprintf("its reply was never answered: the call was %s", c.How))
+	}
+}
+
+// checkEmpty: a call that was answered without a text is no failure, which would be followed
+// by another.
+func (b *bench) checkEmpty(r *Run, calls []*Call) {
+	for _, c := range calls {
+		for _, a := range r.Attempts {
+			if c.How == HowEmpty && a.Result == "failed" && a.StartedAt <= c.At && c.At <= a.EndedAt {
+				b.fail("call repeated", r.ID, fmt.Sprintf("call %d was answered without a text, which ended the turn, and attempt %d is on record as failed", c.N, a.N))
+			}
+		}
 	}
 }
 
@@ -308,7 +327,10 @@ func (b *bench) checkDeliveries(r *Run) {
 	if j == nil {
 		return
 	}
-	if r.Outcome != "succeeded" || j.Channel == "" || j.Deliver == "on_failure" {
+	if r.Empty && len(r.Deliveries) > r.alerts() {
+		b.fail("phantom message", r.ID, "it is on record as empty, and has a delivery")
+	}
+	if r.Outcome != "succeeded" || r.Empty || j.Channel == "" || j.Deliver == "on_failure" {
 		if len(messages) > 0 {
 			b.fail("phantom message", r.ID, fmt.Sprintf("%d messages arrived for a run that is %s, into %q", len(messages), r.Outcome, j.Channel))
 		}

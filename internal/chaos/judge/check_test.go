@@ -125,6 +125,14 @@ func (l *Log) fails(job string, slot int) {
 	l.Runs, l.Calls = append(l.Runs, r), append(l.Calls, c)
 }
 
+// empties makes a run one whose turn ended without a text.
+func (l *Log) empties(job string, slot int) {
+	r, c := *l.run(job, slot), *l.call(job, slot)
+	l.remove(job, slot)
+	r.Reply, r.Empty, r.Delivery, r.Deliveries, c.How = "", true, "suppressed", nil, HowEmpty
+	l.Runs, l.Calls = append(l.Runs, r), append(l.Calls, c)
+}
+
 // alerts makes runs of a job fail; of the last one there is an alert.
 func (l *Log) alerts(job string, slots ...int) *Message {
 	chat := *l.message(job, slots[0])
@@ -225,6 +233,33 @@ func TestCheck(t *testing.T) {
 		{"a run of an unknown job", func(l *Log) {
 			l.Runs = append(l.Runs, Run{ID: "z:1", JobID: "z", Trigger: "schedule", State: "done", Outcome: "failed", Slot: at(1, 0)})
 		}, []string{"phantom run"}},
+
+		// Turns without a text.
+		{"an empty reply", func(l *Log) { l.empties("b", 2) }, nil},
+		{"an empty reply that no call had", func(l *Log) { l.empties("b", 2); l.call("b", 2).How = HowRefused }, []string{"foreign reply"}},
+		{"no reply, and not on record as empty", func(l *Log) { l.empties("b", 2); l.run("b", 2).Empty = false }, []string{"delivery lost", "foreign reply", "transcript"}},
+		{"an empty reply is delivered", func(l *Log) {
+			m := *l.message("b", 2)
+			l.empties("b", 2)
+			l.Messages = append(l.Messages, m)
+		}, []string{"phantom message"}},
+		{"an empty reply has a delivery", func(l *Log) {
+			l.empties("b", 2)
+			l.run("b", 2).Deliveries = []Delivery{{N: 1, Kind: "reply", State: "failed"}}
+		}, []string{"phantom message"}},
+		{"an empty reply is in the session", func(l *Log) {
+			l.empties("b", 2)
+			m := l.Sessions[0].Messages[0]
+			m.Text, m.RunID = "", l.run("b", 2).ID
+			l.Sessions[0].Messages = append(l.Sessions[0].Messages, m)
+		}, []string{"transcript"}},
+		{"an empty message is sent along", func(l *Log) { l.empties("b", 2); l.call("b", 3).Heard = append(l.call("b", 3).Heard, "") }, []string{"transcript"}},
+		{"the turn is made again", func(l *Log) {
+			c := l.again("b", 2, l.call("b", 2).EndedAt+5)
+			l.call("b", 2).How, l.run("b", 2).Attempts[0].Result = HowEmpty, "failed"
+			l.run("b", 2).Attempts[0].EndedAt = l.call("b", 2).EndedAt + 1
+			l.run("b", 2).Reply, l.run("b", 2).FinishedAt = c.Nonce+" hello", c.EndedAt+1
+		}, []string{"call repeated", "transcript", "two replies"}},
 
 		// Alerts.
 		{"two failures, and an alert", func(l *Log) { l.alerts("a", 1, 2) }, nil},

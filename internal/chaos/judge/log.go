@@ -101,6 +101,7 @@ type Run struct {
 	SessionKey string     `json:"sessionKey"`
 	Attempts   []Attempt  `json:"attempts"`
 	Reply      string     `json:"reply"`
+	Empty      bool       `json:"empty"`
 	Delivery   string     `json:"delivery"`
 	Deliveries []Delivery `json:"deliveries"`
 }
@@ -141,6 +142,7 @@ type Session struct {
 const (
 	HowOK      = "ok"      // as it should be
 	HowRefused = "refused" // by an HTTP status
+	HowEmpty   = "empty"   // by 200 and a reply without a text: the turn has ended
 	HowGarbled = "garbled" // by 200 and something that is no reply
 	HowReset   = "reset"   // the connection was cut, before the answer or within it
 	HowHungUp  = "hung_up" // whoever asked had gone

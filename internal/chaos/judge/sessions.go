@@ -115,7 +115,7 @@ func (b *bench) checkTranscript(s Session, committed []*Run) {
 		r := b.runs[m.RunID]
 		said[m.RunID]++
 		switch {
-		case r == nil || r.SessionKey != s.Key || r.Outcome != "succeeded":
+		case r == nil || r.SessionKey != s.Key || r.Outcome != "succeeded" || r.Empty:
 			b.fail("transcript", m.RunID, fmt.Sprintf("session %s has a reply of it, which is not committed there", s.Key))
 			continue
 		case said[m.RunID] > 1 || nonceOf(m.Text) != nonceOf(r.Reply):
@@ -127,15 +127,32 @@ func (b *bench) checkTranscript(s Session, committed []*Run) {
 		}
 		newest = max(newest, r.FinishedAt)
 	}
-	kept := sessionMessages / 2
 	if len(committed) > 0 && b.isolated(committed[0]) {
-		kept = 1
+		committed = committed[len(committed)-1:]
 	}
-	for _, r := range committed[max(0, len(committed)-kept):] {
+	for _, r := range kept(committed) {
 		if said[r.ID] == 0 {
 			b.fail("transcript", r.ID, fmt.Sprintf("its reply is not in session %s", s.Key))
 		}
 	}
+}
+
+// kept are the runs whose replies are among the newest messages of a session, which are all
+// that is kept of it: a task and a reply of each run, the task alone of an empty one.
+func kept(committed []*Run) []*Run {
+	var with []*Run
+	messages := 0
+	for _, r := range slices.Backward(committed) {
+		if messages++; messages > sessionMessages {
+			break
+		}
+		if !r.Empty {
+			messages++
+			with = append(with, r)
+		}
+	}
+	slices.Reverse(with)
+	return with
 }
 
 // isolated reports whether a run is of a job whose runs begin with nothing: its session
@@ -146,20 +163,17 @@ func (b *bench) isolated(r *Run) bool {
 }
 
 // checkHeard: where the ai-server keeps no session, a call brings every reply
-// committed before it; an isolated one brings none, wherever the session is kept.
+// committed before it; an isolated one brings none, wherever the session is kept. No call
+// brings an empty one.
 func (b *bench) checkHeard() {
-	type commit struct {
-		at    int64
-		nonce string
-	}
-	commits := map[string][]commit{}
+	commits := map[string][]*Run{}
 	for i := range b.log.Runs {
 		if r := &b.log.Runs[i]; r.Outcome == "succeeded" {
-			commits[r.SessionKey] = append(commits[r.SessionKey], commit{r.FinishedAt, nonceOf(r.Reply)})
+			commits[r.SessionKey] = append(commits[r.SessionKey], r)
 		}
 	}
 	for _, list := range commits {
-		slices.SortFunc(list, func(x, y commit) int { return cmp.Compare(x.at, y.at) })
+		slices.SortFunc(list, func(x, y *Run) int { return cmp.Compare(x.FinishedAt, y.FinishedAt) })
 	}
 	for i := range b.log.Calls {
 		c := &b.log.Calls[i]
@@ -169,13 +183,17 @@ func (b *bench) checkHeard() {
 			}
 			continue
 		}
-		var want []string
-		for _, x := range commits[c.Session] {
-			if x.at < c.At {
-				want = append(want, x.nonce)
-			}
+		if slices.Contains(c.Heard, "") {
+			b.fail("transcript", c.Run, fmt.Sprintf("call %d was sent with an empty message, which a model refuses", c.N))
 		}
-		want = want[max(0, len(want)-sessionMessages/2):]
+		before := commits[c.Session]
+		if i := slices.IndexFunc(before, func(r *Run) bool { return r.FinishedAt >= c.At }); i >= 0 {
+			before = before[:i]
+		}
+		var want []string
+		for _, r := range kept(before) {
+			want = append(want, nonceOf(r.Reply))
+		}
 		if c.Kept || slices.Equal(want, c.Heard) || b.troubled(c.Process, c.At-minute, c.At, Frozen, Cut) {
 			continue
 		}

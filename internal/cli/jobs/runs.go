@@ -106,6 +106,9 @@ func outcome(r client.Run) cell {
 	if r.Reason != "" {
 		text += " (" + r.Reason + ")"
 	}
+	if r.Empty {
+		text += " (empty)"
+	}
 	if r.Count > 1 {
 		text += fmt.Sprintf(" x%d", r.Count)
 	}
@@ -199,8 +202,11 @@ func (t *tool) tellRun(ctx context.Context, done string, a client.Answer) error 
 		}
 		facts = append(facts, fact{fmt.Sprintf("delivery %d", d.N), cell{text, deliveryStyle(d.State)}})
 	}
+	if r.Empty {
+		facts = append(facts, fact{"reply", cell{text: "none: the agent ended its turn without a text"}})
+	}
 	t.facts(facts)
-	if r.Reply != "" {
+	if r.Reply != "" && !r.Empty {
 		fmt.Fprintf(t.Stdout, "\n%s\n", indent(r.Reply, "  "))
 	}
 	return nil

@@ -1,6 +1,6 @@
 -- commit ends a run with its reply: session, outcome and outbox in one step.
--- ARGV: run, epoch, token, reply, message of the task, message of the reply (JSON),
---       delivery (pending|suppressed|not_requested), target (JSON, when pending)
+-- ARGV: run, epoch, token, reply, message of the task, message of the reply (JSON; '' of an
+--       empty one), delivery (pending|suppressed|not_requested), target (JSON, when pending)
 -- Answer: {ok, kicks} | {fenced}
 -- Holds: a committed reply is committed once; a resend gets the same answer.
 local id, epoch, token = ARGV[1], ARGV[2], ARGV[3]
@@ -11,10 +11,13 @@ if r.state ~= 'running' or r.epoch ~= epoch then return { 'fenced' } end
 
 local session = session_key(r.session)
 if r.isolated then redis.call('DEL', session) end -- it holds the last run only
-local length = redis.call('RPUSH', session, ARGV[5], ARGV[6])
+local said = { ARGV[5] }
+local empty = ARGV[6] == ''
+if not empty then said[2] = ARGV[6] end -- models refuse a transcript with an empty message in it
+local length = redis.call('RPUSH', session, unpack(said))
 if length > SESSION_MESSAGES then redis.call('LTRIM', session, -SESSION_MESSAGES, -1) end
 redis.call('ZADD', SESSIONS, int(now), r.session)
-if stretch(session, SESSION_TTL, length == 2) then
+if stretch(session, SESSION_TTL, length == #said) then
   redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
 end
 
@@ -24,5 +27,11 @@ if ARGV[7] == 'pending' then
 end
 r.delivery = ARGV[7]
 local attempt, end_of_it = unpack(booked(r, 'succeeded', '', ''))
-end_run(id, r, 'succeeded', '', '', { attempt, end_of_it, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] })
+local fields = { attempt, end_of_it, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] }
+if empty then
+  -- seldom
+  fields[#fields + 1] = 'empty'
+  fields[#fields + 1] = '1'
+end
+end_run(id, r, 'succeeded', '', '', fields)
 return { 'ok', kicks }

@@ -14,7 +14,7 @@ if first then return first.print == ARGV[6] and { 'ok', {} } or { 'other' } end
 if newer(r) then return { 'newer' } end
 if r.redelivery == ARGV[2] then return { 'ok', {} } end
 if r.state ~= 'done' then return { 'unfinished' } end
-if not r.reply then return { 'silent' } end -- it may have an alert: that is not sent again
+if not r.reply or r.empty then return { 'silent' } end -- it may have an alert: that is not sent again
 local last = r.deliveries or '0'
 local d = hash(delivery_key(id, last))
 if d.state and d.state ~= 'done' then return { 'unfinished' } end
