@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +80,7 @@ func (u *upgraded) ended(id string) (found run) {
 
 // begun reports whether a send of a delivery had begun and was not answered.
 func (u *upgraded) begun(run string, d delivery) bool {
-	for field, value := range find(u.release.keys, "delivery:"+run+":"+string(rune('0'+d.N))).fields() {
+	for field, value := range find(u.release.keys, "delivery:"+run+":"+strconv.Itoa(d.N)).fields() {
 		if strings.HasPrefix(field, "p") && strings.HasPrefix(value, "b:") {
 			return true
 		}
@@ -183,7 +184,7 @@ func (u *upgraded) delivered(now, id string, old delivery, messages map[string]i
 	u.t.Helper()
 	x := u.ended(now)
 	d := x.Deliveries[old.N-1]
-	key := now + ":" + string(rune('0'+old.N)) + ":0"
+	key := now + ":" + strconv.Itoa(old.N) + ":0"
 	want := "delivered"
 	messages[key] = 1
 	switch {
