@@ -199,6 +199,10 @@ var rules = []rule{
 		why: "tests of the whole product: its processes are started, not imported",
 	},
 	{
+		pkg: "internal/golden",
+		why: "records of releases, and tests of this build against them; nobody else has to know what a release has left",
+	},
+	{
 		pkg: "internal/fault",
 		why: "points at which a test build dies; empty in every other, so that it may stand anywhere",
 	},
