@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -145,12 +146,12 @@ func (t *tool) jobTable(jobs []client.Job) {
 		fmt.Fprintln(t.Stderr, `no jobs; make one: gateway-cron job add "0 9 * * 1-5" "Summarise my inbox"`)
 		return
 	}
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
 	rows := make([][]cell, len(jobs))
 	for i, j := range jobs {
-		name := j.Name
-		if name == "" {
-			name = j.Task
-		}
 		next := cell{text: t.distance(j.NextRunAt)}
 		if !j.Enabled {
 			next = cell{"paused", faint}
@@ -160,7 +161,10 @@ func (t *tool) jobTable(jobs []client.Job) {
 			last.text += " " + t.distance(j.LastRunAt)
 		}
 		at := cell{text: t.clock(j.NextRunAt, zone(j.Timezone))}
-		rows[i] = []cell{{text: j.ID}, {text: name}, {text: t.when(j)}, next, at, last}
+		rows[i] = []cell{{text: j.ID}, {text: called(j)}, {text: t.when(j)}, next, at, last}
 	}
-	t.table([]column{{title: "ID"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}, {title: "NEXT"}, {title: "AT", spare: true}, {title: "LAST", cut: true}}, rows)
+	t.table([]column{{title: "ID", short: shortJobs(ids)}, {title: "NAME", cut: 14}, {title: "WHEN", cut: 14}, {title: "NEXT"}, {title: "AT", spare: 1, extra: true}, {title: "LAST", cut: 20}}, rows)
 }
+
+// called is what people know a job by.
+func called(j client.Job) string { return cmp.Or(j.Name, j.Task) }

@@ -134,14 +134,16 @@ func (t *tool) upcoming(cmd *cobra.Command, q url.Values) error {
 		fmt.Fprintln(t.Stderr, "nothing comes")
 		return nil
 	}
+	ids := make([]string, len(u.Upcoming))
 	rows := make([][]cell, len(u.Upcoming))
 	for i, s := range u.Upcoming {
 		due := s.At
 		if s.DueAt != 0 {
 			due = s.DueAt
 		}
+		ids[i] = s.JobID
 		rows[i] = []cell{{text: t.clock(due, zone(s.Timezone))}, {text: t.distance(due)}, {text: s.JobID}, {text: s.Name}, {text: s.Description}}
 	}
-	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}}, rows)
+	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB", short: shortJobs(ids)}, {title: "NAME", cut: 10}, {title: "WHEN", cut: 10}}, rows)
 	return nil
 }

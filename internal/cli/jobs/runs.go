@@ -54,7 +54,7 @@ func (t *tool) runList() *cobra.Command {
 			if err != nil || t.json {
 				return err
 			}
-			t.runTable(runs, time.UTC)
+			t.runTable(runs, nil)
 			t.more(next)
 			return nil
 		})
@@ -76,10 +76,15 @@ func (t *tool) zoneOf(ctx context.Context, jobID string) *time.Location {
 	return zone(j.Timezone)
 }
 
-func (t *tool) runTable(runs []client.Run, loc *time.Location) {
+// runTable prints runs of one job or, without the job's zone, of several.
+func (t *tool) runTable(runs []client.Run, of *time.Location) {
 	if len(runs) == 0 {
 		fmt.Fprintln(t.Stderr, "no runs")
 		return
+	}
+	title := "FOR"
+	if of == nil {
+		title = "FOR (UTC)"
 	}
 	rows := make([][]cell, len(runs))
 	for i, r := range runs {
@@ -91,10 +96,18 @@ func (t *tool) runTable(runs []client.Run, loc *time.Location) {
 		if r.Error != "" {
 			said = r.Error
 		}
-		rows[i] = []cell{{text: r.ID}, {text: t.clock(at, loc)}, outcome(r), {text: t.took(r.StartedAt, r.FinishedAt)},
+		rows[i] = []cell{{text: r.ID}, {text: r.JobName}, {text: t.slotClock(at, of)}, outcome(r), {text: t.took(r.StartedAt, r.FinishedAt)},
 			{r.Delivery, deliveryStyle(r.Delivery)}, {text: said}}
+		if of != nil {
+			rows[i] = without(rows[i], 1)
+		}
 	}
-	t.table([]column{{title: "RUN"}, {title: "FOR"}, {title: "OUTCOME", cut: true}, {title: "TOOK"}, {title: "DELIVERY"}, {title: "REPLY OR ERROR", cut: true}}, rows)
+	cols := []column{{title: "RUN", short: shortRuns(runs)}, {title: "JOB", cut: 10}, {title: title}, {title: "OUTCOME", cut: 9}, {title: "TOOK", spare: 3},
+		{title: "DELIVERY", spare: 1}, {title: "REPLY OR ERROR", cut: 14, spare: 2}}
+	if of != nil {
+		cols = without(cols, 1)
+	}
+	t.table(cols, rows)
 }
 
 // outcome says how a run ended, or how it stands.

@@ -100,17 +100,19 @@ func (t *tool) tokenList() *cobra.Command {
 				fmt.Fprintln(t.Stderr, `no tokens; make one: gateway-cron token create --name "tools of main" --agent main`)
 				return nil
 			}
+			ids := make([]string, len(list.Tokens))
 			rows := make([][]cell, len(list.Tokens))
 			for i, k := range list.Tokens {
 				state := cell{"valid", good}
 				if k.RevokedAt != 0 {
 					state = cell{"revoked " + t.clock(k.RevokedAt, time.UTC), bad}
 				}
+				ids[i] = k.ID
 				rows[i] = []cell{{text: k.ID}, {text: k.Name}, {text: whose(k)}, {text: fmt.Sprintf("%d of %d", k.Jobs, k.MaxJobs)},
 					{text: optionalDuration(k.MinIntervalSeconds)}, {text: optionalCount(k.MaxRunsPerDay)}, {text: t.used(k.LastUsedAt)}, state}
 			}
-			t.table([]column{{title: "TOKEN"}, {title: "NAME", cut: true}, {title: "FOR", cut: true}, {title: "JOBS"},
-				{title: "LEAST INTERVAL", spare: true}, {title: "RUNS A DAY", spare: true}, {title: "LAST USED", spare: true}, {title: "STATE"}}, rows)
+			t.table([]column{{title: "TOKEN", short: shortTokens(ids)}, {title: "NAME", cut: 12}, {title: "FOR", cut: 16}, {title: "JOBS"},
+				{title: "LEAST INTERVAL", spare: 2, extra: true}, {title: "RUNS A DAY", spare: 3, extra: true}, {title: "LAST USED", spare: 1, extra: true}, {title: "STATE", cut: 7}}, rows)
 			return nil
 		})
 }
