@@ -60,8 +60,8 @@ func (t *tool) next() *cobra.Command {
 	return cmd
 }
 
-func (t *tool) nextOfJob(cmd *cobra.Command, id string) error {
-	a, err := t.get(cmd.Context(), client.Path("jobs", id), nil)
+func (t *tool) nextOfJob(cmd *cobra.Command, text string) error {
+	a, err := t.getJob(cmd.Context(), text)
 	if err != nil {
 		return err
 	}

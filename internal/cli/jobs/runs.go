@@ -31,13 +31,15 @@ func (t *tool) jobRuns() *cobra.Command {
   gateway-cron job runs JOB --limit 100 --json`, one("job"),
 		func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			runs, next, err := fetch[client.Run](ctx, t, cmd, p, client.Path("jobs", args[0], "runs"), "runs")
-			if err != nil || t.json {
-				return err
-			}
-			t.runTable(runs, t.zoneOf(ctx, args[0]))
-			t.more(next)
-			return nil
+			return t.onJob(ctx, args[0], func(id string) error {
+				runs, next, err := fetch[client.Run](ctx, t, cmd, p, client.Path("jobs", id, "runs"), "runs")
+				if err != nil || t.json {
+					return err
+				}
+				t.runTable(runs, t.zoneOf(ctx, id))
+				t.more(next)
+				return nil
+			})
 		})
 	p = newPages(cmd, 20, 100, runFilters()...)
 	normalise(cmd)
@@ -50,13 +52,20 @@ func (t *tool) runList() *cobra.Command {
 	cmd := t.command("list", "list runs of all jobs, the newest first", `  gateway-cron run list --outcome failed
   gateway-cron run list --job JOB --after 2027-01-01T00:00:00Z`, none,
 		func(cmd *cobra.Command, _ []string) error {
-			runs, next, err := fetch[client.Run](cmd.Context(), t, cmd, p, client.Path("runs"), "runs")
-			if err != nil || t.json {
-				return err
+			list := func(job string) error {
+				*p.values["job"] = job
+				runs, next, err := fetch[client.Run](cmd.Context(), t, cmd, p, client.Path("runs"), "runs")
+				if err != nil || t.json {
+					return err
+				}
+				t.runTable(runs, nil)
+				t.more(next)
+				return nil
 			}
-			t.runTable(runs, nil)
-			t.more(next)
-			return nil
+			if job := *p.values["job"]; job != "" {
+				return t.onJob(cmd.Context(), job, list)
+			}
+			return list("")
 		})
 	p = newPages(cmd, 20, 100, append(runFilters(), filter{"job", "jobId", "only runs of this job", nil})...)
 	_ = cmd.RegisterFlagCompletionFunc("job", t.completeJobs) // the flag exists
@@ -138,14 +147,18 @@ func deliveryStyle(state string) style {
 func (t *tool) runShow() *cobra.Command {
 	return t.command("show RUN", "show all of a run: its attempts, its reply, its deliveries", "  gateway-cron run show RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			return t.changeRun(cmd.Context(), "", client.Request{Method: http.MethodGet, Path: client.Path("runs", args[0])})
+			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
+				return t.changeRun(cmd.Context(), "", client.Request{Method: http.MethodGet, Path: client.Path("runs", id)})
+			})
 		})
 }
 
 func (t *tool) runCancel() *cobra.Command {
 	cmd := t.command("cancel RUN", "end a run, also one under way", "  gateway-cron run cancel RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", args[0], "cancel")})
+			return t.onRun(cmd.Context(), args[0], underWay, func(id string) error {
+				return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", id, "cancel")})
+			})
 		})
 	cmd.Long = "End a run. A call under way is broken off and its answer dropped; the agent may have\nacted already."
 	return cmd
@@ -154,11 +167,13 @@ func (t *tool) runCancel() *cobra.Command {
 func (t *tool) runRedeliver() *cobra.Command {
 	return t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.create(cmd.Context(), client.Path("runs", args[0], "redeliver"), nil)
-			if err != nil {
-				return err
-			}
-			return t.tellRun(cmd.Context(), "sending the reply of", a)
+			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
+				a, err := t.create(cmd.Context(), client.Path("runs", id, "redeliver"), nil)
+				if err != nil {
+					return err
+				}
+				return t.tellRun(cmd.Context(), "sending the reply of", a)
+			})
 		})
 }
 

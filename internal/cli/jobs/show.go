@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,7 +17,7 @@ import (
 func (t *tool) show() *cobra.Command {
 	cmd := t.command("show JOB", "show all of a job", "  gateway-cron job show JOB", one("job"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.get(cmd.Context(), client.Path("jobs", args[0]), nil)
+			a, err := t.getJob(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -24,6 +25,15 @@ func (t *tool) show() *cobra.Command {
 		})
 	cmd.ValidArgsFunction = t.completeJobs
 	return cmd
+}
+
+// getJob reads the job that is meant.
+func (t *tool) getJob(ctx context.Context, text string) (a client.Answer, err error) {
+	err = t.onJob(ctx, text, func(id string) error {
+		a, err = t.get(ctx, client.Path("jobs", id), nil)
+		return err
+	})
+	return a, err
 }
 
 // tellJob prints the job of an answer: after something was done with it, when it runs and

@@ -120,16 +120,18 @@ func (t *tool) tokenList() *cobra.Command {
 func (t *tool) tokenRevoke() *cobra.Command {
 	cmd := t.command("revoke TOKEN_ID", "end a token; the jobs made with it stay", "  gateway-cron token revoke TOKEN_ID", one("token"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.call(cmd.Context(), client.Request{Method: http.MethodDelete, Path: client.Path("tokens", args[0])})
-			if err != nil {
-				return err
-			}
-			if t.json {
-				t.printJSON(a.Raw)
+			return t.onToken(cmd.Context(), args[0], func(id string) error {
+				a, err := t.call(cmd.Context(), client.Request{Method: http.MethodDelete, Path: client.Path("tokens", id)})
+				if err != nil {
+					return err
+				}
+				if t.json {
+					t.printJSON(a.Raw)
+					return nil
+				}
+				fmt.Fprintln(t.Stdout, "revoked "+id)
 				return nil
-			}
-			fmt.Fprintln(t.Stdout, "revoked "+args[0])
-			return nil
+			})
 		})
 	cmd.Long = "End a token, everywhere within 10 seconds. The jobs made with it stay and run on: list them\nwith gateway-cron job list, and pause or delete what should not."
 	return cmd
