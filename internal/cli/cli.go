@@ -72,8 +72,13 @@ config.json5 has of them: gateway-cron config lists all. gateway-cron doctor say
 what is wrong.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: version, // the flag, beside the sub-command
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{errors.New(jobs.Unknown(cmd, args[0]))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: "jobs", Title: "Jobs and runs, over the API:"}, &cobra.Group{ID: "processes", Title: "Processes:"})

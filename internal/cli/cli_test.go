@@ -132,6 +132,12 @@ func TestExitCodes(t *testing.T) {
 		{"config", map[string]string{"REDIS": "hunter2"}, 0, "GATEWAY_CRON_REDIS_URL                 ", "gateway-cron: warning: GATEWAY_CRON_REDIS is no setting, and is ignored"},
 
 		{"sevre", nil, 2, "", `unknown command "sevre"`},
+		{"jbo", nil, 2, "", `unknown command "jbo" for "gateway-cron"; did you mean job?`},
+		{"serv", nil, 2, "", "did you mean serve?"},
+		{"add", nil, 2, "", "did you mean job add"},
+		{"cancel x", nil, 2, "", "did you mean run cancel?"},
+		{"stop", nil, 2, "", "did you mean job pause, or pause-all, or run cancel?"},
+		{"ps", nil, 2, "", "did you mean runs?"},
 		{"serve now", nil, 2, "", "unknown command"},
 		{"version 2", nil, 2, "", "unknown command"},
 		{"--verbose", nil, 2, "", "unknown flag: --verbose"},

@@ -17,7 +17,7 @@ func (t *tool) tokenCommands() *cobra.Command {
 		`  gateway-cron token create --name "tools of main" --agent main --max-jobs 20 --min-interval 15m
   gateway-cron token list
   gateway-cron token revoke TOKEN_ID`)
-	cmd.AddCommand(t.tokenCreate(), t.tokenList(), t.tokenRevoke())
+	cmd.AddCommand(alias(t.tokenCreate(), "add new", "make"), alias(t.tokenList(), "ls", ""), alias(t.tokenRevoke(), "rm delete remove", ""))
 	return cmd
 }
 
