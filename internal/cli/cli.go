@@ -167,16 +167,19 @@ func newHealthcheck() *cobra.Command {
 
 // jobOptions connects the commands that call the API with this process.
 func jobOptions(stdout, stderr io.Writer) jobs.Options {
-	width := func(w io.Writer) int {
+	size := func(w io.Writer) (columns, rows int) {
 		if f, ok := w.(*os.File); ok {
-			return jobs.TerminalWidth(f)
+			return jobs.TerminalSize(f)
 		}
-		return 0
+		return 0, 0
 	}
+	isTerminal := func(w io.Writer) bool { columns, _ := size(w); return columns > 0 }
+	columns, rows := size(stdout)
 	return jobs.Options{
 		Settings: apiSettings,
 		Stdin:    os.Stdin, Stdout: stdout, Stderr: stderr,
-		Terminal: jobs.Terminal{Width: width(stdout), Interactive: width(stderr) > 0 && width(os.Stdin) > 0},
+		Terminal: jobs.Terminal{Width: columns, Height: rows, Interactive: isTerminal(stderr) && isTerminal(os.Stdin)},
+		Measure:  func() (columns, rows int) { return size(stdout) },
 		Getenv:   os.Getenv, Now: time.Now,
 	}
 }

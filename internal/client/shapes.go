@@ -12,6 +12,10 @@ type Job struct {
 	PauseReason string   `json:"pauseReason"`
 	Channel     string   `json:"channel"`
 	ChatID      string   `json:"chatId"`
+	ThreadID    string   `json:"threadId"`
+	Deliver     string   `json:"deliver"`
+	AgentID     string   `json:"agentId"`
+	Labels      []string `json:"labels"`
 	Task        string   `json:"task"`
 	MaxRuns     int      `json:"maxRuns"`
 	RunsUsed    int      `json:"runsUsed"`

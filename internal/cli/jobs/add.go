@@ -45,7 +45,11 @@ func (t *tool) add() *cobra.Command {
 			if err != nil {
 				return withSuggestion(err, body)
 			}
-			return t.tellJob("created", body, a)
+			if err := t.tellJob("created", body, a); err != nil {
+				return err
+			}
+			t.tellPaused(cmd.Context())
+			return nil
 		})
 	cmd.Long = `Make a job: when, and what the agent is to do then.
 

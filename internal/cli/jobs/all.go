@@ -20,7 +20,7 @@ func (t *tool) status() *cobra.Command {
 			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodGet, Path: client.Path("status")})
 		})
 	t.common(cmd)
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) pauseAll() *cobra.Command {

@@ -28,6 +28,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Terminal is what there is of one.
 	Terminal Terminal
+	// Measure is how large the terminal is now; nil if it stays as it is.
+	Measure func() (columns, rows int)
 	// Getenv reads the environment.
 	Getenv func(string) string
 	Now    func() time.Time
@@ -38,6 +40,7 @@ type Options struct {
 // Terminal says what of the process is connected to one.
 type Terminal struct {
 	Width       int  // columns of the one that stdout is; 0 if it is none
+	Height      int  // its rows; 0 if they are not known
 	Interactive bool // somebody reads stderr and can answer on stdin
 }
 

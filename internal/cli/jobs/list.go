@@ -124,6 +124,7 @@ func (t *tool) list() *cobra.Command {
 		}
 		t.jobTable(jobs)
 		t.more(next)
+		t.tellPaused(cmd.Context())
 		return nil
 	})
 	p = newPages(cmd, 50, 200,
@@ -138,7 +139,7 @@ func (t *tool) list() *cobra.Command {
 	)
 	cmd.Flags().Lookup("enabled").NoOptDefVal = "true"
 	normalise(cmd)
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) jobTable(jobs []client.Job) {

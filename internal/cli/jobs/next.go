@@ -57,7 +57,7 @@ func (t *tool) next() *cobra.Command {
 	d = newDraft(cmd, t.Now, timingFlags)
 	cmd.Flags().IntVarP(&count, "count", "n", 5, "how many times; of all jobs 20 unless you say")
 	cmd.ValidArgsFunction = t.completeJobs
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) nextOfJob(cmd *cobra.Command, text string) error {

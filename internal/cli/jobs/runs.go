@@ -44,7 +44,7 @@ func (t *tool) jobRuns() *cobra.Command {
 	p = newPages(cmd, 20, 100, runFilters()...)
 	normalise(cmd)
 	cmd.ValidArgsFunction = t.completeJobs
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) runList() *cobra.Command {
@@ -69,7 +69,7 @@ func (t *tool) runList() *cobra.Command {
 		})
 	p = newPages(cmd, 20, 100, append(runFilters(), filter{"job", "jobId", "only runs of this job", nil})...)
 	_ = cmd.RegisterFlagCompletionFunc("job", t.completeJobs) // the flag exists
-	return cmd
+	return t.watched(cmd)
 }
 
 // zoneOf is the zone of a job's times: UTC if it is gone.

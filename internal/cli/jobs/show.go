@@ -55,12 +55,34 @@ func (t *tool) tellJob(done string, said map[string]any, a client.Answer) error 
 	if done != "" {
 		maps.DeleteFunc(raw, func(name string, _ json.RawMessage) bool { _, ok := said[name]; return !ok })
 		j.Next = j.Next[:min(len(j.Next), 3)]
-		t.facts(append(t.timeFacts(j), t.fieldFacts(j, raw)...))
+		facts := append(t.timeFacts(j), t.fieldFacts(j, raw)...)
+		if done == "created" {
+			facts = append(facts, fact{"reply", cell{text: replyGoes(j)}})
+		}
+		t.facts(facts)
 		return nil
 	}
 	t.facts(slices.Concat(t.timeFacts(j), t.historyFacts(j), t.fieldFacts(j, raw), t.recordFacts(j)))
 	fmt.Fprintf(t.Stdout, "\n%s\n", indent(j.Task, "  "))
 	return nil
+}
+
+// replyGoes says where the replies of a job go.
+func replyGoes(j client.Job) string {
+	chat := j.Channel + " chat " + j.ChatID
+	if j.ThreadID != "" {
+		chat += ", thread " + j.ThreadID
+	}
+	kept := "; it is kept with each run: gateway-cron job runs " + j.ID
+	switch {
+	case j.Channel == "":
+		return "goes to no chat (there is no --channel and --chat)" + kept
+	case j.Deliver == "never":
+		return "goes to no chat (deliver never)" + kept
+	case j.Deliver == "on_failure":
+		return "goes to no chat, only an alert to " + chat + " when a run fails (deliver on_failure)" + kept
+	}
+	return "goes to " + chat
 }
 
 // timeFacts say how a job stands and when it runs.
