@@ -57,6 +57,7 @@ SCHEDULE is five cron fields in quotes, minute hour day month weekday, or @hourl
 @daily, @weekly, @monthly. Instead of it stands --every, --in or --at. TASK is a text,
 - for standard input, or --task-file. What is not said has the API's default.`
 	d = newDraft(cmd, t.Now, func(field) bool { return true })
+	t.completeFlags(cmd)
 	cmd.Flags().StringVar(&id, "id", "", "id of the job, instead of one that is made up")
 	cmd.Flags().StringVar(&file, "task-file", "", "file with the task; - for standard input")
 	return cmd

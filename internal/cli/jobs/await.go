@@ -196,6 +196,7 @@ func (t *tool) runFollow() *cobra.Command {
 			}
 			return runResult(last)
 		})
+	cmd.ValidArgsFunction = t.completeRuns
 	cmd.Long = "Tell each change of a run, with the time in UTC, until nothing more can come of it. With\n--json each change is a line. The exit code is 5 unless the run succeeded."
 	return cmd
 }

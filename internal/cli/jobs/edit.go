@@ -60,6 +60,7 @@ that is given takes the place of the others. --clear takes fields back to their 
 --editor opens all fields in $VISUAL or $EDITOR, and is refused if somebody else changed
 the job meanwhile.`
 	d = newDraft(cmd, t.Now, func(field) bool { return true })
+	t.completeFlags(cmd)
 	cmd.Flags().StringVar(&file, "task-file", "", "file with the task; - for standard input")
 	cmd.Flags().StringSliceVar(&clears, "clear", nil, "fields to take back to their default, by the names of their flags")
 	cmd.Flags().BoolVar(&editor, "editor", false, "edit the job as JSON in $VISUAL or $EDITOR")

@@ -139,6 +139,7 @@ func (t *tool) list() *cobra.Command {
 	)
 	cmd.Flags().Lookup("enabled").NoOptDefVal = "true"
 	normalise(cmd)
+	t.completeFlags(cmd)
 	return t.watched(cmd)
 }
 

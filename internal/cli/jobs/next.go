@@ -55,6 +55,7 @@ func (t *tool) next() *cobra.Command {
 			return t.upcoming(cmd, q)
 		})
 	d = newDraft(cmd, t.Now, timingFlags)
+	t.completeFlags(cmd)
 	cmd.Flags().IntVarP(&count, "count", "n", 5, "how many times; of all jobs 20 unless you say")
 	cmd.ValidArgsFunction = t.completeJobs
 	return t.watched(cmd)

@@ -43,6 +43,7 @@ func (t *tool) jobRuns() *cobra.Command {
 		})
 	p = newPages(cmd, 20, 100, runFilters()...)
 	normalise(cmd)
+	t.completeFlags(cmd)
 	cmd.ValidArgsFunction = t.completeJobs
 	return t.watched(cmd)
 }
@@ -69,6 +70,7 @@ func (t *tool) runList() *cobra.Command {
 		})
 	p = newPages(cmd, 20, 100, append(runFilters(), filter{"job", "jobId", "only runs of this job", nil})...)
 	_ = cmd.RegisterFlagCompletionFunc("job", t.completeJobs) // the flag exists
+	t.completeFlags(cmd)
 	return t.watched(cmd)
 }
 
@@ -145,12 +147,14 @@ func deliveryStyle(state string) style {
 }
 
 func (t *tool) runShow() *cobra.Command {
-	return t.command("show RUN", "show all of a run: its attempts, its reply, its deliveries", "  gateway-cron run show RUN", one("run"),
+	cmd := t.command("show RUN", "show all of a run: its attempts, its reply, its deliveries", "  gateway-cron run show RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
 			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
 				return t.changeRun(cmd.Context(), "", client.Request{Method: http.MethodGet, Path: client.Path("runs", id)})
 			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
+	return cmd
 }
 
 func (t *tool) runCancel() *cobra.Command {
@@ -160,12 +164,13 @@ func (t *tool) runCancel() *cobra.Command {
 				return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", id, "cancel")})
 			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
 	cmd.Long = "End a run. A call under way is broken off and its answer dropped; the agent may have\nacted already."
 	return cmd
 }
 
 func (t *tool) runRedeliver() *cobra.Command {
-	return t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
+	cmd := t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
 			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
 				a, err := t.create(cmd.Context(), client.Path("runs", id, "redeliver"), nil)
@@ -175,6 +180,8 @@ func (t *tool) runRedeliver() *cobra.Command {
 				return t.tellRun(cmd.Context(), "sending the reply of", a)
 			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
+	return cmd
 }
 
 func (t *tool) changeRun(ctx context.Context, done string, r client.Request) error {

@@ -78,6 +78,7 @@ func (t *tool) tokenCreate() *cobra.Command {
 	f.IntVar(&maxJobs, "max-jobs", 0, "how many jobs it may have at a time (default 100)")
 	f.StringVar(&minInterval, "min-interval", "", "the least time between two runs of a job, such as 15m")
 	f.IntVar(&maxRuns, "max-runs-per-day", 0, "how many runs its jobs may have on a day, UTC")
+	t.completeFlags(cmd)
 	return cmd
 }
 
@@ -133,6 +134,7 @@ func (t *tool) tokenRevoke() *cobra.Command {
 				return nil
 			})
 		})
+	cmd.ValidArgsFunction = t.completeTokens
 	cmd.Long = "End a token, everywhere within 10 seconds. The jobs made with it stay and run on: list them\nwith gateway-cron job list, and pause or delete what should not."
 	return cmd
 }
