@@ -265,7 +265,7 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 		logger.Warn("configuration", "warning", w)
 	}
 	return app.Options{Name: name, Config: c.Config, Roles: roles, Version: version, EmbeddedRedis: embedded,
-		Stdout: stdout, Logger: logger}, nil
+		Stdout: stdout, Logger: logger, Command: os.Args[0]}, nil
 }
 
 func newLogger(c config.Config, w io.Writer) *slog.Logger {
