@@ -24,7 +24,7 @@ import (
 
 // DoctorOptions say what to examine.
 type DoctorOptions struct {
-	Job    string    // explains this job instead of examining the deployment
+	Job    string    // explains this job (see meantJob) instead of examining the deployment
 	At     time.Time // the time to explain; zero means the last slots
 	JSON   bool
 	Stdout io.Writer
@@ -66,7 +66,11 @@ func examine(ctx context.Context, c config.Loaded, o DoctorOptions) []doctor.Fin
 		if reached.Level == doctor.Fail {
 			return append(findings, reached)
 		}
-		about, err := doctor.Explain(ctx, s, schedules, o.Job, o.At)
+		id, unclear, err := meantJob(ctx, s, o.Job)
+		if err != nil || unclear != nil {
+			return append(append(findings, unclear...), unread(err)...)
+		}
+		about, err := doctor.Explain(ctx, s, schedules, id, o.At)
 		return append(append(findings, about...), unread(err)...)
 	}
 	if reached.Level == doctor.Fail {

@@ -225,7 +225,7 @@ that job ran, or did not. It only reads. Exit code 1 if anything fails.`,
 			c.Warnings = append(c.Warnings, ignored()...)
 			return app.Doctor(cmd.Context(), c, o)
 		}}
-	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
+	cmd.Flags().StringVar(&o.Job, "job", "", "explain this job: its id, its name, or the beginning of its id")
 	cmd.Flags().StringVar(&at, "at", "", "explain the job at this time (RFC 3339) instead of its last slots")
 	cmd.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
 	return cmd

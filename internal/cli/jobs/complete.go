@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"maps"
@@ -112,7 +111,7 @@ func offered[T any](ctx context.Context, t *tool, name, begun string, fits func(
 
 // page is the first page of a list; empty if the API does not have it.
 func page[T any](ctx context.Context, t *tool, name string, query url.Values) []T {
-	if name != "tokens" {
+	if name != "tokens" { // which come in one page, without a limit
 		query = maps.Clone(query)
 		if query == nil {
 			query = url.Values{}
@@ -144,29 +143,28 @@ func completeZones(_ *cobra.Command, _ []string, begun string) (completions, cob
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
-// zones are the names of the table beside the zones of this machine, or without one a few.
+// zones are the names that this machine knows or, where it does not list them, a few.
 func zones() []string {
 	for _, dir := range []string{"/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"} {
-		f, err := os.Open(filepath.Join(dir, "tzdata.zi"))
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		var names []string
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			// "Z Europe/Berlin ..." is a zone, "L Europe/Berlin Europe/Oslo" another name of it.
-			switch words := strings.Fields(lines.Text()); {
-			case len(words) > 1 && words[0] == "Z":
-				names = append(names, words[1])
-			case len(words) > 2 && words[0] == "L":
-				names = append(names, words[2])
-			}
-		}
-		if len(names) > 0 {
-			slices.Sort(names)
-			return names
+		if text, err := os.ReadFile(filepath.Join(dir, "tzdata.zi")); err == nil {
+			return zonesIn(string(text))
 		}
 	}
 	return []string{"America/Chicago", "America/Los_Angeles", "America/New_York", "America/Sao_Paulo", "Asia/Dubai", "Asia/Kolkata", "Asia/Shanghai",
 		"Asia/Singapore", "Asia/Tokyo", "Australia/Sydney", "Europe/Berlin", "Europe/London", "Europe/Madrid", "Europe/Paris", "UTC"}
+}
+
+// zonesIn reads the compact form of the zones: "Z Europe/Berlin …" is one, and
+// "L Europe/Berlin Europe/Oslo" another name of it.
+func zonesIn(text string) (names []string) {
+	for line := range strings.Lines(text) {
+		switch words := strings.Fields(line); {
+		case len(words) > 1 && words[0] == "Z":
+			names = append(names, words[1])
+		case len(words) > 2 && words[0] == "L":
+			names = append(names, words[2])
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -26,6 +26,8 @@ const (
 	// is of 1,000 records that the API looks at, so that more jobs than there should be are
 	// found, and a search ends.
 	maxLooks = 250
+	// searchPage is how many of them a page may have.
+	searchPage = "100"
 	// searchWithin is how long a search goes on at the pace that the API asks for.
 	searchWithin = 2 * time.Minute
 )
@@ -84,7 +86,7 @@ type meantJobs struct {
 // findJobs looks through all jobs, of which there may be many: a name may be there twice.
 func (t *tool) findJobs(ctx context.Context, text string) (meantJobs, error) {
 	found := meantJobs{text: text}
-	err := search(ctx, t, client.Path("jobs"), "jobs", "200", text, func(j client.Job) bool {
+	err := search(ctx, t, client.Path("jobs"), "jobs", text, func(j client.Job) bool {
 		switch {
 		case j.ID == text:
 			found.exact = append(found.exact, j)
@@ -135,8 +137,8 @@ func ambiguous(what, text string, n int, candidate func(i int) (id, about string
 }
 
 // search reads those of a list that may be meant by a text until take has seen enough.
-func search[T any](ctx context.Context, t *tool, path, name, limit, text string, take func(T) bool) error {
-	q := url.Values{"match": {text}, "limit": {limit}}
+func search[T any](ctx context.Context, t *tool, path, name, text string, take func(T) bool) error {
+	q := url.Values{"match": {text}, "limit": {searchPage}}
 	deadline := time.Now().Add(searchWithin)
 	for range maxLooks {
 		a, err := t.patiently(ctx, deadline, func() (client.Answer, error) { return t.get(ctx, path, q) })
@@ -246,7 +248,6 @@ func underWay(r client.Run) bool { return r.State != "done" }
 // findRuns finds the runs that may be meant: of the job that the text, or what of it is
 // before the colon, means; else in the list of all, which has those of deleted jobs too.
 func (t *tool) findRuns(ctx context.Context, text string) (runs []client.Run, err error) {
-	const page = "100"
 	take := func(r client.Run) bool {
 		runs = append(runs, r)
 		return len(runs) < 100 // the newest of them
@@ -260,13 +261,13 @@ func (t *tool) findRuns(ctx context.Context, text string) (runs []client.Run, er
 		return nil, err
 	}
 	if j, err := found.one(false, errors.New("none")); err == nil {
-		err := search(ctx, t, client.Path("jobs", j.ID, "runs"), "runs", page, j.ID+":"+own, take)
+		err := search(ctx, t, client.Path("jobs", j.ID, "runs"), "runs", j.ID+":"+own, take)
 		if isNotThere(err) {
 			err = nil // it was deleted meanwhile
 		}
 		return runs, err
 	}
-	return runs, search(ctx, t, client.Path("runs"), "runs", page, text, take)
+	return runs, search(ctx, t, client.Path("runs"), "runs", text, take)
 }
 
 // onToken does something with the token that is meant; one that was revoked can only be

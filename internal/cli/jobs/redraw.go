@@ -48,9 +48,15 @@ func (t *tool) watched(cmd *cobra.Command) *cobra.Command {
 // While the API is away or asks for patience the last page stays.
 func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error) error {
 	ctx, stdout, stderr := cmd.Context(), t.Stdout, t.Stderr
-	defer func() { t.Stdout, t.Stderr = stdout, stderr }()
+	opened := false
+	defer func() {
+		t.Stdout, t.Stderr = stdout, stderr
+		if opened {
+			fmt.Fprint(stdout, closeScreen)
+		}
+	}()
 	var page []byte
-	for opened := false; ; {
+	for {
 		if t.Measure != nil {
 			t.Terminal.Width, t.Terminal.Height = t.Measure()
 		}
@@ -60,21 +66,19 @@ func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause, again := every, err == nil
-		trouble := ""
+		pause, trouble := every, ""
 		if err != nil {
-			pause, again = patience(err, every)
+			var again bool
+			if pause, again = patience(err, every); !again || !opened {
+				return err
+			}
 			trouble = err.Error()
 		} else {
 			page = drawn.Bytes()
 		}
-		if !again || !opened && err != nil {
-			return err
-		}
 		if !opened {
 			opened = true
 			fmt.Fprint(stdout, openScreen)
-			defer fmt.Fprint(stdout, closeScreen)
 		}
 		head := fmt.Sprintf("%s  every %s, %s UTC; Ctrl-C ends", cmd.CommandPath(), every, t.Now().UTC().Format("15:04:05"))
 		fmt.Fprint(stdout, clearScreen+t.screen(head, trouble, page))
