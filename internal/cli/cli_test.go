@@ -164,9 +164,9 @@ func TestExitCodes(t *testing.T) {
 		{"worker", map[string]string{"REDIS_URL": "redis://u:hunter2@h:1/none"}, 1, "", "GATEWAY_CRON_REDIS_URL cannot be read"},
 		{"healthcheck", map[string]string{"ADDR": "127.0.0.1:1"}, 1, "", "unhealthy"},
 		{"healthcheck --role worker", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, "", "unhealthy"},
-		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
-		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist", "REDIS": "hunter2"}, 1, "warn  configuration  GATEWAY_CRON_REDIS is no setting, and is ignored", "unhealthy: 2 of "},
-		{"doctor --json --job a", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"level": "fail"`, "unhealthy: 1 of 1"},
+		{"doctor", map[string]string{"ADDR": "127.0.0.1:1", "STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
+		{"doctor", map[string]string{"ADDR": "127.0.0.1:1", "STATE_DIR": "/does/not/exist", "REDIS": "hunter2"}, 1, "warn  configuration  GATEWAY_CRON_REDIS is no setting, and is ignored", "unhealthy: 2 of "},
+		{"doctor --json --job a", map[string]string{"ADDR": "127.0.0.1:1", "REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"state": "failing"`, "unhealthy: 1 of 2"},
 		{"stand-ins --ai-addr nowhere", nil, 1, "", "stand-in ai-server"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
@@ -267,6 +267,19 @@ func TestDemo(t *testing.T) {
 		if code, stdout, stderr := run(t, args[1:]...); code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("%q: exit code %d, %s%s", screen[i], code, stdout, stderr)
 		}
+	}
+	_, url, _ := strings.Cut(screen[2], "--url ")
+	t.Setenv(config.EnvPrefix+"URL", url)
+	for _, job := range []string{"hello", "Hello", "hel"} {
+		if code, stdout, stderr := run(t, "doctor", "--job", job); code != 0 || !strings.Contains(stdout, `"Hello" is enabled`) || strings.Contains(stdout, "looked at Redis instead") {
+			t.Errorf("doctor of %s: exit code %d, %s%s", job, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := run(t, "job", "add", "@daily", "x", "--id", "twin", "--name", "Hello"); code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if code, _, stderr := run(t, "doctor", "--job", "Hello"); code != 4 || !strings.Contains(stderr, "\n  twin  Hello") {
+		t.Errorf("doctor of one of two: exit code %d, %s", code, stderr)
 	}
 	if code := c.stop(); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -66,6 +66,18 @@ func (t *tool) onMeantJob(ctx context.Context, text string, sure bool, call func
 	return call(j.ID)
 }
 
+// MeantJob returns the id of the job that is meant, which has not that id: by its name or
+// the beginning of its id.
+func MeantJob(ctx context.Context, api *client.Client, text string) (string, error) {
+	t := &tool{api: api}
+	found, err := t.findJobs(ctx, text)
+	if err != nil {
+		return "", err
+	}
+	j, err := found.one(false, notThere("job", text))
+	return j.ID, err
+}
+
 // notThere is the failure of a search.
 func notThere(what, text string) error {
 	return &Failure{Code: exitNotFound, Err: fmt.Errorf("there is no %s of the name %q, and none whose id begins so", what, text)}
@@ -133,8 +145,13 @@ func ambiguous(what, text string, n int, candidate func(i int) (id, about string
 	if n > maxCandidates {
 		b.WriteString("\n  and more")
 	}
-	return &Failure{Code: exitRefused, Err: errors.New(b.String())}
+	return &Failure{Code: exitRefused, Err: &ambiguousError{b.String()}}
 }
+
+// ambiguousError says what may be meant.
+type ambiguousError struct{ text string }
+
+func (e *ambiguousError) Error() string { return e.text }
 
 // search reads those of a list that may be meant by a text until take has seen enough.
 func search[T any](ctx context.Context, t *tool, path, name, text string, take func(T) bool) error {

@@ -68,13 +68,15 @@ func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error
 		}
 		pause, trouble := every, ""
 		if err != nil {
+			trouble = err.Error()
+		}
+		if drawn.Len() > 0 || err == nil { // a status that is bad is one
+			page = drawn.Bytes()
+		} else {
 			var again bool
 			if pause, again = patience(err, every); !again || !opened {
 				return err
 			}
-			trouble = err.Error()
-		} else {
-			page = drawn.Bytes()
 		}
 		if !opened {
 			opened = true

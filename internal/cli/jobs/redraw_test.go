@@ -78,6 +78,25 @@ func uncoloured(line string) string {
 	return strings.ReplaceAll(line, "\x1b[0m", "")
 }
 
+// TestWatchOfABadStatus goes on: that is what somebody watches it for.
+func TestWatchOfABadStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
+		asked := 0
+		b := setup(t, map[string][]reply{"GET /api/cron/status": {{serve: func(w http.ResponseWriter, _ *http.Request) {
+			if asked++; asked == 4 {
+				interrupt()
+			}
+			io.WriteString(w, `{"health":{"state":"failing","reasons":[{"code":"no_scheduler","state":"failing","text":"no scheduler runs"}]}}`)
+		}}}})
+		b.options.Terminal.Width = 80
+		if code := b.run(ctx, "status", "--watch"); code != 0 || asked != 4 || strings.Count(b.stdout.String(), "no scheduler runs") != 3 {
+			t.Errorf("exit code %d after %d requests: %q", code, asked, b.stdout.String())
+		}
+	})
+}
+
 // TestWatchEnds at once where another look would tell no more.
 func TestWatchEnds(t *testing.T) {
 	for _, tt := range []struct {
