@@ -22,6 +22,7 @@ func TestFiltersOfJobs(t *testing.T) {
 		"ended=true&last_outcome=missed":                                     {Ended: true, LastOutcome: job.Missed},
 		"ended=false&lastDelivery=failed":                                    {LastDelivery: job.DeliveryFailed},
 		"nextAfter=2027-03-28T11:00:00Z&next_before=1806231600001":           {NextAfter: 1806231600000, NextBefore: 1806231600001},
+		"match=Morning+summary":                                              {Match: "Morning summary"},
 		"nextAfter=2027-03-28T12:00:00%2B01:00":                              {NextAfter: 1806231600000},
 		"nextAfter=2027-03-28T12:00:00+01:00":                                {NextAfter: 1806231600000}, // + is a space here
 	} {
@@ -41,6 +42,7 @@ func TestFiltersOfRuns(t *testing.T) {
 		"outcome=missed&trigger=manual":            {Outcome: job.Missed, Trigger: job.TriggerManual},
 		"delivery=not_requested&state=done":        {Delivery: job.DeliveryNotRequested, State: job.StateDone},
 		"agentId=main&session_key=agent:main:1":    {AgentID: "main", SessionKey: "agent:main:1"},
+		"match=job_a:18":                           {Match: "job_a:18"},
 		"after=1806231600000":                      {After: 1806231600000},
 		"before=2027-03-28T11:00:00.5Z":            {Before: 1806231600500},
 		"after=1806231600000&before=1806231600001": {After: 1806231600000, Before: 1806231600001},
@@ -94,6 +96,7 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{jobs, "agentId=main&agent_id=main", "agent_id", "and agentId are the same parameter; send one of them", ""},
 		{jobs, "agentId=", "agentId", "is empty; leave it out to ask for any", "main"},
 		{jobs, "session_key=" + strings.Repeat("x", 201), "session_key", "is 201 bytes; at most 200 are allowed", "agent:main:telegram:dm:123"},
+		{jobs, "match=", "match", "is empty; leave it out to ask for any", "Morning summary"},
 		{jobs, "label=Team+Ops", "label", job.LabelForm, "team:ops"},
 		{jobs, "lastOutcome=failure", "lastOutcome", "must be one of failed, succeeded, timed_out, cancelled, skipped, missed", "failed"},
 		{jobs, "nextBefore=tomorrow", "nextBefore", "must be a time as RFC 3339, with a date, a time and a zone offset", "2027-03-28T11:00:00Z"},
@@ -104,7 +107,7 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{jobs, "status=failed", "status", "is not a parameter here (did you mean lastOutcome?)", "lastOutcome=failed"},
 		{jobs, "labels=a", "labels", "is not a parameter here (did you mean label?)", "label=team:ops"},
 		{jobs, "Enabled=true", "Enabled", "is not a parameter here (did you mean enabled?)", "enabled=true"},
-		{jobs, "sort=name", "sort", "is not a parameter here; there is enabled, agentId, sessionKey, channel, label, lastOutcome, lastDelivery, ended, nextAfter, nextBefore, cursor and limit", "enabled=true"},
+		{jobs, "sort=name", "sort", "is not a parameter here; there is enabled, agentId, sessionKey, channel, label, match, lastOutcome, lastDelivery, ended, nextAfter, nextBefore, cursor and limit", "enabled=true"},
 		{jobs, "limit=201", "limit", "must be a whole number from 1 to 200", "50"},
 		{runs, "outcome=ok", "outcome", "must be one of failed, succeeded, timed_out, cancelled, skipped, missed", "failed"},
 		{runs, "delivery=sent", "delivery", "must be one of failed, pending, delivered, unknown, suppressed, not_requested", "failed"},
@@ -115,7 +118,7 @@ func TestABadParameterIsNamedBesideOneThatWorks(t *testing.T) {
 		{all, "session=a", "session", "is not a parameter here (did you mean sessionKey?)", "sessionKey=agent:main:telegram:dm:123"},
 		{all, "jobId=A", "jobId", "must be the id of a job, as the list of jobs has it", "job_01jz0000000000000000000000"},
 		{all, "job=a", "job", "is not a parameter here (did you mean jobId?)", "jobId=job_01jz0000000000000000000000"},
-		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, agentId, sessionKey, after, before, cursor and limit", "outcome=failed"},
+		{runs, "jobId=b", "jobId", "is not a parameter here; there is outcome, delivery, trigger, state, match, agentId, sessionKey, after, before, cursor and limit", "outcome=failed"},
 	} {
 		t.Run(tt.path+"?"+tt.query, func(t *testing.T) {
 			b := setup(t)

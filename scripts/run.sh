@@ -24,11 +24,22 @@ if [ -z "${GATEWAY_CRON_REDIS_URL:-}" ]; then
   "$(dirname "$0")/install-redis.sh"
 fi
 
+# try_it prints commands to copy. The job that they make is paused, so that only its runs
+# by hand cost a turn.
+try_it() {
+  printf '%s\n' 'When it is ready, in another terminal, from here and with the same GATEWAY_CRON_ variables:' '' \
+    "  $binary job add @daily 'Say hello in one sentence' --id hello --enabled=false; $binary job run hello --wait" \
+    "  $binary jobs" \
+    "  $binary doctor" ''
+}
+
 if [ -n "${GATEWAY_CRON_AI_SERVER_URL:-}" ]; then
+  try_it
   echo "Serving with the ai-server of GATEWAY_CRON_AI_SERVER_URL."
   exec "$binary" serve
 fi
 if ai_server_answers; then
+  try_it
   echo "Serving with the ai-server found at http://$default_host:$default_port."
   exec "$binary" serve
 fi

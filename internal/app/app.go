@@ -57,9 +57,13 @@ type Options struct {
 	// EmbeddedRedis allows a Redis of our own where the configuration names none.
 	EmbeddedRedis bool
 	Stdout        io.Writer // gets the ready line
-	Logger        *slog.Logger
+	// Command is how this program is called from here, for commands that somebody copies.
+	Command string
+	Logger  *slog.Logger
 	// WithoutEmitterLease is for tests; see scheduler.Options.
 	WithoutEmitterLease bool
+	// welcome is called after the ready line.
+	welcome func(context.Context, *App)
 	// Health are the times after which something counts as wrong; zero values are the usual
 	// ones.
 	Health health.Options
@@ -262,6 +266,9 @@ func (a *App) announce(ctx context.Context) {
 		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
 	}
 	fmt.Fprintln(a.opts.Stdout, line)
+	if a.opts.welcome != nil {
+		a.opts.welcome(ctx, a)
+	}
 }
 
 // awaitRedis waits until Redis answers; it reports false if ctx ended before.

@@ -1,12 +1,18 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -35,7 +41,46 @@ func RunDemo(ctx context.Context, o Options) error {
 	o.Config.Prefix += "-demo" // on a Redis that serve uses too, its jobs are not the demo's to run
 	fmt.Fprintf(o.Stdout, "DEMO: no model and no chat. A stand-in ai-server echoes each task (%s),\n"+
 		"and a stand-in channel writes down each message: GET %s/messages\n", ai, messages)
+	o.welcome = welcome
 	return Run(ctx, o)
+}
+
+// welcome makes sure of a job to try the demo with, and prints commands to copy.
+func welcome(ctx context.Context, a *App) {
+	_, err := a.store.CreateJob(ctx, "hello", job.Spec{Name: "Hello", Schedule: "0 9 * * *", Enabled: true, Task: "Say hello",
+		Channel: "telegram", ChatID: "123"})
+	if err != nil && !errors.Is(err, job.ErrExists) {
+		a.logger.Warn("the demo's job was not made", "err", err)
+		return
+	}
+	command, flags := shellWord(cmp.Or(a.opts.Command, "gateway-cron")), ""
+	if addr := a.Addr(); addr != config.DefaultAddr {
+		flags = " --url http://" + reachable(addr)
+	}
+	where := "In another terminal, from here"
+	if a.opts.Config.Token != "" {
+		where += ", with the GATEWAY_CRON_TOKEN of this one"
+	}
+	fmt.Fprintf(a.opts.Stdout, "%s:\n\n  %[2]s job run hello --wait%[3]s\n"+
+		"  %[2]s job add \"*/5 * * * *\" \"Look after the build\" --channel telegram --chat 123%[3]s\n"+
+		"  %[2]s jobs%[3]s\n", where, command, flags)
+}
+
+// reachable is an address at which this machine reaches one that is listened on.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip != nil && !ip.IsUnspecified() {
+		return addr
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// shellWord quotes what a shell would take apart.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+:@%") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // RunStandIns serves only the stand-ins, until ctx ends.

@@ -26,7 +26,7 @@ import (
 
 // DoctorOptions say what to examine.
 type DoctorOptions struct {
-	Job    string    // explains this job instead of examining the deployment
+	Job    string    // explains this job (see meantJob) instead of examining the deployment
 	At     time.Time // the time to explain; zero means the last slots
 	JSON   bool
 	Stdout io.Writer
@@ -87,7 +87,12 @@ func examine(ctx context.Context, c config.Loaded, o DoctorOptions) Diagnosis {
 		_, report := signals.look(ctx)
 		d.State = report.State
 		if o.Job != "" {
-			about, err := doctor.Explain(ctx, s, schedules, report, o.Job, o.At)
+			id, unclear, err := meantJob(ctx, s, o.Job)
+			if err != nil || unclear != nil {
+				d.Findings = append(append(d.Findings, unclear...), unread(err)...)
+				return d
+			}
+			about, err := doctor.Explain(ctx, s, schedules, report, id, o.At)
 			d.Findings = append(append(d.Findings, about...), unread(err)...)
 			return d
 		}

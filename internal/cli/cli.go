@@ -72,8 +72,13 @@ config.json5 has of them: gateway-cron config lists all. gateway-cron doctor say
 what is wrong.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: version, // the flag, beside the sub-command
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{errors.New(jobs.Unknown(cmd, args[0]))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: "jobs", Title: "Jobs and runs, over the API:"}, &cobra.Group{ID: "processes", Title: "Processes:"})
@@ -162,16 +167,19 @@ func newHealthcheck() *cobra.Command {
 
 // jobOptions connects the commands that call the API with this process.
 func jobOptions(stdout, stderr io.Writer) jobs.Options {
-	width := func(w io.Writer) int {
+	size := func(w io.Writer) (columns, rows int) {
 		if f, ok := w.(*os.File); ok {
-			return jobs.TerminalWidth(f)
+			return jobs.TerminalSize(f)
 		}
-		return 0
+		return 0, 0
 	}
+	isTerminal := func(w io.Writer) bool { columns, _ := size(w); return columns > 0 }
+	columns, rows := size(stdout)
 	return jobs.Options{
 		Settings: apiSettings,
 		Stdin:    os.Stdin, Stdout: stdout, Stderr: stderr,
-		Terminal: jobs.Terminal{Width: width(stdout), Interactive: width(stderr) > 0 && width(os.Stdin) > 0},
+		Terminal: jobs.Terminal{Width: columns, Height: rows, Interactive: isTerminal(stderr) && isTerminal(os.Stdin)},
+		Measure:  func() (columns, rows int) { return size(stdout) },
 		Getenv:   os.Getenv, Now: time.Now,
 	}
 }
@@ -228,7 +236,7 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 		logger.Warn("configuration", "warning", w)
 	}
 	return app.Options{Name: name, Config: c.Config, Roles: roles, Version: version, EmbeddedRedis: embedded,
-		Stdout: stdout, Logger: logger}, nil
+		Stdout: stdout, Logger: logger, Command: os.Args[0]}, nil
 }
 
 func newLogger(c config.Config, w io.Writer) *slog.Logger {

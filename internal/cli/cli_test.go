@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -132,6 +133,12 @@ func TestExitCodes(t *testing.T) {
 		{"config", map[string]string{"REDIS": "hunter2"}, 0, "GATEWAY_CRON_REDIS_URL                 ", "gateway-cron: warning: GATEWAY_CRON_REDIS is no setting, and is ignored"},
 
 		{"sevre", nil, 2, "", `unknown command "sevre"`},
+		{"jbo", nil, 2, "", `unknown command "jbo" for "gateway-cron"; did you mean job?`},
+		{"serv", nil, 2, "", "did you mean serve?"},
+		{"add", nil, 2, "", "did you mean job add"},
+		{"cancel x", nil, 2, "", "did you mean run cancel?"},
+		{"stop", nil, 2, "", "did you mean job pause, or pause-all, or run cancel?"},
+		{"ps", nil, 2, "", "did you mean runs?"},
 		{"serve now", nil, 2, "", "unknown command"},
 		{"version 2", nil, 2, "", "unknown command"},
 		{"--verbose", nil, 2, "", "unknown flag: --verbose"},
@@ -236,6 +243,49 @@ func TestServe(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "redis")); err != nil {
 		t.Errorf("its data are not in the state directory: %v", err)
 	}
+}
+
+// TestDemo: what the first screen ends with works as it stands there.
+func TestDemo(t *testing.T) {
+	environ(t, map[string]string{"ADDR": "127.0.0.1:0", "STATE_DIR": t.TempDir()})
+	c := start(t, "demo")
+	const first = "  %s job run hello --wait --url http://"
+	var screen []string
+	eventually(t, "three commands", func() bool {
+		_, after, _ := strings.Cut(c.stdout.String(), "In another terminal, from here:\n\n")
+		screen = strings.Split(strings.TrimSuffix(after, "\n"), "\n")
+		return len(screen) == 3 && strings.HasSuffix(after, "\n")
+	})
+	if !strings.HasPrefix(screen[0], fmt.Sprintf(first, os.Args[0])) {
+		t.Errorf("the first command is %q", screen[0])
+	}
+	for i, want := range []string{"Echo: Say hello", "\n  reply     goes to telegram chat 123\n", "hello "} {
+		var args []string
+		for _, m := range regexp.MustCompile(`"([^"]*)"|(\S+)`).FindAllStringSubmatch(screen[i], -1) {
+			args = append(args, m[1]+m[2])
+		}
+		if code, stdout, stderr := run(t, args[1:]...); code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("%q: exit code %d, %s%s", screen[i], code, stdout, stderr)
+		}
+	}
+	_, url, _ := strings.Cut(screen[2], "--url ")
+	t.Setenv(config.EnvPrefix+"URL", url)
+	for _, job := range []string{"hello", "Hello", "hel"} {
+		if code, stdout, stderr := run(t, "doctor", "--job", job); code != 0 || !strings.Contains(stdout, `"Hello" is enabled`) || strings.Contains(stdout, "looked at Redis instead") {
+			t.Errorf("doctor of %s: exit code %d, %s%s", job, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := run(t, "job", "add", "@daily", "x", "--id", "twin", "--name", "Hello"); code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if code, _, stderr := run(t, "doctor", "--job", "Hello"); code != 4 || !strings.Contains(stderr, "\n  twin  Hello") {
+		t.Errorf("doctor of one of two: exit code %d, %s", code, stderr)
+	}
+	if code := c.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	again := start(t, "demo") // whose job is there already
+	eventually(t, "the commands", func() bool { return strings.Contains(again.stdout.String(), " jobs --url") })
 }
 
 // TestHealthcheckOfRoles: the processes without a port give signs of life.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatewaycron/gatewaycron/internal/app"
+	"github.com/gatewaycron/gatewaycron/internal/cli/jobs"
 	"github.com/gatewaycron/gatewaycron/internal/client"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 )
@@ -48,7 +49,7 @@ Exit code 1 if the deployment is failing, or if slots are late or all places tak
 			}
 			return app.Doctor(cmd.Context(), c, asked, o)
 		}}
-	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
+	cmd.Flags().StringVar(&o.Job, "job", "", "explain this job: its id, its name, or the beginning of its id")
 	cmd.Flags().StringVar(&at, "at", "", "explain the job at this time (RFC 3339) instead of its last slots")
 	cmd.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
 	return cmd
@@ -56,6 +57,18 @@ Exit code 1 if the deployment is failing, or if slots are late or all places tak
 
 // askWithin bounds the question to the gateway.
 const askWithin = 15 * time.Second
+
+// ask makes one call: about a job, or about everything.
+func ask(ctx context.Context, gateway *client.Client, job string, at time.Time) (client.Answer, error) {
+	r := client.Request{Method: http.MethodGet, Path: client.Path("doctor")}
+	if job != "" {
+		r.Path = client.Path("jobs", job, "explain")
+		if !at.IsZero() {
+			r.Query = url.Values{"at": {at.UTC().Format(time.RFC3339)}}
+		}
+	}
+	return gateway.Do(ctx, r)
+}
 
 // askGateway asks the running gateway what it finds. It returns nil if none answers there
 // that could say.
@@ -66,15 +79,18 @@ func askGateway(ctx context.Context, c config.Config, o app.DoctorOptions) (*app
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	r := client.Request{Method: http.MethodGet, Path: client.Path("doctor")}
-	if o.Job != "" {
-		r.Path = client.Path("jobs", o.Job, "explain")
-		if !o.At.IsZero() {
-			r.Query = url.Values{"at": {o.At.UTC().Format(time.RFC3339)}}
+	answer, err := ask(ctx, gateway, o.Job, o.At)
+	refused, isRefused := errors.AsType[*client.Error](err)
+	if isRefused && refused.Status == http.StatusNotFound && o.Job != "" {
+		id, meantErr := jobs.MeantJob(ctx, gateway, o.Job)
+		if failure, ok := errors.AsType[*jobs.Failure](meantErr); ok && failure.Ambiguous() {
+			return nil, failure
+		}
+		if meantErr == nil {
+			answer, err = ask(ctx, gateway, id, o.At)
+			refused, isRefused = errors.AsType[*client.Error](err)
 		}
 	}
-	answer, err := gateway.Do(ctx, r)
-	refused, isRefused := errors.AsType[*client.Error](err)
 	switch {
 	case err == nil:
 	case isRefused && (refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden || refused.Status == http.StatusTooManyRequests):

@@ -2,26 +2,30 @@ package client
 
 // Job is what callers show of a job. Times are UTC milliseconds, 0 for none.
 type Job struct {
-	ID          string `json:"id"`
-	Name        string `json:"name"`
-	Schedule    string `json:"schedule"`
-	Timezone    string `json:"timezone"`
-	Every       int    `json:"every"` // seconds
-	At          int64  `json:"at"`
-	Enabled     bool   `json:"enabled"`
-	PauseReason string `json:"pauseReason"`
-	Channel     string `json:"channel"`
-	ChatID      string `json:"chatId"`
-	Task        string `json:"task"`
-	MaxRuns     int    `json:"maxRuns"`
-	RunsUsed    int    `json:"runsUsed"`
-	Failures    int    `json:"failures"` // in a row
-	CreatedAt   int64  `json:"createdAt"`
-	UpdatedAt   int64  `json:"updatedAt"`
-	MadeBy      string `json:"madeBy"` // the job in whose run it was made
-	LastRunAt   int64  `json:"lastRunAt"`
-	LastRunID   string `json:"lastRunId"`
-	LastOutcome string `json:"lastOutcome"`
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	Schedule    string   `json:"schedule"`
+	Timezone    string   `json:"timezone"`
+	Every       int      `json:"every"` // seconds
+	At          int64    `json:"at"`
+	Enabled     bool     `json:"enabled"`
+	PauseReason string   `json:"pauseReason"`
+	Channel     string   `json:"channel"`
+	ChatID      string   `json:"chatId"`
+	ThreadID    string   `json:"threadId"`
+	Deliver     string   `json:"deliver"`
+	AgentID     string   `json:"agentId"`
+	Labels      []string `json:"labels"`
+	Task        string   `json:"task"`
+	MaxRuns     int      `json:"maxRuns"`
+	RunsUsed    int      `json:"runsUsed"`
+	Failures    int      `json:"failures"` // in a row
+	CreatedAt   int64    `json:"createdAt"`
+	UpdatedAt   int64    `json:"updatedAt"`
+	MadeBy      string   `json:"madeBy"` // the job in whose run it was made
+	LastRunAt   int64    `json:"lastRunAt"`
+	LastRunID   string   `json:"lastRunId"`
+	LastOutcome string   `json:"lastOutcome"`
 	// LastOutcomeSlot is the newest slot that did not run, where LastOutcome is about one.
 	LastOutcomeSlot int64    `json:"lastOutcomeSlot"`
 	LastDelivery    string   `json:"lastDelivery"` // of the newest reply

@@ -74,8 +74,12 @@ type setting struct {
 	show   func(c *Config) string
 }
 
-// EnvPrefix starts every variable of ours.
-const EnvPrefix = "GATEWAY_CRON_"
+const (
+	// EnvPrefix starts every variable of ours.
+	EnvPrefix = "GATEWAY_CRON_"
+	// DefaultAddr is where the API listens, and where the command line looks for it.
+	DefaultAddr = "127.0.0.1:19790"
+)
 
 var prefixPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
@@ -155,7 +159,7 @@ func settings() []setting {
 		}
 		return nil
 	}
-	addr := str("ADDR", "127.0.0.1:19790", "address of the API and the dashboard", func(c *Config) *string { return &c.Addr })
+	addr := str("ADDR", DefaultAddr, "address of the API and the dashboard", func(c *Config) *string { return &c.Addr })
 	addr.parse = func(c *Config, v string) error {
 		c.Addr = v
 		if _, _, err := net.SplitHostPort(v); err != nil {

@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // The types below say which records a list is asked for, and what a look ahead found.
 
@@ -18,6 +21,7 @@ type JobFilter struct {
 	LastDelivery DeliveryState
 	// Ended asks for the jobs that have ended, which are left out otherwise.
 	Ended bool
+	Match string // what somebody wrote for a job; see MatchesJob
 	// NextAfter and NextBefore bound the next slot: from the one on, before the other.
 	NextAfter, NextBefore Millis
 }
@@ -29,6 +33,7 @@ type RunFilter struct {
 	Delivery DeliveryState // of the reply
 	Trigger  Trigger
 	State    State
+	Match    string // what somebody wrote for a run; see MatchesRun
 	// AgentID and SessionKey are those of the job when the run was made or, if it has begun,
 	// when it last began; as ResolveAgent and ResolveSession answer them.
 	AgentID, SessionKey string
@@ -53,4 +58,23 @@ type UpcomingSlot struct {
 	Due         Millis // later than At by the jitter
 	Zone        *time.Location
 	Description string // of the job's timing, in words
+}
+
+// MatchesJob reports whether somebody who writes text may mean the job of that id and
+// name: text is the name, or the id begins with it.
+func MatchesJob(id, name, text string) bool {
+	return name == text || strings.HasPrefix(id, text)
+}
+
+// MatchesRun does the same for a run and the name of its job. Of the id, the job's part and
+// the rest may be cut short, each by itself, and "manual:" and upper case be left out.
+func MatchesRun(id, jobName, text string) bool {
+	if MatchesJob(id, jobName, text) {
+		return true
+	}
+	jobID, rest, _ := strings.Cut(id, ":")
+	begunJob, begunRest, ok := strings.Cut(text, ":")
+	fold := func(s string) string { return strings.ToLower(strings.TrimPrefix(s, "manual:")) }
+	return ok && strings.HasPrefix(jobID, begunJob) &&
+		(strings.HasPrefix(rest, begunRest) || strings.HasPrefix(fold(rest), fold(begunRest)))
 }

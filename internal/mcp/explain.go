@@ -85,7 +85,7 @@ func missingJob(err error, id string) error {
 	if refusal, ok := errors.AsType[*client.Error](err); ok && refusal.Ended != nil {
 		e := refusal.Ended
 		return missingError(fmt.Sprintf("%s ran %d of %d times and is gone, as it was meant to be: its last run %s, at %s UTC.%s list_cron_runs with its jobId shows its history; create_cron_job makes another one.",
-			ref(job{Job: client.Job{ID: e.ID, Name: e.Name}}), e.Runs, e.MaxRuns, did(e.LastOutcome), moment(e.EndedAt, "UTC"), delivered(e.LastDelivery)))
+			ref(job{Job: client.Job{ID: e.ID, Name: e.Name}}), e.Runs, e.MaxRuns, did(e.LastOutcome), moment(e.EndedAt, "UTC"), delivered(client.Run{Delivery: e.LastDelivery})))
 	}
 	return missing(err, "There is no job %q (any more). list_cron_jobs lists the jobs with their ids.", cut(id, 80))
 }

@@ -110,30 +110,38 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 // micros is an instant as the indexes have it.
 func micros(m job.Millis) int64 { return 1000 * int64(m) }
 
+// itsID is where a record that is tested has its id: no field of a hash.
+const itsID = ""
+
 // test is one condition on a field of a record.
 type test struct {
 	field string
 	holds func(value string) bool
+	// names holds instead where the id counts as well.
+	names func(id, value string) bool
 }
 
 // jobTests are what a filter asks of a job's record.
 func jobTests(f job.JobFilter) []test {
 	var tests []test
 	if f.Enabled != nil {
-		tests = append(tests, test{"enabled", func(v string) bool { return (v == "1") == *f.Enabled }})
+		tests = append(tests, test{field: "enabled", holds: func(v string) bool { return (v == "1") == *f.Enabled }})
 	}
 	if f.AgentID != "" {
-		tests = append(tests, test{"agentId", func(v string) bool { return cmp.Or(v, job.DefaultAgent) == f.AgentID }})
+		tests = append(tests, test{field: "agentId", holds: func(v string) bool { return cmp.Or(v, job.DefaultAgent) == f.AgentID }})
 	}
 	if f.Label != "" {
-		tests = append(tests, test{"labels", func(v string) bool { return slices.Contains(strings.Fields(v), f.Label) }})
+		tests = append(tests, test{field: "labels", holds: func(v string) bool { return slices.Contains(strings.Fields(v), f.Label) }})
 	}
 	tests = append(tests, same("session", f.SessionKey)...)
 	tests = append(tests, same("channel", f.Channel)...)
 	tests = append(tests, same("lastOutcome", f.LastOutcome)...)
 	tests = append(tests, same("lastDelivery", f.LastDelivery)...)
+	if f.Match != "" {
+		tests = append(tests, test{field: "name", names: func(id, name string) bool { return job.MatchesJob(id, name, f.Match) }})
+	}
 	if f.NextAfter != 0 || f.NextBefore != 0 {
-		tests = append(tests, test{"nextSlot", func(v string) bool {
+		tests = append(tests, test{field: "nextSlot", holds: func(v string) bool {
 			next := job.Millis(number(v))
 			return next != 0 && next >= f.NextAfter && (f.NextBefore == 0 || next < f.NextBefore)
 		}})
@@ -143,8 +151,12 @@ func jobTests(f job.JobFilter) []test {
 
 // runTests are what a filter asks of a run's record, beyond its place in the index.
 func runTests(f job.RunFilter) []test {
-	return slices.Concat(same("outcome", f.Outcome), same("delivery", f.Delivery), same("trigger", f.Trigger), same("state", f.State),
+	tests := slices.Concat(same("outcome", f.Outcome), same("delivery", f.Delivery), same("trigger", f.Trigger), same("state", f.State),
 		same("agent", f.AgentID), same("home", f.SessionKey))
+	if f.Match != "" {
+		tests = append(tests, test{field: "name", names: func(id, name string) bool { return job.MatchesRun(id, name, f.Match) }})
+	}
+	return tests
 }
 
 // same asks for one value, "" for none in particular.
@@ -152,7 +164,7 @@ func same[S ~string](field string, want S) []test {
 	if want == "" {
 		return nil
 	}
-	return []test{{field, func(v string) bool { return v == string(want) }}}
+	return []test{{field: field, holds: func(v string) bool { return v == string(want) }}}
 }
 
 // record is a hash with the member of the index that it was found by.
@@ -190,6 +202,9 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 				break
 			}
 			next = cursorAt(int64(entries[i].Score))
+			if len(tests) > 0 {
+				rows[i][itsID] = id
+			}
 			if pass(tests, rows[i]) {
 				picked = append(picked, id)
 			}
@@ -206,6 +221,7 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 	}
 	found := make([]record, 0, len(picked))
 	for i, id := range picked {
+		hashes[i][itsID] = id
 		// Again, because it may have changed since: an answer must not contradict what
 		// was asked for.
 		if pass(tests, hashes[i]) {
@@ -229,5 +245,10 @@ func (s *Store) tested(ctx context.Context, ids []string, key func(string) strin
 
 // pass reports whether a record passes all tests.
 func pass(tests []test, f fields) bool {
-	return !slices.ContainsFunc(tests, func(t test) bool { return !t.holds(f[t.field]) })
+	return !slices.ContainsFunc(tests, func(t test) bool {
+		if t.names != nil {
+			return !t.names(f[itsID], f[t.field])
+		}
+		return !t.holds(f[t.field])
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +65,8 @@ func runPicks(f job.RunFilter, r job.Run) bool {
 	of := historyJob(r.JobID)
 	return (f.AgentID == "" || f.AgentID == of.ResolveAgent()) && (f.SessionKey == "" || f.SessionKey == of.ResolveSession(r.JobID)) &&
 		(f.JobID == "" || f.JobID == r.JobID) && (f.Outcome == "" || f.Outcome == r.Outcome) &&
-		(f.Delivery == "" || f.Delivery == r.DeliveryState) && (f.Trigger == "" || f.Trigger == r.Trigger) && (f.State == "" || f.State == r.State)
+		(f.Delivery == "" || f.Delivery == r.DeliveryState) && (f.Trigger == "" || f.Trigger == r.Trigger) && (f.State == "" || f.State == r.State) &&
+		(f.Match == "" || strings.HasPrefix(r.ID, f.Match))
 }
 
 // TestRunFilters asks for every combination that a run here can have.
@@ -74,7 +76,7 @@ func TestRunFilters(t *testing.T) {
 	seen := map[job.Outcome]bool{}
 	for _, like := range all {
 		seen[like.Outcome] = true
-		for bits := range 128 {
+		for bits := range 256 {
 			filter := job.RunFilter{}
 			if bits&16 != 0 {
 				filter.JobID = like.JobID
@@ -96,6 +98,9 @@ func TestRunFilters(t *testing.T) {
 			}
 			if bits&64 != 0 {
 				filter.SessionKey = historyJob(like.JobID).ResolveSession(like.JobID)
+			}
+			if bits&128 != 0 {
+				filter.Match = like.ID[:len(like.ID)-1]
 			}
 			want, got := map[string]bool{}, map[string]bool{}
 			for _, r := range all {

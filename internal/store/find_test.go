@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +27,7 @@ func someSpec(t *rapid.T) job.Spec {
 	if rapid.Bool().Draw(t, "chat") {
 		s.Channel, s.ChatID = rapid.SampledFrom([]string{"telegram", "slack"}).Draw(t, "channel"), "1"
 	}
+	s.Name = rapid.SampledFrom([]string{"", "a", "a b"}).Draw(t, "name")
 	s.Labels = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "aa", "team:a"}), 0, 3, rapid.ID).Draw(t, "labels")
 	return s
 }
@@ -38,6 +40,7 @@ func someJobFilter(t *rapid.T) (f job.JobFilter) {
 	f.SessionKey = rapid.SampledFrom([]string{"", "", "", "agent:main:telegram:dm:1", "s"}).Draw(t, "want session")
 	f.Channel = rapid.SampledFrom([]string{"", "", "telegram", "slack", "none"}).Draw(t, "want channel")
 	f.Label = rapid.SampledFrom([]string{"", "", "a", "aa", "b"}).Draw(t, "want label")
+	f.Match = rapid.SampledFrom([]string{"", "", "a", id(3), id(12)[:len(id(12))-1]}).Draw(t, "want match")
 	f.LastOutcome = rapid.SampledFrom([]job.Outcome{"", "", job.Failed, job.Succeeded}).Draw(t, "want outcome")
 	f.NextAfter = rapid.SampledFrom([]job.Millis{0, 0, 1, 20}).Draw(t, "after")
 	f.NextBefore = rapid.SampledFrom([]job.Millis{0, 0, 20, 30}).Draw(t, "before")
@@ -51,6 +54,7 @@ func picks(f job.JobFilter, j job.Job) bool {
 		(f.SessionKey == "" || f.SessionKey == j.ResolveSession(j.ID)) &&
 		(f.Channel == "" || f.Channel == j.Channel) &&
 		(f.Label == "" || slices.Contains(j.Labels, f.Label)) &&
+		(f.Match == "" || j.Name == f.Match || strings.HasPrefix(j.ID, f.Match)) &&
 		(f.LastOutcome == "" || f.LastOutcome == j.LastOutcome) &&
 		(f.NextAfter == 0 || j.NextSlot >= f.NextAfter) &&
 		(f.NextBefore == 0 || j.NextSlot != 0 && j.NextSlot < f.NextBefore)

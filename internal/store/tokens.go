@@ -182,7 +182,7 @@ func jobScope(ctx context.Context) []test {
 	if t == nil {
 		return nil
 	}
-	agent := test{"agentId", func(v string) bool { return cmp.Or(v, job.DefaultAgent) == t.Agent() }}
+	agent := test{field: "agentId", holds: func(v string) bool { return cmp.Or(v, job.DefaultAgent) == t.Agent() }}
 	return append(same("session", t.Session()), agent)
 }
 
@@ -192,7 +192,7 @@ func runScope(ctx context.Context) []test {
 	if t == nil {
 		return nil
 	}
-	return append(same("home", t.Session()), test{"agent", func(v string) bool { return v == t.Agent() }})
+	return append(same("home", t.Session()), test{field: "agent", holds: func(v string) bool { return v == t.Agent() }})
 }
 
 // knowsJob returns job.ErrNotFound if the caller has neither the job nor a run of it.

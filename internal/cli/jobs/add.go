@@ -45,7 +45,11 @@ func (t *tool) add() *cobra.Command {
 			if err != nil {
 				return withSuggestion(err, body)
 			}
-			return t.tellJob("created", body, a)
+			if err := t.tellJob("created", body, a); err != nil {
+				return err
+			}
+			t.tellPaused(cmd.Context())
+			return nil
 		})
 	cmd.Long = `Make a job: when, and what the agent is to do then.
 
@@ -53,6 +57,7 @@ SCHEDULE is five cron fields in quotes, minute hour day month weekday, or @hourl
 @daily, @weekly, @monthly. Instead of it stands --every, --in or --at. TASK is a text,
 - for standard input, or --task-file. What is not said has the API's default.`
 	d = newDraft(cmd, t.Now, func(field) bool { return true })
+	t.completeFlags(cmd)
 	cmd.Flags().StringVar(&id, "id", "", "id of the job, instead of one that is made up")
 	cmd.Flags().StringVar(&file, "task-file", "", "file with the task; - for standard input")
 	return cmd

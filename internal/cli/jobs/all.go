@@ -27,7 +27,7 @@ func (t *tool) status() *cobra.Command {
 		})
 	cmd.Long = "Tell how everything stands. Exit code 1 if the deployment is failing, or if slots are late or\nall places taken."
 	t.common(cmd)
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) pauseAll() *cobra.Command {

@@ -38,7 +38,11 @@ func (t *tool) runNow() *cobra.Command {
   gateway-cron job run JOB --wait && echo it succeeded`, one("job"),
 		func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			a, err := t.create(ctx, client.Path("jobs", args[0], "run"), nil)
+			var a client.Answer
+			err := t.onJob(ctx, args[0], func(id string) (err error) {
+				a, err = t.create(ctx, client.Path("jobs", id, "run"), nil)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -167,8 +171,8 @@ func (t *tool) runFollow() *cobra.Command {
 		func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			var last client.Answer
-			var told string
-			err := t.follow(ctx, args[0], func(r client.Run, a client.Answer) {
+			var id, told string
+			tell := func(r client.Run, a client.Answer) {
 				last = a
 				if t.json {
 					t.printJSON(a.Raw)
@@ -176,9 +180,13 @@ func (t *tool) runFollow() *cobra.Command {
 					told = line
 					fmt.Fprintf(t.Stdout, "%s  %s\n", t.Now().UTC().Format("15:04:05"), t.paint(oneLine(line), outcomeStyle(r.Outcome)))
 				}
+			}
+			err := t.onRun(ctx, args[0], underWay, func(meant string) error {
+				id = meant
+				return t.follow(ctx, id, tell)
 			})
 			if err != nil {
-				return stillGoing(ctx, err, args[0])
+				return stillGoing(ctx, err, id)
 			}
 			if !t.json {
 				fmt.Fprintln(t.Stdout)
@@ -188,6 +196,7 @@ func (t *tool) runFollow() *cobra.Command {
 			}
 			return runResult(last)
 		})
+	cmd.ValidArgsFunction = t.completeRuns
 	cmd.Long = "Tell each change of a run, with the time in UTC, until nothing more can come of it. With\n--json each change is a line. The exit code is 5 unless the run succeeded."
 	return cmd
 }

@@ -108,16 +108,16 @@ func TestRemove(t *testing.T) {
 		{"nobody to ask", false, "", nil, 0, true, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := setup(t, map[string][]reply{"GET /api/cron/jobs/a": {{body: aJob, header: map[string]string{"ETag": `"u-7.x"`}}},
-				"DELETE /api/cron/jobs/a": one200(`{"id":"a","deleted":true}`)})
+			b := setup(t, map[string][]reply{"GET /api/cron/jobs/job_a": {{body: aJob, header: map[string]string{"ETag": `"u-7.x"`}}},
+				"DELETE /api/cron/jobs/job_a": one200(`{"id":"a","deleted":true}`)})
 			b.options.Terminal.Interactive, b.stdin = tt.interactive, tt.said
-			code := b.run(t.Context(), append([]string{"job", "rm", "a"}, tt.args...)...)
+			code := b.run(t.Context(), append([]string{"job", "rm", "job_a"}, tt.args...)...)
 			last := b.api.last()
 			if code != tt.code || (last.Method == http.MethodDelete) != tt.deleted || last.Header.Get("If-Match") != tt.match {
 				t.Errorf("exit code %d, %+v", code, last)
 			}
 			asked := strings.Contains(b.stderr.String(), "Morning summary\n  0 9 * * 1-5  Europe/Berlin\n  Summarise my inbox Be brief\nDelete this job? [y/N] ")
-			if asked != (tt.interactive && tt.args == nil) || !tt.deleted && !strings.Contains(b.stderr.String(), "a was not deleted") {
+			if asked != (tt.interactive && tt.args == nil) || !tt.deleted && !strings.Contains(b.stderr.String(), "job_a was not deleted") {
 				t.Errorf("said %s", b.stderr.String())
 			}
 		})
@@ -128,7 +128,7 @@ func TestRemove(t *testing.T) {
 func TestInterruptedQuestion(t *testing.T) {
 	in, silent := io.Pipe()
 	defer silent.Close()
-	b := setup(t, map[string][]reply{"GET /api/cron/jobs/a": one200(aJob)})
+	b := setup(t, map[string][]reply{"GET /api/cron/jobs/job_a": one200(aJob)})
 	ctx, interrupt := context.WithCancel(t.Context())
 	asked := writerFunc(func(p []byte) (int, error) {
 		if strings.Contains(string(p), "[y/N]") {
@@ -139,9 +139,9 @@ func TestInterruptedQuestion(t *testing.T) {
 	o := b.options
 	o.Stdin, o.Stdout, o.Stderr, o.Terminal.Interactive = in, &b.stdout, asked, true
 	cmd := Commands(o)[0]
-	cmd.SetArgs([]string{"rm", "a"})
+	cmd.SetArgs([]string{"rm", "job_a"})
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	if err := cmd.ExecuteContext(ctx); err == nil || err.Error() != "a was not deleted" {
+	if err := cmd.ExecuteContext(ctx); err == nil || err.Error() != "job_a was not deleted" {
 		t.Errorf("%v", err)
 	}
 }

@@ -7,11 +7,23 @@ import (
 
 // clock is an instant on the clocks of a zone. The year is there unless it is this one.
 func (t *tool) clock(millis int64, loc *time.Location) string {
+	return t.format(millis, "Mon 2 Jan", loc, " MST")
+}
+
+// slotClock is clock where room is scarce; without a zone in UTC, which then goes unsaid.
+func (t *tool) slotClock(millis int64, loc *time.Location) string {
+	if loc == nil {
+		return t.format(millis, "2 Jan", time.UTC, "")
+	}
+	return t.format(millis, "2 Jan", loc, " MST")
+}
+
+func (t *tool) format(millis int64, day string, loc *time.Location, end string) string {
 	if millis == 0 {
 		return ""
 	}
 	at := time.UnixMilli(millis).In(loc)
-	layout := "Mon 2 Jan"
+	layout := day
 	if at.Year() != t.Now().In(loc).Year() {
 		layout += " 2006"
 	}
@@ -19,7 +31,7 @@ func (t *tool) clock(millis int64, loc *time.Location) string {
 	if at.Second() != 0 {
 		layout += ":05"
 	}
-	return at.Format(layout + " MST")
+	return at.Format(layout + end)
 }
 
 // clockAndDistance is clock, and how far away that is.

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,26 +39,28 @@ func (t *tool) edit() *cobra.Command {
 			if err := clearFields(cmd, body, clears); err != nil {
 				return err
 			}
-			r := client.Request{Method: http.MethodPatch, Path: client.Path("jobs", args[0]), Body: body}
 			switch {
 			case editor && len(body) > 0:
 				return usage(cmd, "--editor goes without other changes")
 			case editor:
-				return t.editInEditor(cmd, r)
+				return t.editInEditor(cmd.Context(), args[0])
 			case len(body) == 0:
 				return usage(cmd, "nothing to change: give a flag for what is to be otherwise, or --editor")
 			}
-			a, err := t.call(cmd.Context(), r)
-			if err != nil {
-				return withSuggestion(err, body)
-			}
-			return t.tellJob("changed", body, a)
+			return t.onJob(cmd.Context(), args[0], func(id string) error {
+				a, err := t.call(cmd.Context(), client.Request{Method: http.MethodPatch, Path: client.Path("jobs", id), Body: body})
+				if err != nil {
+					return withSuggestion(err, body)
+				}
+				return t.tellJob("changed", body, a)
+			})
 		})
 	cmd.Long = `Change what the flags name; all else stays. Of --schedule, --every, --in and --at the one
 that is given takes the place of the others. --clear takes fields back to their default.
 --editor opens all fields in $VISUAL or $EDITOR, and is refused if somebody else changed
 the job meanwhile.`
 	d = newDraft(cmd, t.Now, func(field) bool { return true })
+	t.completeFlags(cmd)
 	cmd.Flags().StringVar(&file, "task-file", "", "file with the task; - for standard input")
 	cmd.Flags().StringSliceVar(&clears, "clear", nil, "fields to take back to their default, by the names of their flags")
 	cmd.Flags().BoolVar(&editor, "editor", false, "edit the job as JSON in $VISUAL or $EDITOR")
@@ -91,12 +94,16 @@ func clearFields(cmd *cobra.Command, body map[string]any, names []string) error 
 }
 
 // editInEditor lets somebody edit the job as JSON and sends what is different.
-func (t *tool) editInEditor(cmd *cobra.Command, r client.Request) error {
-	ctx := cmd.Context()
-	a, err := t.get(ctx, r.Path, nil)
+func (t *tool) editInEditor(ctx context.Context, text string) error {
+	a, err := t.getJob(ctx, text)
 	if err != nil {
 		return err
 	}
+	shown, err := answer[client.Job](a)
+	if err != nil {
+		return err
+	}
+	r := client.Request{Method: http.MethodPatch, Path: client.Path("jobs", shown.ID)}
 	before, err := answer[map[string]json.RawMessage](a)
 	if err != nil {
 		return err

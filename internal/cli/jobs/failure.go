@@ -37,6 +37,12 @@ func (f *Failure) Error() string {
 	return f.Err.Error() + "\n" + f.Hint
 }
 
+// Ambiguous reports whether several may be meant by what was written.
+func (f *Failure) Ambiguous() bool {
+	_, ok := errors.AsType[*ambiguousError](f.Err)
+	return ok
+}
+
 func (f *Failure) Unwrap() error { return f.Err }
 
 // usage is a mistake on the command line.

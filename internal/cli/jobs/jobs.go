@@ -28,6 +28,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Terminal is what there is of one.
 	Terminal Terminal
+	// Measure is how large the terminal is now; nil if it stays as it is.
+	Measure func() (columns, rows int)
 	// Getenv reads the environment.
 	Getenv func(string) string
 	Now    func() time.Time
@@ -38,13 +40,16 @@ type Options struct {
 // Terminal says what of the process is connected to one.
 type Terminal struct {
 	Width       int  // columns of the one that stdout is; 0 if it is none
+	Height      int  // its rows; 0 if they are not known
 	Interactive bool // somebody reads stderr and can answer on stdin
 }
 
 // Commands returns the commands, for the root of a command line.
 func Commands(o Options) []*cobra.Command {
 	t := &tool{Options: o}
-	return []*cobra.Command{t.jobCommands(), t.runCommands(), t.tokenCommands(), t.status(), t.pauseAll(), t.resumeAll()}
+	return []*cobra.Command{t.jobCommands(), t.runCommands(), t.tokenCommands(),
+		t.plural("jobs", t.list()), alias(t.plural("runs", t.runList()), "", "ps"), t.plural("tokens", t.tokenList()),
+		alias(t.status(), "", "health info"), alias(t.pauseAll(), "", "stop halt"), alias(t.resumeAll(), "", "continue unpause")}
 }
 
 // tool is what the commands share: one of them runs in the life of a tool.
@@ -67,8 +72,11 @@ func (t *tool) jobCommands() *cobra.Command {
 		`  gateway-cron job add "0 9 * * 1-5" "Summarise my inbox" --tz Europe/Berlin --channel telegram --chat 123
   gateway-cron job list
   gateway-cron job run job_01m83mjkge4cp4pd476svfty9y --wait`)
-	cmd.AddCommand(t.add(), t.list(), t.show(), t.edit(), t.remove(), t.runNow(), t.pause(), t.resume(),
-		t.jobRuns(), t.next(), t.export(), t.importJobs())
+	cmd.AddCommand(alias(t.add(), "create new", "make schedule"), alias(t.list(), "ls", ""), alias(t.show(), "get describe", "view info inspect"),
+		alias(t.edit(), "update", "change set modify patch"), alias(t.remove(), "delete remove", "del"), alias(t.runNow(), "trigger", "start exec now"),
+		alias(t.pause(), "disable", "stop suspend"), alias(t.resume(), "enable", "start unpause continue"),
+		alias(t.jobRuns(), "logs history", "log output"), alias(t.next(), "upcoming", "preview"),
+		alias(t.export(), "", "dump backup"), alias(t.importJobs(), "", "restore load apply"))
 	return cmd
 }
 
@@ -76,7 +84,8 @@ func (t *tool) runCommands() *cobra.Command {
 	cmd := t.group("run", "see, follow, cancel and redeliver runs", `A run is one turn of the agent for a job; "gateway-cron job run" starts one.`,
 		`  gateway-cron run list --outcome failed
   gateway-cron run follow job_01m83mjkge4cp4pd476svfty9y:1795418580`)
-	cmd.AddCommand(t.runList(), t.runShow(), t.runCancel(), t.runRedeliver(), t.runFollow())
+	cmd.AddCommand(alias(t.runList(), "ls", ""), alias(t.runShow(), "get describe", "view info inspect"), alias(t.runCancel(), "stop", "kill abort delete rm"),
+		alias(t.runRedeliver(), "resend", "deliver retry"), alias(t.runFollow(), "watch", "logs tail wait"))
 	return cmd
 }
 
@@ -85,7 +94,7 @@ func (t *tool) group(name, short, long, example string) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Long: long, Example: example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(cmd, "unknown command %q for %q", args[0], cmd.CommandPath())
+				return usage(cmd, "%s", Unknown(cmd, args[0]))
 			}
 			return cmd.Help()
 		}}

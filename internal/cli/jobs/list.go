@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -130,6 +131,7 @@ func (t *tool) list() *cobra.Command {
 		}
 		t.jobTable(jobs)
 		t.more(next)
+		t.tellPaused(cmd.Context())
 		return nil
 	})
 	p = newPages(cmd, 50, 200,
@@ -148,7 +150,8 @@ func (t *tool) list() *cobra.Command {
 		cmd.Flags().Lookup(flag).NoOptDefVal = "true"
 	}
 	normalise(cmd)
-	return cmd
+	t.completeFlags(cmd)
+	return t.watched(cmd)
 }
 
 func (t *tool) jobTable(jobs []client.Job) {
@@ -156,12 +159,12 @@ func (t *tool) jobTable(jobs []client.Job) {
 		fmt.Fprintln(t.Stderr, `no jobs; make one: gateway-cron job add "0 9 * * 1-5" "Summarise my inbox"`)
 		return
 	}
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
 	rows := make([][]cell, len(jobs))
 	for i, j := range jobs {
-		name := j.Name
-		if name == "" {
-			name = j.Task
-		}
 		next := cell{text: t.distance(j.NextRunAt)}
 		switch {
 		case !j.Enabled:
@@ -174,9 +177,9 @@ func (t *tool) jobTable(jobs []client.Job) {
 			last = cell{last.text + ", " + lost, bad}
 		}
 		at := cell{text: t.clock(j.NextRunAt, zone(j.Timezone))}
-		rows[i] = []cell{{text: j.ID}, {text: name}, {text: t.when(j)}, next, at, last}
+		rows[i] = []cell{{text: j.ID}, {text: called(j)}, {text: t.when(j)}, next, at, last}
 	}
-	t.table([]column{{title: "ID"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}, {title: "NEXT"}, {title: "AT", spare: true}, {title: "LAST", cut: true}}, rows)
+	t.table([]column{{title: "ID", short: shortJobs(ids)}, {title: "NAME", cut: 14}, {title: "WHEN", cut: 14}, {title: "NEXT"}, {title: "AT", spare: 1, extra: true}, {title: "LAST", cut: 20}}, rows)
 }
 
 // lastOutcome says what became of a job last, and when.
@@ -196,3 +199,6 @@ func (t *tool) lastOutcome(j client.Job) cell {
 func notArrived(delivery string) string {
 	return map[string]string{"failed": "not delivered", "unknown": "delivery unknown"}[delivery]
 }
+
+// called is what people know a job by.
+func called(j client.Job) string { return cmp.Or(j.Name, j.Task) }

@@ -55,13 +55,14 @@ func (t *tool) next() *cobra.Command {
 			return t.upcoming(cmd, q)
 		})
 	d = newDraft(cmd, t.Now, timingFlags)
+	t.completeFlags(cmd)
 	cmd.Flags().IntVarP(&count, "count", "n", 5, "how many times; of all jobs 20 unless you say")
 	cmd.ValidArgsFunction = t.completeJobs
-	return cmd
+	return t.watched(cmd)
 }
 
-func (t *tool) nextOfJob(cmd *cobra.Command, id string) error {
-	a, err := t.get(cmd.Context(), client.Path("jobs", id), nil)
+func (t *tool) nextOfJob(cmd *cobra.Command, text string) error {
+	a, err := t.getJob(cmd.Context(), text)
 	if err != nil {
 		return err
 	}
@@ -134,14 +135,16 @@ func (t *tool) upcoming(cmd *cobra.Command, q url.Values) error {
 		fmt.Fprintln(t.Stderr, "nothing comes")
 		return nil
 	}
+	ids := make([]string, len(u.Upcoming))
 	rows := make([][]cell, len(u.Upcoming))
 	for i, s := range u.Upcoming {
 		due := s.At
 		if s.DueAt != 0 {
 			due = s.DueAt
 		}
+		ids[i] = s.JobID
 		rows[i] = []cell{{text: t.clock(due, zone(s.Timezone))}, {text: t.distance(due)}, {text: s.JobID}, {text: s.Name}, {text: s.Description}}
 	}
-	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB"}, {title: "NAME", cut: true}, {title: "WHEN", cut: true}}, rows)
+	t.table([]column{{title: "TIME"}, {title: ""}, {title: "JOB", short: shortJobs(ids)}, {title: "NAME", cut: 10}, {title: "WHEN", cut: 10}}, rows)
 	return nil
 }

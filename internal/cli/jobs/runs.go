@@ -31,18 +31,21 @@ func (t *tool) jobRuns() *cobra.Command {
   gateway-cron job runs JOB --limit 100 --json`, one("job"),
 		func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			runs, next, err := fetch[client.Run](ctx, t, cmd, p, client.Path("jobs", args[0], "runs"), "runs")
-			if err != nil || t.json {
-				return err
-			}
-			t.runTable(runs, t.zoneOf(ctx, args[0]))
-			t.more(next)
-			return nil
+			return t.onJob(ctx, args[0], func(id string) error {
+				runs, next, err := fetch[client.Run](ctx, t, cmd, p, client.Path("jobs", id, "runs"), "runs")
+				if err != nil || t.json {
+					return err
+				}
+				t.runTable(runs, t.zoneOf(ctx, id))
+				t.more(next)
+				return nil
+			})
 		})
 	p = newPages(cmd, 20, 100, runFilters()...)
 	normalise(cmd)
+	t.completeFlags(cmd)
 	cmd.ValidArgsFunction = t.completeJobs
-	return cmd
+	return t.watched(cmd)
 }
 
 func (t *tool) runList() *cobra.Command {
@@ -50,17 +53,25 @@ func (t *tool) runList() *cobra.Command {
 	cmd := t.command("list", "list runs of all jobs, the newest first", `  gateway-cron run list --outcome failed
   gateway-cron run list --job JOB --after 2027-01-01T00:00:00Z`, none,
 		func(cmd *cobra.Command, _ []string) error {
-			runs, next, err := fetch[client.Run](cmd.Context(), t, cmd, p, client.Path("runs"), "runs")
-			if err != nil || t.json {
-				return err
+			list := func(job string) error {
+				*p.values["job"] = job
+				runs, next, err := fetch[client.Run](cmd.Context(), t, cmd, p, client.Path("runs"), "runs")
+				if err != nil || t.json {
+					return err
+				}
+				t.runTable(runs, nil)
+				t.more(next)
+				return nil
 			}
-			t.runTable(runs, time.UTC)
-			t.more(next)
-			return nil
+			if job := *p.values["job"]; job != "" {
+				return t.onJob(cmd.Context(), job, list)
+			}
+			return list("")
 		})
 	p = newPages(cmd, 20, 100, append(runFilters(), filter{"job", "jobId", "only runs of this job", nil})...)
 	_ = cmd.RegisterFlagCompletionFunc("job", t.completeJobs) // the flag exists
-	return cmd
+	t.completeFlags(cmd)
+	return t.watched(cmd)
 }
 
 // zoneOf is the zone of a job's times: UTC if it is gone.
@@ -76,10 +87,15 @@ func (t *tool) zoneOf(ctx context.Context, jobID string) *time.Location {
 	return zone(j.Timezone)
 }
 
-func (t *tool) runTable(runs []client.Run, loc *time.Location) {
+// runTable prints runs of one job or, without the job's zone, of several.
+func (t *tool) runTable(runs []client.Run, of *time.Location) {
 	if len(runs) == 0 {
 		fmt.Fprintln(t.Stderr, "no runs")
 		return
+	}
+	title := "FOR"
+	if of == nil {
+		title = "FOR (UTC)"
 	}
 	rows := make([][]cell, len(runs))
 	for i, r := range runs {
@@ -91,10 +107,18 @@ func (t *tool) runTable(runs []client.Run, loc *time.Location) {
 		if r.Error != "" {
 			said = r.Error
 		}
-		rows[i] = []cell{{text: r.ID}, {text: t.clock(at, loc)}, outcome(r), {text: t.took(r.StartedAt, r.FinishedAt)},
+		rows[i] = []cell{{text: r.ID}, {text: r.JobName}, {text: t.slotClock(at, of)}, outcome(r), {text: t.took(r.StartedAt, r.FinishedAt)},
 			{r.Delivery, deliveryStyle(r.Delivery)}, {text: said}}
+		if of != nil {
+			rows[i] = without(rows[i], 1)
+		}
 	}
-	t.table([]column{{title: "RUN"}, {title: "FOR"}, {title: "OUTCOME", cut: true}, {title: "TOOK"}, {title: "DELIVERY"}, {title: "REPLY OR ERROR", cut: true}}, rows)
+	cols := []column{{title: "RUN", short: shortRuns(runs)}, {title: "JOB", cut: 10}, {title: title}, {title: "OUTCOME", cut: 9}, {title: "TOOK", spare: 3},
+		{title: "DELIVERY", spare: 1}, {title: "REPLY OR ERROR", cut: 14, spare: 2}}
+	if of != nil {
+		cols = without(cols, 1)
+	}
+	t.table(cols, rows)
 }
 
 // outcome says how a run ended, or how it stands.
@@ -126,30 +150,41 @@ func deliveryStyle(state string) style {
 }
 
 func (t *tool) runShow() *cobra.Command {
-	return t.command("show RUN", "show all of a run: its attempts, its reply, its deliveries", "  gateway-cron run show RUN", one("run"),
+	cmd := t.command("show RUN", "show all of a run: its attempts, its reply, its deliveries", "  gateway-cron run show RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			return t.changeRun(cmd.Context(), "", client.Request{Method: http.MethodGet, Path: client.Path("runs", args[0])})
+			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
+				return t.changeRun(cmd.Context(), "", client.Request{Method: http.MethodGet, Path: client.Path("runs", id)})
+			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
+	return cmd
 }
 
 func (t *tool) runCancel() *cobra.Command {
 	cmd := t.command("cancel RUN", "end a run, also one under way", "  gateway-cron run cancel RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", args[0], "cancel")})
+			return t.onRun(cmd.Context(), args[0], underWay, func(id string) error {
+				return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", id, "cancel")})
+			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
 	cmd.Long = "End a run. A call under way is broken off and its answer dropped; the agent may have\nacted already."
 	return cmd
 }
 
 func (t *tool) runRedeliver() *cobra.Command {
-	return t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
+	cmd := t.command("redeliver RUN", "send the reply of a run once more, without the model", "  gateway-cron run redeliver RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.create(cmd.Context(), client.Path("runs", args[0], "redeliver"), nil)
-			if err != nil {
-				return err
-			}
-			return t.tellRun(cmd.Context(), "sending the reply of", a)
+			return t.onRun(cmd.Context(), args[0], nil, func(id string) error {
+				a, err := t.create(cmd.Context(), client.Path("runs", id, "redeliver"), nil)
+				if err != nil {
+					return err
+				}
+				return t.tellRun(cmd.Context(), "sending the reply of", a)
+			})
 		})
+	cmd.ValidArgsFunction = t.completeRuns
+	return cmd
 }
 
 func (t *tool) changeRun(ctx context.Context, done string, r client.Request) error {

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,7 +17,7 @@ import (
 func (t *tool) show() *cobra.Command {
 	cmd := t.command("show JOB", "show all of a job", "  gateway-cron job show JOB", one("job"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.get(cmd.Context(), client.Path("jobs", args[0]), nil)
+			a, err := t.getJob(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -24,6 +25,15 @@ func (t *tool) show() *cobra.Command {
 		})
 	cmd.ValidArgsFunction = t.completeJobs
 	return cmd
+}
+
+// getJob reads the job that is meant.
+func (t *tool) getJob(ctx context.Context, text string) (a client.Answer, err error) {
+	err = t.onJob(ctx, text, func(id string) error {
+		a, err = t.get(ctx, client.Path("jobs", id), nil)
+		return err
+	})
+	return a, err
 }
 
 // tellJob prints the job of an answer: after something was done with it, when it runs and
@@ -45,12 +55,34 @@ func (t *tool) tellJob(done string, said map[string]any, a client.Answer) error 
 	if done != "" {
 		maps.DeleteFunc(raw, func(name string, _ json.RawMessage) bool { _, ok := said[name]; return !ok })
 		j.Next = j.Next[:min(len(j.Next), 3)]
-		t.facts(append(t.timeFacts(j), t.fieldFacts(j, raw)...))
+		facts := append(t.timeFacts(j), t.fieldFacts(j, raw)...)
+		if done == "created" {
+			facts = append(facts, fact{"reply", cell{text: replyGoes(j)}})
+		}
+		t.facts(facts)
 		return nil
 	}
 	t.facts(slices.Concat(t.timeFacts(j), t.historyFacts(j), t.fieldFacts(j, raw), t.recordFacts(j)))
 	fmt.Fprintf(t.Stdout, "\n%s\n", indent(j.Task, "  "))
 	return nil
+}
+
+// replyGoes says where the replies of a job go.
+func replyGoes(j client.Job) string {
+	chat := j.Channel + " chat " + j.ChatID
+	if j.ThreadID != "" {
+		chat += ", thread " + j.ThreadID
+	}
+	kept := "; it is kept with each run: gateway-cron job runs " + j.ID
+	switch {
+	case j.Channel == "":
+		return "goes to no chat (there is no --channel and --chat)" + kept
+	case j.Deliver == "never":
+		return "goes to no chat (deliver never)" + kept
+	case j.Deliver == "on_failure":
+		return "goes to no chat, only an alert to " + chat + " when a run fails (deliver on_failure)" + kept
+	}
+	return "goes to " + chat
 }
 
 // timeFacts say how a job stands and when it runs.

@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,84 +23,150 @@ type cell struct {
 	style style
 }
 
-// column is a title, and what may be done to it where the terminal is narrow: its texts
-// cut, or all of it left out. Half an id or a time is worth nothing.
+// column is a title, and what may be done to it where the terminal is narrow. Half a time
+// is worth nothing.
 type column struct {
 	title string
-	cut   bool
-	spare bool
+	cut   int  // its texts may be cut, best to no less than so many columns; 0 is not at all
+	spare int  // it may be left out, before those with a lower number; 0 is never
+	extra bool // that, before any text is cut
+	// short has what stands for a text: the beginning of an id.
+	short map[string]string
 }
 
 const (
 	gap       = 2 // columns between two columns
-	narrowest = 8
+	narrowest = 6 // of a text that is cut and still says something
 )
 
-// table prints aligned rows. On a terminal they are cut to its width; whoever reads a
-// pipe gets everything.
+// grid is a table as it is laid out.
+type grid struct {
+	cols   []column
+	rows   [][]cell
+	widths []int
+}
+
+// table prints aligned rows. On a terminal they fit its width: ids become short, columns
+// that can be spared are left out, and texts are cut. Whoever reads a pipe gets everything.
 func (t *tool) table(cols []column, rows [][]cell) {
-	widths := make([]int, len(cols))
-	for i, c := range cols {
-		widths[i] = columns(c.title)
-		for _, row := range rows {
-			row[i].text = oneLine(row[i].text)
-			if row[i].text == "" {
+	for _, row := range rows {
+		for i := range row {
+			if row[i].text = oneLine(row[i].text); row[i].text == "" {
 				row[i].text = "-"
 			}
-			widths[i] = max(widths[i], columns(row[i].text))
 		}
 	}
-	if t.Terminal.Width > 0 && shrink(cols, widths, t.Terminal.Width) {
-		cols, widths, rows = withoutSpare(cols, rows)
-		shrink(cols, widths, t.Terminal.Width)
+	g := grid{cols: cols, rows: rows}
+	g.measure()
+	if t.Terminal.Width > 0 {
+		g.narrow(t.Terminal.Width)
 	}
-	titles := make([]cell, len(cols))
-	for i, c := range cols {
+	titles := make([]cell, len(g.cols))
+	for i, c := range g.cols {
 		titles[i].text = c.title
 	}
-	t.row(titles, widths)
-	for _, row := range rows {
-		t.row(row, widths)
+	t.row(titles, g.widths)
+	for _, row := range g.rows {
+		t.row(row, g.widths)
 	}
 }
 
-// withoutSpare leaves out the columns that can be spared.
-func withoutSpare(cols []column, rows [][]cell) (fewer []column, left []int, cut [][]cell) {
-	cut = make([][]cell, len(rows))
-	for i, c := range cols {
-		if c.spare {
-			continue
-		}
-		fewer, left = append(fewer, c), append(left, columns(c.title))
-		for n, row := range rows {
-			cut[n] = append(cut[n], row[i])
-			left[len(left)-1] = max(left[len(left)-1], columns(row[i].text))
+// measure gives each column the width of its widest text.
+func (g *grid) measure() {
+	g.widths = make([]int, len(g.cols))
+	for i, c := range g.cols {
+		g.widths[i] = columns(c.title)
+		for _, row := range g.rows {
+			g.widths[i] = max(g.widths[i], columns(row[i].text))
 		}
 	}
-	return fewer, left, cut
 }
 
-// shrink takes from the widest columns that may be cut until all fit, if they can. It
-// reports whether it took anything.
-func shrink(cols []column, widths []int, room int) bool {
-	total := gap * (len(widths) - 1)
+// narrow makes the table fit a terminal of so many columns.
+func (g *grid) narrow(room int) {
+	if total(g.widths) <= room {
+		return
+	}
+	for _, row := range g.rows {
+		for i := range row {
+			row[i].text = cmp.Or(g.cols[i].short[row[i].text], row[i].text)
+		}
+	}
+	g.measure()
+	for total(g.widths) > room && g.leaveOut(func(c column) bool { return c.extra }) {
+	}
+	for total(g.least()) > room && g.leaveOut(func(column) bool { return true }) {
+	}
+	g.shrink(room, g.least())
+	g.shrink(room, g.widthsOf(func(c column, width int) int {
+		if c.cut == 0 {
+			return width
+		}
+		return narrowest
+	}))
+	// A terminal for which that is not enough gets what fits, of whatever.
+	g.shrink(room, g.widthsOf(func(column, int) int { return 1 }))
+}
+
+// least are the widths that the columns are best cut to.
+func (g *grid) least() []int {
+	return g.widthsOf(func(c column, width int) int { return cmp.Or(c.cut, width) })
+}
+
+// widthsOf are the widths that the columns would have, none wider than it is.
+func (g *grid) widthsOf(width func(column, int) int) []int {
+	widths := make([]int, len(g.cols))
+	for i, c := range g.cols {
+		widths[i] = min(g.widths[i], width(c, g.widths[i]))
+	}
+	return widths
+}
+
+// leaveOut leaves out the column that is spared first, of those that may, if there is one.
+func (g *grid) leaveOut(may func(column) bool) bool {
+	first := -1
+	for i, c := range g.cols {
+		if c.spare > 0 && may(c) && (first < 0 || c.spare > g.cols[first].spare) {
+			first = i
+		}
+	}
+	if first < 0 {
+		return false
+	}
+	g.cols, g.widths = without(g.cols, first), without(g.widths, first)
+	rows := make([][]cell, len(g.rows))
+	for n, row := range g.rows {
+		rows[n] = without(row, first)
+	}
+	g.rows = rows
+	return true
+}
+
+func without[T any](list []T, i int) []T { return slices.Concat(list[:i], list[i+1:]) }
+
+// total is how wide a row is.
+func total(widths []int) int {
+	sum := gap * (len(widths) - 1)
 	for _, w := range widths {
-		total += w
+		sum += w
 	}
-	narrow := total > room
-	for ; total > room; total-- {
+	return sum
+}
+
+// shrink takes from the widest that is wider than it must be until all fit, if they can.
+func (g *grid) shrink(room int, least []int) {
+	for excess := total(g.widths) - room; excess > 0; excess-- {
 		widest := -1
-		for i, c := range cols {
-			if c.cut && widths[i] > narrowest && (widest < 0 || widths[i] > widths[widest]) {
+		for i, w := range g.widths {
+			if w > least[i] && (widest < 0 || w > g.widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			break
+			return
 		}
-		widths[widest]--
+		g.widths[widest]--
 	}
-	return narrow
 }
 
 func (t *tool) row(cells []cell, widths []int) {

@@ -4,5 +4,5 @@ package jobs
 
 import "os"
 
-// TerminalWidth is 0: on this system nothing is taken for a terminal.
-func TerminalWidth(*os.File) int { return 0 }
+// TerminalSize is 0: on this system nothing is taken for a terminal.
+func TerminalSize(*os.File) (columns, rows int) { return 0, 0 }

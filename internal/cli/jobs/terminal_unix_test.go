@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestTerminalWidth(t *testing.T) {
+func TestTerminalSize(t *testing.T) {
 	file, err := os.Create(t.TempDir() + "/file")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if got := TerminalWidth(file); got != 0 {
+	if got, _ := TerminalSize(file); got != 0 {
 		t.Errorf("a file is a terminal of %d columns", got)
 	}
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -27,8 +27,8 @@ func TestTerminalWidth(t *testing.T) {
 		if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
 			t.Fatal(err)
 		}
-		if got := TerminalWidth(terminal); got != want {
-			t.Errorf("%d columns are %d", columns, got)
+		if got, rows := TerminalSize(terminal); got != want || rows != 24 {
+			t.Errorf("%d columns are %d, 24 rows %d", columns, got, rows)
 		}
 	}
 }

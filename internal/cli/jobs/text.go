@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 // printable takes everything out of a text that a terminal would obey instead of show:
@@ -29,42 +31,19 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(printable(s)), " ")
 }
 
-// columns is how wide a terminal shows a text.
-func columns(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeColumns(r)
-	}
-	return n
-}
+// columns is how wide a terminal shows a text: by what people see as one character, of
+// which a flag or a family has several runes.
+func columns(s string) int { return displaywidth.String(s) }
 
-func runeColumns(r rune) int {
-	switch {
-	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
-		return 0
-	case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul),
-		r >= 0x3000 && r <= 0x303e, r >= 0xff01 && r <= 0xff60, // punctuation and letters of full width
-		r >= 0x1f300 && r <= 0x1faff: // emoji
-		return 2
-	}
-	return 1
-}
-
-// fit cuts a text to a width, and says so with its last sign.
+// fit cuts a text to a width, between two characters, and says so with its last sign.
 func fit(s string, width int) string {
 	if columns(s) <= width {
 		return s
 	}
-	var b strings.Builder
-	for _, r := range s {
-		w := runeColumns(r)
-		if w > width-1 {
-			break
-		}
-		width -= w
-		b.WriteRune(r)
+	if width < 1 {
+		return ""
 	}
-	return strings.TrimRight(b.String(), " ") + "…"
+	return strings.TrimRight(displaywidth.TruncateString(s, width-1, ""), " ") + "…"
 }
 
 // indent puts a text of several lines under something.

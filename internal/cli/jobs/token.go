@@ -17,7 +17,7 @@ func (t *tool) tokenCommands() *cobra.Command {
 		`  gateway-cron token create --name "tools of main" --agent main --max-jobs 20 --min-interval 15m
   gateway-cron token list
   gateway-cron token revoke TOKEN_ID`)
-	cmd.AddCommand(t.tokenCreate(), t.tokenList(), t.tokenRevoke())
+	cmd.AddCommand(alias(t.tokenCreate(), "add new", "make"), alias(t.tokenList(), "ls", ""), alias(t.tokenRevoke(), "rm delete remove", ""))
 	return cmd
 }
 
@@ -78,6 +78,7 @@ func (t *tool) tokenCreate() *cobra.Command {
 	f.IntVar(&maxJobs, "max-jobs", 0, "how many jobs it may have at a time (default 100)")
 	f.StringVar(&minInterval, "min-interval", "", "the least time between two runs of a job, such as 15m")
 	f.IntVar(&maxRuns, "max-runs-per-day", 0, "how many runs its jobs may have on a day, UTC")
+	t.completeFlags(cmd)
 	return cmd
 }
 
@@ -100,17 +101,19 @@ func (t *tool) tokenList() *cobra.Command {
 				fmt.Fprintln(t.Stderr, `no tokens; make one: gateway-cron token create --name "tools of main" --agent main`)
 				return nil
 			}
+			ids := make([]string, len(list.Tokens))
 			rows := make([][]cell, len(list.Tokens))
 			for i, k := range list.Tokens {
 				state := cell{"valid", good}
 				if k.RevokedAt != 0 {
 					state = cell{"revoked " + t.clock(k.RevokedAt, time.UTC), bad}
 				}
+				ids[i] = k.ID
 				rows[i] = []cell{{text: k.ID}, {text: k.Name}, {text: whose(k)}, {text: fmt.Sprintf("%d of %d", k.Jobs, k.MaxJobs)},
 					{text: optionalDuration(k.MinIntervalSeconds)}, {text: optionalCount(k.MaxRunsPerDay)}, {text: t.used(k.LastUsedAt)}, state}
 			}
-			t.table([]column{{title: "TOKEN"}, {title: "NAME", cut: true}, {title: "FOR", cut: true}, {title: "JOBS"},
-				{title: "LEAST INTERVAL", spare: true}, {title: "RUNS A DAY", spare: true}, {title: "LAST USED", spare: true}, {title: "STATE"}}, rows)
+			t.table([]column{{title: "TOKEN", short: shortTokens(ids)}, {title: "NAME", cut: 12}, {title: "FOR", cut: 16}, {title: "JOBS"},
+				{title: "LEAST INTERVAL", spare: 2, extra: true}, {title: "RUNS A DAY", spare: 3, extra: true}, {title: "LAST USED", spare: 1, extra: true}, {title: "STATE", cut: 7}}, rows)
 			return nil
 		})
 }
@@ -118,17 +121,20 @@ func (t *tool) tokenList() *cobra.Command {
 func (t *tool) tokenRevoke() *cobra.Command {
 	cmd := t.command("revoke TOKEN_ID", "end a token; the jobs made with it stay", "  gateway-cron token revoke TOKEN_ID", one("token"),
 		func(cmd *cobra.Command, args []string) error {
-			a, err := t.call(cmd.Context(), client.Request{Method: http.MethodDelete, Path: client.Path("tokens", args[0])})
-			if err != nil {
-				return err
-			}
-			if t.json {
-				t.printJSON(a.Raw)
+			return t.onToken(cmd.Context(), args[0], func(id string) error {
+				a, err := t.call(cmd.Context(), client.Request{Method: http.MethodDelete, Path: client.Path("tokens", id)})
+				if err != nil {
+					return err
+				}
+				if t.json {
+					t.printJSON(a.Raw)
+					return nil
+				}
+				fmt.Fprintln(t.Stdout, "revoked "+id)
 				return nil
-			}
-			fmt.Fprintln(t.Stdout, "revoked "+args[0])
-			return nil
+			})
 		})
+	cmd.ValidArgsFunction = t.completeTokens
 	cmd.Long = "End a token, everywhere within 10 seconds. The jobs made with it stay and run on: list them\nwith gateway-cron job list, and pause or delete what should not."
 	return cmd
 }

@@ -1,11 +1,14 @@
 package jobs
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -157,25 +160,63 @@ func TestHelp(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
-	b := setup(t, map[string][]reply{"GET /api/cron/jobs": one200(`{"jobs":[{"id":"job_a","name":"Morning"},{"id":"job_b","task":"Look\nafter"},{"id":"x"}]}`)})
+	const found = `{"jobs":[{"id":"zz","name":"Zoo"}]}`
+	b := setup(t, map[string][]reply{
+		"GET /api/cron/jobs": {{serve: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("match") { // one beyond the first page
+				io.WriteString(w, found)
+				return
+			}
+			io.WriteString(w, `{"jobs":[{"id":"job_a","name":"Morning","labels":["ops","daily"],"agentId":"main","channel":"telegram"},{"id":"job_b","task":"Look\nafter","labels":["ops"],"channel":"slack"},
+				{"id":"x","name":"Mad\u001b[2J"}],"nextCursor":"more"}`)
+		}}},
+		"GET /api/cron/runs":   one200(`{"runs":[{"id":"job_a:1","jobName":"Morning","state":"done","outcome":"failed","createdAt":1795438740000},{"id":"job_b:manual:01M","state":"running","createdAt":1795442340000}]}`),
+		"GET /api/cron/tokens": one200(`{"tokens":[{"id":"abc","name":"tools"},{"id":"abd","name":"old","revokedAt":1}]}`),
+	})
 	for _, tt := range []struct {
 		args []string
 		want []string
 	}{
 		{[]string{"job", "show", "job_"}, []string{"job_a\tMorning", "job_b\tLook after", ":4"}},
-		{[]string{"job", "run", ""}, []string{"job_a\tMorning", "job_b\tLook after", "x", ":4"}},
+		{[]string{"job", "run", ""}, []string{"job_a\tMorning", "job_b\tLook after", "x\tMad[2J", ":4"}},
+		{[]string{"job", "pause", "M"}, []string{"Morning\tjob_a", ":4"}},
+		{[]string{"job", "delete", "zz"}, []string{"zz\tZoo", ":4"}},
 		{[]string{"job", "show", "job_a", ""}, []string{":4"}},
 		{[]string{"job", "add", "--overlap", ""}, []string{"skip", "queue_one", "allow", "cancel_previous", ":4"}},
 		{[]string{"job", "list", "--outcome", ""}, []string{"succeeded", "failed", "timed_out", "cancelled", "skipped", "missed", ":4"}},
-		{[]string{"run", "list", "--job", ""}, []string{"job_a\tMorning", "job_b\tLook after", "x", ":4"}},
+		{[]string{"job", "list", "--label", ""}, []string{"daily", "ops", ":4"}},
+		{[]string{"job", "add", "--agent", ""}, []string{"main", ":4"}},
+		{[]string{"job", "edit", "a", "--channel", "t"}, []string{"telegram", ":4"}},
+		{[]string{"token", "create", "--agent", "m"}, []string{"main", ":4"}},
+		{[]string{"run", "list", "--state", "r"}, []string{"running", ":4"}},
+		{[]string{"run", "list", "--job", "j"}, []string{"job_a\tMorning", "job_b\tLook after", ":4"}},
+		{[]string{"run", "show", ""}, []string{"job_a:1\tfailed 61 min ago Morning", "job_b:manual:01M\trunning 60 s ago", ":4"}},
+		{[]string{"run", "cancel", "job_b"}, []string{"job_b:manual:01M\trunning 60 s ago", ":4"}},
+		{[]string{"token", "revoke", "a"}, []string{"abc\ttools", ":4"}},
+		{[]string{"job", "add", "--tz", "europe/berl"}, []string{"Europe/Berlin", ":4"}},
+		{[]string{"job", "next", "--tz", "Asia/Tok"}, []string{"Asia/Tokyo", ":4"}},
 	} {
 		out := b.ok(append([]string{"__complete"}, tt.args...)...)
-		if got := strings.Split(strings.TrimSpace(out), "\n"); !slices.Equal(got, tt.want) {
+		got := slices.DeleteFunc(strings.Split(strings.TrimSpace(out), "\n"), func(line string) bool {
+			return tt.args[len(tt.args)-1] == "r" && line != "running" && line != ":4" // fixed words are left to the shell
+		})
+		if !slices.Equal(got, tt.want) {
 			t.Errorf("%q: %q", tt.args, got)
 		}
 	}
 	b.api.replies = nil
-	if out := b.ok("__complete", "job", "show", ""); strings.TrimSpace(out) != ":4" {
-		t.Errorf("without an API: %q", out)
+	for _, args := range [][]string{{"job", "show", ""}, {"run", "show", ""}, {"token", "revoke", ""}, {"job", "list", "--label", ""}} {
+		if out := b.ok(append([]string{"__complete"}, args...)...); strings.TrimSpace(out) != ":4" {
+			t.Errorf("%q without an API: %q", args, out)
+		}
+	}
+}
+
+// TestZones are ones that there are.
+func TestZones(t *testing.T) {
+	for _, name := range zones() {
+		if _, err := time.LoadLocation(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
