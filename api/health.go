@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
+	"time"
 )
 
 // health says that the process is up. It needs nothing, so that it answers at
@@ -33,4 +36,21 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"ready"})
+}
+
+// Starting returns the handler of a process whose parts do not stand yet: /health is
+// served, and everything else turned away as the API does.
+func Starting(version string, logger *slog.Logger) http.Handler {
+	errStarting := errors.New("starting")
+	probes := New(Options{Version: version, Now: time.Now, Logger: logger,
+		Ready: func(context.Context) error { return errStarting }})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {
+			probes.ServeHTTP(w, r)
+			return
+		}
+		p := toProblem(&apiError{status: http.StatusServiceUnavailable, detail: "Gateway Cron is starting; send the request again in a second."})
+		w.Header().Set("Retry-After", "1")
+		_ = writeBody(w, p.Status, "application/problem+json", p) // a problem always encodes
+	})
 }

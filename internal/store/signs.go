@@ -33,7 +33,7 @@ func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) 
 	if err != nil {
 		return fmt.Errorf("beat of %s: %w", role, err)
 	}
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Set(ctx, s.keys.beat(role, host), 1, ttl)
 		p.ZAdd(ctx, s.keys.beats(), redis.Z{Score: float64(now.UnixMilli()), Member: role + ":" + host})
 		p.ZRemRangeByScore(ctx, s.keys.beats(), "-inf", strconv.FormatInt(now.Add(-beatsKept).UnixMilli(), 10))
@@ -48,7 +48,7 @@ func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) 
 
 // Rest takes the sign of life back when a role stops.
 func (s *Store) Rest(ctx context.Context, role, host string) error {
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, s.keys.beat(role, host))
 		p.ZRem(ctx, s.keys.beats(), role+":"+host)
 		return nil
@@ -61,7 +61,7 @@ func (s *Store) Rest(ctx context.Context, role, host string) error {
 
 // Alive reports whether the role gave a sign of life on the host lately.
 func (s *Store) Alive(ctx context.Context, role, host string) (bool, error) {
-	n, err := s.rdb.Exists(ctx, s.keys.beat(role, host)).Result()
+	n, err := s.client(ctx).Exists(ctx, s.keys.beat(role, host)).Result()
 	if err != nil {
 		return false, fmt.Errorf("look for the beat of %s: %w", role, err)
 	}
@@ -79,7 +79,7 @@ func (s *Store) Signs(ctx context.Context) (job.Signs, error) {
 		looked      *redis.StringCmd
 		beats, open *redis.ZSliceCmd
 	)
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		emitter = p.Get(ctx, s.keys.emitter())
 		looked = p.HGet(ctx, s.keys.looks(), "last")
 		beats = p.ZRangeWithScores(ctx, s.keys.beats(), 0, examined-1)
@@ -121,7 +121,7 @@ func (s *Store) overdue(ctx context.Context, key string, now time.Time) (job.Ove
 		count *redis.IntCmd
 		some  *redis.ZSliceCmd
 	)
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		count = p.ZCount(ctx, key, "-inf", until)
 		some = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "-inf", Stop: until, Count: named})
 		return nil
@@ -141,7 +141,7 @@ func (s *Store) overdue(ctx context.Context, key string, now time.Time) (job.Ove
 // untouched are the runs among unfinished entries that could have begun a while ago.
 func (s *Store) untouched(ctx context.Context, entries []redis.Z, now time.Time) (job.Overdue, error) {
 	cmds := map[string]*redis.SliceCmd{}
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, z := range entries {
 			if id, isRun := strings.CutPrefix(member(z), "r:"); isRun {
 				cmds[id] = p.HMGet(ctx, s.keys.run(id), "state", "notBefore")
@@ -184,7 +184,7 @@ func (s *Store) Trace(ctx context.Context, j job.Job) (job.Trace, error) {
 		until   *redis.StringCmd
 		active  *redis.StringSliceCmd
 	)
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		look = p.ZScore(ctx, s.keys.due(), j.ID)
 		emitted = p.HGet(ctx, s.keys.job(j.ID), "emitted")
 		until = p.HGet(ctx, s.keys.paused(), "until")
@@ -213,7 +213,7 @@ func (s *Store) Trace(ctx context.Context, j job.Job) (job.Trace, error) {
 		if r.State != job.StateParked || t.Holders[r.SessionKey] != "" {
 			continue
 		}
-		holder, err := s.rdb.Get(ctx, s.keys.lock(r.SessionKey)).Result()
+		holder, err := s.client(ctx).Get(ctx, s.keys.lock(r.SessionKey)).Result()
 		if err != nil && !isReply(err) {
 			return job.Trace{}, fmt.Errorf("trace job %s: %w", j.ID, err)
 		}
