@@ -437,6 +437,8 @@ func TestPauseWaitsForAReplica(t *testing.T) {
 // however often somebody asks, and the next pause begins anew.
 func TestTurnsThatAPauseLeavesBehind(t *testing.T) {
 	f := setup(t, Options{})
+	dead := f.begun("dead", everyMinute()) // its worker is gone, the turn may not be
+	f.declareDead(dead.Run.ID)
 	spec := everyMinute()
 	spec.SessionKey = "shared"
 	under := f.begun("under-way", spec)
@@ -447,8 +449,6 @@ func TestTurnsThatAPauseLeavesBehind(t *testing.T) {
 	waiting := f.runNow("waiting")
 	retried := f.begun("retried", everyMinute())
 	f.fail(retried, job.RetryCounted, 0)
-	dead := f.begun("dead", everyMinute()) // its worker is gone, the turn may not be
-	f.declareDead(dead.Run.ID)
 
 	f.pause("")
 	runs := []any{"me", "t", under.Run.ID, parked, waiting, retried.Run.ID, dead.Run.ID}
