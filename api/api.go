@@ -116,7 +116,7 @@ type Options struct {
 	// once; 0 a minute is as often as it likes. Routes with a reserve have as much, each for
 	// itself.
 	RatePerMinute, RateBurst int
-	// MaxReads bounds the reads that work at a time; 0 means 16.
+	// MaxReads bounds the reads that work at a time; 0 means 8.
 	MaxReads int
 	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
 	MaxLasting int
@@ -133,7 +133,7 @@ const (
 	defaultMaxBodyBytes = 1 << 20
 	// defaultMaxReads keeps a few cores busy, and no longer from anything else than a few
 	// reads take.
-	defaultMaxReads = 16
+	defaultMaxReads = 8
 
 	// requestTimeout ends a request whose store does not answer, well before
 	// clients give up, so that they get an error they can read.
