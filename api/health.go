@@ -3,9 +3,9 @@ package api
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
-	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/health"
 )
 
 // health says that the process is up. It needs nothing, so that it answers at
@@ -26,8 +26,29 @@ type notReadyError struct{ err error }
 func (e *notReadyError) Error() string { return "not ready: " + e.err.Error() }
 func (e *notReadyError) Unwrap() error { return e.err }
 
-// readyz says whether requests can be served now.
+// unhealthyError is a failure to read how the deployment stands, with what is known.
+type unhealthyError struct {
+	report health.Report
+	err    error
+}
+
+func (e *unhealthyError) Error() string { return e.err.Error() }
+func (e *unhealthyError) Unwrap() error { return e.err }
+
+// readyz says whether requests can be served now; with full=true, whether the deployment
+// works: 503 if it is failing. Everybody may ask that, and learns states and codes; the
+// administrator, what they mean.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) error {
+	// Of other parameters a probe may have as many as it likes.
+	if full := r.URL.Query()["full"]; len(full) > 0 {
+		switch full[0] {
+		case "true":
+			return s.fullyReady(w, r)
+		case "false":
+		default:
+			return invalid("full", "must be true or false", "full=true")
+		}
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
@@ -38,12 +59,28 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) error {
 	}{"ready"})
 }
 
-// Starting returns the handler of a process whose parts do not stand yet: /health is
-// served, and everything else turned away as the API does.
-func Starting(version string, logger *slog.Logger) http.Handler {
-	errStarting := errors.New("starting")
-	probes := New(Options{Version: version, Now: time.Now, Logger: logger,
-		Ready: func(context.Context) error { return errStarting }})
+// errFailing says that the deployment is failing.
+var errFailing = errors.New("the deployment is failing")
+
+// fullyReady says how the deployment stands.
+func (s *server) fullyReady(w http.ResponseWriter, r *http.Request) error {
+	report := s.Deployment.Health(r.Context())
+	if !s.isAdministrator(r) {
+		report = report.Outline()
+	}
+	if report.State == health.Failing {
+		return &unhealthyError{report, errFailing}
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Status string     `json:"status"`
+		Health healthView `json:"health"`
+	}{"ready", viewOfHealth(report)})
+}
+
+// Starting returns the handler of a process whose parts do not stand yet: the probes are
+// served, as they are by New, and everything else turned away as the API does.
+func Starting(o Options) http.Handler {
+	probes := New(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {
 			probes.ServeHTTP(w, r)

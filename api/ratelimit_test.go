@@ -156,13 +156,13 @@ func TestManyClients(t *testing.T) {
 var others = []string{
 	"GET /api/cron/jobs", "GET /api/cron/jobs/a", "GET /api/cron/jobs/a/runs", "GET /api/cron/runs", "GET /api/cron/runs/a:1",
 	"GET /api/cron/runs/a:1/events", "GET /api/cron/upcoming", "GET /api/cron/audit", "GET /api/cron/export", "GET /api/sessions/a",
-	"GET /api/cron/tokens", "POST /api/cron/jobs", "POST /api/cron/jobs/a/run", "POST /api/cron/runs/a:1/redeliver", "POST /api/cron/preview",
+	"GET /api/cron/jobs/a/explain", "GET /api/cron/tokens", "POST /api/cron/jobs", "POST /api/cron/jobs/a/run", "POST /api/cron/runs/a:1/redeliver", "POST /api/cron/preview",
 	"POST /api/cron/tokens", "POST /api/cron/import", "GET /openapi.json", "GET /nowhere",
 }
 
 // stops are the kinds of requests that have a reserve; %d is another one each time.
 var stops = []string{
-	"POST /api/cron/all/pause", "POST /api/cron/all/resume", "GET /api/cron/status", "POST /api/cron/jobs/a/pause", "POST /api/cron/jobs/a/resume",
+	"POST /api/cron/all/pause", "POST /api/cron/all/resume", "GET /api/cron/status", "GET /api/cron/doctor", "POST /api/cron/jobs/a/pause", "POST /api/cron/jobs/a/resume",
 	`PATCH /api/cron/jobs/a {"enabled":false}`, "POST /api/cron/runs/c:%d/cancel", "DELETE /api/cron/jobs/d-%d",
 }
 

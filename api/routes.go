@@ -40,6 +40,8 @@ func (s *server) routes() http.Handler {
 	ordinary.Post("/api/cron/preview", s.handle(s.preview))
 	ordinary.Get("/api/cron/upcoming", s.handle(s.upcoming))
 	reserve().Get("/api/cron/status", s.handle(s.status))
+	reserve().Get("/api/cron/doctor", s.handle(s.doctor))
+	ordinary.Get("/api/cron/jobs/{id}/explain", s.handle(s.explainJob))
 	ordinary.Get("/api/cron/audit", s.handle(s.listAudit))
 	lasting.Get("/api/cron/export", s.handle(s.exportJobs))
 

@@ -14,7 +14,7 @@ import (
 )
 
 // TestStopOverTheTools: an agent that has asked as often as it may stops its jobs all the
-// same, and its tools' looks by the way leave the status to people.
+// same, and its tools' looks by the way use up no status.
 func TestStopOverTheTools(t *testing.T) {
 	const times = 20
 	url := redistest.Start(t).URL()
@@ -42,10 +42,13 @@ func TestStopOverTheTools(t *testing.T) {
 		}
 	}
 	for n := range times {
-		for name, want := range map[string]string{"pause_cron_job": "Paused job-20", "resume_cron_job": "Resumed job-20", "update_cron_job": "Updated job-20"} {
+		for name, want := range map[string]string{"pause_cron_job": "Paused job-20", "resume_cron_job": "Resumed job-20", "update_cron_job": "Updated job-20", "get_cron_status": "state"} {
 			arguments := `{"jobId":"job-20"}`
-			if name == "update_cron_job" {
+			switch name {
+			case "update_cron_job":
 				arguments = `{"jobId":"job-20","enabled":false}`
+			case "get_cron_status":
+				arguments = `{}`
 			}
 			if body := tool(name, arguments); !strings.Contains(body, want) {
 				t.Fatalf("%s, time %d: %s", name, n+1, body)
@@ -53,9 +56,6 @@ func TestStopOverTheTools(t *testing.T) {
 		}
 		if body := tool("delete_cron_job", `{"jobId":"`+ids[n]+`"}`); !strings.Contains(body, "Deleted "+ids[n]) {
 			t.Fatalf("delete, time %d: %s", n+1, body)
-		}
-		if got := p.status("/api/cron/status"); got != http.StatusOK {
-			t.Fatalf("status, time %d: %d", n+1, got)
 		}
 	}
 }
