@@ -17,7 +17,6 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
-	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
@@ -37,8 +36,8 @@ type JobStore interface {
 	// job as it is deleted, and an error of theirs is returned as it is.
 	DeleteJob(ctx context.Context, id string, checks ...func(job.Job) error) error
 	// DeleteJobAndRuns is DeleteJob, cancels the unfinished runs of the job in the same
-	// step, and answers how many.
-	DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error)
+	// step, and returns how many.
+	DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (job.Stopped, error)
 	// Job returns job.ErrNotFound for an unknown id.
 	Job(ctx context.Context, id string) (job.Job, error)
 	// RunJob queues a manual run and returns its id. It returns job.ErrNotFound,
@@ -128,8 +127,11 @@ type Options struct {
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
 	MaxBodyBytes int64
 	// RatePerMinute is how often a client may ask in a minute, and RateBurst how often at
-	// once; 0 a minute is as often as it likes.
+	// once; 0 a minute is as often as it likes. Routes with a reserve have as much, each for
+	// itself.
 	RatePerMinute, RateBurst int
+	// MaxReads bounds the reads that work at a time; 0 means 8.
+	MaxReads int
 	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
 	MaxLasting int
 	// Stopping is closed when the server is about to stop: requests that wait or stream
@@ -143,6 +145,9 @@ type Options struct {
 
 const (
 	defaultMaxBodyBytes = 1 << 20
+	// defaultMaxReads keeps a few cores busy, and no longer from anything else than a few
+	// reads take.
+	defaultMaxReads = 8
 
 	// requestTimeout ends a request whose store does not answer, well before
 	// clients give up, so that they get an error they can read.
@@ -161,13 +166,17 @@ func New(o Options) http.Handler {
 	if o.MaxLasting <= 0 {
 		o.MaxLasting = defaultMaxLasting
 	}
+	if o.MaxReads <= 0 {
+		o.MaxReads = defaultMaxReads
+	}
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
-		lasting: make(chan struct{}, o.MaxLasting), rate: newRateLimiter(o),
+		lasting: make(chan struct{}, o.MaxLasting), reads: make(chan struct{}, o.MaxReads),
+		ordinary: o.newRates(o.RatePerMinute, o.RateBurst),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
 }
@@ -176,8 +185,9 @@ func New(o Options) http.Handler {
 type server struct {
 	Options
 	schedules *schedule.Cache
-	rate      *ratelimit.Limiter[rateClient]
+	ordinary  rates // of the requests without a reserve
 	tokens    *tokenCache
 	lasting   chan struct{} // holds one for each request that lasts
+	reads     chan struct{} // holds one for each read that works
 	docsPage  func() ([]byte, error)
 }

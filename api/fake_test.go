@@ -25,6 +25,8 @@ type fakeStore struct {
 	jobFilter job.JobFilter // asked for last
 	runFilter job.RunFilter
 
+	abandoned int // turns that a cancel of several runs leaves behind
+
 	calls   []string // the operations asked for, in order
 	limits  []int    // the limits asked for, in order
 	replays int      // how often UpdateJob runs its edit again
@@ -144,12 +146,12 @@ func (f *fakeStore) DeleteJob(_ context.Context, id string, checks ...func(job.J
 	return nil
 }
 
-func (f *fakeStore) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (int, error) {
+func (f *fakeStore) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (job.Stopped, error) {
 	if err := f.DeleteJob(ctx, id, checks...); err != nil {
-		return 0, err
+		return job.Stopped{}, err
 	}
 	f.calls = append(f.calls, "cancel runs of "+id)
-	return 2, nil
+	return job.Stopped{Runs: 2, AbandonedTurns: f.abandoned}, nil
 }
 
 func (f *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
@@ -284,7 +286,7 @@ func (f *fakeStore) CancelPaused(context.Context) (int, error) {
 		return 0, err
 	}
 	n := f.status.Unfinished
-	f.status.Unfinished = 0
+	f.status.Unfinished, f.status.AbandonedTurns = 0, f.status.AbandonedTurns+f.abandoned
 	return n, nil
 }
 
@@ -293,7 +295,7 @@ func (f *fakeStore) Resume(context.Context) (job.Millis, error) {
 		return 0, err
 	}
 	since := f.status.PausedSince
-	f.status.PausedSince, f.status.PauseReason = 0, ""
+	f.status.PausedSince, f.status.PauseReason, f.status.AbandonedTurns = 0, "", 0
 	return since, nil
 }
 

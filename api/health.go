@@ -76,3 +76,18 @@ func (s *server) fullyReady(w http.ResponseWriter, r *http.Request) error {
 		Health healthView `json:"health"`
 	}{"ready", viewOfHealth(report)})
 }
+
+// Starting returns the handler of a process whose parts do not stand yet: the probes are
+// served, as they are by New, and everything else turned away as the API does.
+func Starting(o Options) http.Handler {
+	probes := New(o)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {
+			probes.ServeHTTP(w, r)
+			return
+		}
+		p := toProblem(&apiError{status: http.StatusServiceUnavailable, detail: "Gateway Cron is starting; send the request again in a second."})
+		w.Header().Set("Retry-After", "1")
+		_ = writeBody(w, p.Status, "application/problem+json", p) // a problem always encodes
+	})
+}

@@ -252,9 +252,10 @@ func (s *server) deleteJob(w http.ResponseWriter, r *http.Request) error {
 	}
 	deleted := deletedJob{ID: id, Deleted: true}
 	if cancelRuns {
-		var cancelled int
-		cancelled, err = s.Jobs.DeleteJobAndRuns(r.Context(), id, checks...)
-		deleted.CancelledRuns = &cancelled
+		var stopped job.Stopped
+		stopped, err = s.Jobs.DeleteJobAndRuns(r.Context(), id, checks...)
+		deleted.CancelledRuns, deleted.AbandonedTurns = &stopped.Runs, stopped.AbandonedTurns
+		deleted.Note = goesOn(stopped.AbandonedTurns)
 	} else {
 		err = s.Jobs.DeleteJob(r.Context(), id, checks...)
 	}

@@ -98,7 +98,9 @@ type deletedJob struct {
 	ID      string `json:"id"`
 	Deleted bool   `json:"deleted"`
 	// CancelledRuns is given when its unfinished runs were to be cancelled too.
-	CancelledRuns *int `json:"cancelledRuns,omitempty"`
+	CancelledRuns  *int   `json:"cancelledRuns,omitempty"`
+	AbandonedTurns int    `json:"abandonedTurns,omitempty"` // among them
+	Note           string `json:"note,omitempty"`
 }
 
 func wholeJob(j job.Job) jobView {

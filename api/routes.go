@@ -20,58 +20,49 @@ func (s *server) routes() http.Handler {
 	r.Get("/docs", s.handle(s.docs))
 	r.Get("/readyz", s.handle(s.readyz))
 
-	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), s.limitRate, limitTime)
-
-		r.Get("/api/cron/jobs", s.handle(s.listJobs))
-		r.Get("/api/cron/jobs/{id}", s.handle(s.getJob))
-		r.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
-		r.Get("/api/cron/runs", s.handle(s.listAllRuns))
-		r.Get("/api/cron/runs/{id}", s.handle(s.getRun))
-		r.Get("/api/sessions/{key}", s.handle(s.getSession))
-		r.Post("/api/cron/preview", s.handle(s.preview))
-
-		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
-		r.Get("/api/cron/status", s.handle(s.status))
-		r.Get("/api/cron/doctor", s.handle(s.doctor))
-		r.Get("/api/cron/jobs/{id}/explain", s.handle(s.explainJob))
-		r.Get("/api/cron/audit", s.handle(s.listAudit))
-
-		// What agents change, perhaps in a run.
-		r.Group(func(r chi.Router) {
-			r.Use(s.inRun)
-
-			r.Post("/api/cron/jobs", s.handle(s.createJob))
-			r.Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
-			r.Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
-			r.Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
-			r.Post("/api/cron/jobs/{id}/pause", s.handle(s.pauseJob))
-			r.Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
-			r.Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
-			r.Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
-		})
-	})
-
-	// What concerns everything.
-	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), s.limitRate, limitTime, s.administrators)
-
-		// Under "all": clients make /api/cron/pause of the pause of a job whose id is "..".
-		r.Post("/api/cron/all/pause", s.handle(s.pauseAll))
-		r.Post("/api/cron/all/resume", s.handle(s.resumeAll))
-		r.Post("/api/cron/tokens", s.handle(s.createToken))
-		r.Get("/api/cron/tokens", s.handle(s.listTokens))
-		r.Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))
-	})
-
+	// What a route has before it follows from what it is declared with. Those with a
+	// reserve stop things, let them go on or say how they stand: no other request can use up
+	// what they need, and what is kept for one kind is bounded, and no other's. An edit is
+	// among them because it may say "enabled":false.
+	guard := s.guard()
+	ordinary := r.With(guard, s.limitRate(s.ordinary), limitTime, s.limitReads)
+	reserve := func() chi.Router { return r.With(onReserve, guard, s.limitRate(s.newReserve()), limitTime) }
 	// These take as long as they take; each of their steps is limited.
-	r.Group(func(r chi.Router) {
-		r.Use(s.guard(), s.limitRate)
+	lasting := r.With(guard, s.limitRate(s.ordinary))
 
-		r.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
-		r.Get("/api/cron/export", s.handle(s.exportJobs))
-		r.With(s.administrators, s.inRun).Post("/api/cron/import", s.handle(s.importJobs))
-	})
+	ordinary.Get("/api/cron/jobs", s.handle(s.listJobs))
+	ordinary.Get("/api/cron/jobs/{id}", s.handle(s.getJob))
+	ordinary.Get("/api/cron/jobs/{id}/runs", s.handle(s.listRuns))
+	ordinary.Get("/api/cron/runs", s.handle(s.listAllRuns))
+	ordinary.Get("/api/cron/runs/{id}", s.handle(s.getRun))
+	lasting.Get("/api/cron/runs/{id}/events", s.handle(s.runEvents))
+	ordinary.Get("/api/sessions/{key}", s.handle(s.getSession))
+	ordinary.Post("/api/cron/preview", s.handle(s.preview))
+	ordinary.Get("/api/cron/upcoming", s.handle(s.upcoming))
+	reserve().Get("/api/cron/status", s.handle(s.status))
+	reserve().Get("/api/cron/doctor", s.handle(s.doctor))
+	ordinary.Get("/api/cron/jobs/{id}/explain", s.handle(s.explainJob))
+	ordinary.Get("/api/cron/audit", s.handle(s.listAudit))
+	lasting.Get("/api/cron/export", s.handle(s.exportJobs))
+
+	// What agents change, perhaps in a run.
+	ordinary.With(s.inRun).Post("/api/cron/jobs", s.handle(s.createJob))
+	reserve().With(s.inRun).Patch("/api/cron/jobs/{id}", s.handle(s.patchJob))
+	reserve().With(s.inRun).Delete("/api/cron/jobs/{id}", s.handle(s.deleteJob))
+	ordinary.With(s.inRun).Post("/api/cron/jobs/{id}/run", s.handle(s.runJob))
+	reserve().With(s.inRun).Post("/api/cron/jobs/{id}/pause", s.handle(s.pauseJob))
+	reserve().With(s.inRun).Post("/api/cron/jobs/{id}/resume", s.handle(s.resumeJob))
+	reserve().With(s.inRun).Post("/api/cron/runs/{id}/cancel", s.handle(s.cancelRun))
+	ordinary.With(s.inRun).Post("/api/cron/runs/{id}/redeliver", s.handle(s.redeliverRun))
+
+	// What concerns everything. Under "all": clients make /api/cron/pause of the pause of a
+	// job whose id is "..".
+	reserve().With(s.administrators).Post("/api/cron/all/pause", s.handle(s.pauseAll))
+	reserve().With(s.administrators).Post("/api/cron/all/resume", s.handle(s.resumeAll))
+	ordinary.With(s.administrators).Post("/api/cron/tokens", s.handle(s.createToken))
+	ordinary.With(s.administrators).Get("/api/cron/tokens", s.handle(s.listTokens))
+	ordinary.With(s.administrators).Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))
+	lasting.With(s.administrators, s.inRun).Post("/api/cron/import", s.handle(s.importJobs))
 	return r
 }
 

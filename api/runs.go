@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"regexp"
+	"strconv"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -52,8 +53,9 @@ func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, wholeRun(run))
 }
 
-// cancelRun ends a run, also one whose model is at work: its call is aborted within
-// a moment, wherever it runs, and whatever it answers is dropped.
+// cancelRun ends a run, also one whose model is at work: the request is dropped within a
+// moment, wherever it was made, and what it brings is not used. The ai-server goes on; the
+// note says so.
 func (s *server) cancelRun(w http.ResponseWriter, r *http.Request) error {
 	return s.changeRun(w, r, http.StatusOK, s.History.CancelRun)
 }
@@ -85,7 +87,21 @@ func (s *server) changeRun(w http.ResponseWriter, r *http.Request, status int, c
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, status, wholeRun(run))
+	v := wholeRun(run)
+	v.Note = goesOn(v.AbandonedTurns)
+	return writeJSON(w, status, v)
+}
+
+// goesOn says what nobody can stop from here, "" if there is nothing.
+func goesOn(turns int) string {
+	if turns == 0 {
+		return ""
+	}
+	which := "1 turn"
+	if turns > 1 {
+		which = strconv.Itoa(turns) + " turns"
+	}
+	return "The ai-server may go on with " + which + ", and act: it cannot be stopped from here, only by ending the ai-server."
 }
 
 // runID returns the run id of the path. What cannot be an id is answered like one
@@ -121,6 +137,8 @@ type runView struct {
 
 	SessionKey     string            `json:"sessionKey,omitempty"`
 	Attempts       []job.Attempt     `json:"attempts,omitempty"`
+	AbandonedTurns int               `json:"abandonedTurns,omitempty"` // of a cancelled run; see job.Run
+	Note           string            `json:"note,omitempty"`           // of a cancel that was just made
 	Reply          string            `json:"reply,omitempty"`
 	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
 	Empty          bool              `json:"empty,omitempty"` // the turn ended without a text
@@ -161,6 +179,7 @@ func wholeRun(run job.Run) runView {
 		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
 		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Empty: run.Empty, Delivery: run.DeliveryState,
+		AbandonedTurns: run.AbandonedTurns(),
 	}
 	if run.Count > 1 {
 		v.LastSlot, v.Count = run.LastSlot, run.Count

@@ -11,6 +11,9 @@ type statusView struct {
 	Paused      bool       `json:"paused"`
 	PausedSince job.Millis `json:"pausedSince,omitempty"`
 	Reason      string     `json:"reason,omitempty"` // of the pause
+	// AbandonedTurns are of the runs that were cancelled with the pause.
+	AbandonedTurns int    `json:"abandonedTurns,omitempty"`
+	Note           string `json:"note,omitempty"`
 
 	Health healthView `json:"health"`
 
@@ -66,7 +69,9 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) error {
 }
 
 // pauseAll stops everything: nothing begins after its answer. With cancelRuns it ends
-// what is under way as well; asked again, it goes on where it stopped.
+// what is under way as well; asked again, it goes on where it stopped. The answer counts the
+// turns that nobody can stop, of all such requests since the pause began: one that is sent
+// again because its answer was lost ends nothing more.
 func (s *server) pauseAll(w http.ResponseWriter, r *http.Request) error {
 	body, err := s.readBody(w, r)
 	if err != nil {
@@ -122,7 +127,7 @@ func (s *server) readStatus(r *http.Request) (statusView, error) {
 		return statusView{}, &unhealthyError{s.report(r), err}
 	}
 	v := statusView{Health: viewOfHealth(s.report(r)), Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason,
-		Jobs: st.Jobs, Due: st.Due, Unfinished: st.Unfinished,
+		AbandonedTurns: st.AbandonedTurns, Note: goesOn(st.AbandonedTurns), Jobs: st.Jobs, Due: st.Due, Unfinished: st.Unfinished,
 		Repaired: st.Repairs.Counts, QuarantinedCount: len(st.Repairs.Quarantined)}
 	for _, q := range st.Repairs.Quarantined[:min(v.QuarantinedCount, maxQuarantined)] {
 		v.Quarantined = append(v.Quarantined, quarantinedView{Entry: q.Entry, Since: q.Since, Reason: q.Reason})

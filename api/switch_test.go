@@ -50,6 +50,52 @@ func TestPauseAndResumeEverything(t *testing.T) {
 	}
 }
 
+// TestWhatACancelDoesNotStop: each answer to a cancel says with how many turns the
+// ai-server may go on, also to one that is sent again, and of what only waited nothing.
+func TestWhatACancelDoesNotStop(t *testing.T) {
+	is := func(a answer, turns any, note string) {
+		t.Helper()
+		a.want(http.StatusOK)
+		if got, _ := a.body["note"].(string); a.body["abandonedTurns"] != turns || got != note {
+			t.Errorf("%v turns, %q; want %v, %q: %s", a.body["abandonedTurns"], got, turns, note, a.raw)
+		}
+	}
+	const one = "The ai-server may go on with 1 turn, and act: it cannot be stopped from here, only by ending the ai-server."
+	two := strings.Replace(one, "1 turn", "2 turns", 1)
+
+	b := setup(t)
+	is(b.call("POST", "/api/cron/all/pause", `{"cancelRuns":true}`), nil, "")
+	b.store.abandoned = 2
+	is(b.call("POST", "/api/cron/all/pause", ""), nil, "")
+	is(b.call("POST", "/api/cron/all/pause", `{"cancelRuns":true}`), 2.0, two)
+	b.store.abandoned = 0 // it is sent again
+	is(b.call("POST", "/api/cron/all/pause", `{"cancelRuns":true}`), 2.0, two)
+	is(b.call("GET", "/api/cron/status", ""), 2.0, two)
+	is(b.call("POST", "/api/cron/all/resume", ""), nil, "")
+
+	b.seed("a")
+	is(b.call("DELETE", "/api/cron/jobs/a", ""), nil, "")
+	b.seed("a")
+	is(b.call("DELETE", "/api/cron/jobs/a?cancelRuns=true", ""), nil, "")
+	b.seed("a")
+	b.store.abandoned = 1
+	is(b.call("DELETE", "/api/cron/jobs/a?cancelRuns=true", ""), 1.0, one)
+
+	for result, turns := range map[job.Result]any{job.ResultCancelled: 1.0, job.ResultFailed: nil, "": nil} {
+		r := job.Run{ID: "a:1", JobID: "a", State: job.StateWaiting}
+		if result != "" {
+			r.Attempts = []job.Attempt{{N: 1, Result: job.ResultFailed}, {N: 2, Result: result}}
+		}
+		b.store.runs["a"] = []job.Run{r}
+		note := ""
+		if turns != nil {
+			note = one
+		}
+		is(b.call("POST", "/api/cron/runs/a:1/cancel", ""), turns, note)
+		is(b.call("GET", "/api/cron/runs/a:1", ""), turns, "") // it is past
+	}
+}
+
 func TestDamageIsShown(t *testing.T) {
 	b := setup(t)
 	b.store.status.Repairs.Counts = map[job.Damage]int64{job.DueMissing: 3}

@@ -82,6 +82,7 @@ type App struct {
 	embedded *redisproc.Proc
 	rdb      redis.UniversalClient
 	queue    redis.UniversalClient // the same one, for asynq
+	reserve  redis.UniversalClient // connections of those who stop things
 	store    *store.Store
 
 	closers []func() // last in, first out
@@ -125,7 +126,8 @@ func (a *App) start(ctx context.Context) error {
 			return fmt.Errorf("listen on %s: %w (set GATEWAY_CRON_ADDR to use another address)", c.Addr, err)
 		}
 		a.listener = listener
-		a.setFront(starting(a.opts.Version, a.logger))
+		a.setFront(api.Starting(api.Options{Version: a.opts.Version, Now: time.Now, Logger: a.logger, Deployment: startingUp{},
+			Ready: func(context.Context) error { return errors.New("starting") }}))
 		a.serveHTTP(listener)
 	}
 	if c.RedisURL == "" {
@@ -153,11 +155,13 @@ func (a *App) start(ctx context.Context) error {
 	a.rdb = newRedis(opts, redisPool)
 	a.onClose(func() { _ = a.rdb.Close() }) // nothing is left to do with it
 	a.queue = gather(a.rdb)
-	records := a.rdb // where writes wait for a replica, each needs a connection of its own
+	a.reserve = newReserve(opts)
+	a.onClose(func() { _ = a.reserve.Close() }) // as above
+	records := a.rdb                            // where writes wait for a replica, each needs a connection of its own
 	if !replicated(opts) {
 		records = gather(a.rdb)
 	}
-	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
+	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve})
 	return nil
 }
 
@@ -304,9 +308,8 @@ func (a *App) ready(ctx context.Context) error {
 // newFront is the API and the dashboard on one port.
 func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heartbeat) (http.Handler, error) {
 	c := a.opts.Config
-	signals := &signals{store: a.store, rdb: a.rdb, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
-	client := asynq.NewClientFromRedisClient(a.queue)
-	records := recordStore{a.store, queues, client, a.logger}
+	signals := &signals{store: a.store, rdb: a.reserve, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
+	records := recordStore{a.store, queues, asynq.NewClientFromRedisClient(a.queue), asynq.NewClientFromRedisClient(a.reserve), a.logger}
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
 		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
@@ -338,6 +341,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heart
 	dashboard.Register(r)
 	r.Handle("/mcp", tools)
 	r.Mount("/", routes)
+	r.MethodNotAllowed(routes.ServeHTTP) // methods that chi does not know
 	return r, nil
 }
 
@@ -394,27 +398,12 @@ func (a *App) close() {
 	a.closers = nil
 }
 
-// starting answers /health and turns everything else away until the parts stand.
-func starting(version string, logger *slog.Logger) http.Handler {
-	errStarting := errors.New("starting")
-	probes := api.New(api.Options{Version: version, Now: time.Now, Logger: logger, Deployment: startingUp{},
-		Ready: func(context.Context) error { return errStarting }})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {
-			probes.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "Gateway Cron is starting; try again in a second.", http.StatusServiceUnavailable)
-	})
-}
-
 // recordStore enqueues at once what the API starts, as a shortcut for the sweeper.
 type recordStore struct {
 	*store.Store
-	queues tasks.Queues
-	client *asynq.Client
-	logger *slog.Logger
+	queues          tasks.Queues
+	client, reserve *asynq.Client
+	logger          *slog.Logger
 }
 
 // CancelRun ends an unfinished run; see store.Store.CancelRun.
@@ -432,10 +421,14 @@ func (s recordStore) Redeliver(ctx context.Context, id string, once ...job.Once)
 }
 
 func (s recordStore) carry(ctx context.Context, carriers []job.Carrier) {
+	client := s.client
+	if job.OnReserve(ctx) {
+		client = s.reserve
+	}
 	for _, c := range carriers {
 		task, err := s.queues.Carry(string(c.Kind), c.ID, c.N)
 		if err == nil {
-			err = task.Enqueue(ctx, s.client)
+			err = task.Enqueue(ctx, client)
 		}
 		if err != nil {
 			s.logger.Warn("carrier not enqueued at once, the next look will", "kind", string(c.Kind), "id", c.ID, "err", err)

@@ -52,7 +52,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("/readyz before Serve: %d", status)
 	}
 	status, header, _ = p.call("POST", "/api/cron/jobs", "{}")
-	if status != 503 || header.Get("Retry-After") == "" {
+	if status != 503 || header.Get("Retry-After") == "" || header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("the API before Serve: %d %v", status, header)
 	}
 	if out.String() != "" {

@@ -21,6 +21,9 @@ const (
 	// own, and all of them into one queue, which is one node: with go-redis's default,
 	// ten a core, they time out waiting for a connection.
 	redisPool = 256
+	// reservePool is what is kept for those who stop things: whatever uses up the others,
+	// a connection is free for them, and one is open already.
+	reservePool = 8
 	// dashboardPool is enough for people.
 	dashboardPool = 8
 	// failoverDial bounds one dial where another server may take over: a machine that
@@ -72,6 +75,13 @@ func newRedis(o *redis.UniversalOptions, pool int) redis.UniversalClient {
 	rdb := redis.NewUniversalClient(&own)
 	rdb.AddHook(store.Unanswered{})
 	return rdb
+}
+
+// newReserve opens a client of few connections that are kept.
+func newReserve(o *redis.UniversalOptions) redis.UniversalClient {
+	own := *o
+	own.MinIdleConns = 1
+	return newRedis(&own, reservePool)
 }
 
 // dashboardRedis gives the dashboard clients of its own, which it closes.

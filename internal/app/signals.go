@@ -56,7 +56,8 @@ func (s *signals) look(ctx context.Context) (health.Facts, health.Report) {
 	defer s.mu.Unlock()
 	if time.Since(s.read) > judgedFor {
 		// Whoever asked first may go away; the others want the facts all the same.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWithin)
+		// And nobody who stops things may wait for them behind other requests.
+		ctx, cancel := context.WithTimeout(job.WithReserve(context.WithoutCancel(ctx)), readWithin)
 		defer cancel()
 		s.facts = s.gather(ctx)
 		s.report = health.Judge(s.facts, s.options)

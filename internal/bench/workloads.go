@@ -48,6 +48,7 @@ func workloads() []workload {
 		{"idle", "all jobs registered, nothing due", idle},
 		{"start", "processes started on all jobs", start},
 		{"api", "requests to the API while n of all jobs are due", apiLoad},
+		{"stop", "requests that stop everything while a hundred clients list jobs without a pause", stopUnderFlood},
 		{"round-trips", "what one run asks of Redis, counted on the way", roundTrips},
 		{"ceiling", "the queue by itself: n tasks enqueued, and processed by an empty handler", queueCeiling},
 	}

@@ -12,6 +12,9 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/mcp"
 )
 
+// toolPatience is how long a tool waits for an API that asks for it.
+const toolPatience = 3 * time.Second
+
 // newMCP is the command that a client of the Model Context Protocol starts as its child
 // and talks to over the standard streams, so that nothing else may be printed there.
 func newMCP(version string, stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
@@ -30,6 +33,9 @@ GATEWAY_CRON_TOKEN. A running gateway-cron offers the same tools at /mcp.`,
 			if err != nil {
 				return usageError{fmt.Errorf("%sURL: %w", config.EnvPrefix, err)}
 			}
+			// One agent asks here: a moment costs it less than another turn. What takes
+			// longer, the tools say.
+			calls = calls.Patient(client.Patience{Most: toolPatience})
 			tools := mcp.New(mcp.Options{Client: calls, Version: version, Now: time.Now, Logger: newLogger(c.Config, stderr)})
 			return tools.Run(cmd.Context(), stdin, stdout)
 		}}

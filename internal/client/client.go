@@ -22,14 +22,26 @@ import (
 // RunHeader names the run in which a call is made, for the API to know who asks.
 const RunHeader = "X-Gateway-Cron-Run"
 
+// AsideHeader marks a call that is made by the way: it uses up nothing that the API keeps
+// for those who ask the same in earnest.
+const AsideHeader = "X-Gateway-Cron-Aside"
+
 // maxAnswerBytes bounds an answer: a page of jobs with the longest tasks is smaller.
 const maxAnswerBytes = 32 << 20
 
 // Client calls the API of one deployment. It is safe for concurrent use.
 type Client struct {
-	base  *url.URL
-	token string
-	http  *http.Client
+	base     *url.URL
+	token    string
+	http     *http.Client
+	patience Patience
+}
+
+// Patience is how a client takes a refusal that says when to come back.
+type Patience struct {
+	Most time.Duration // to wait for one call, all in all
+	// Told is called before each wait with its length; nil tells nobody.
+	Told func(wait time.Duration, why *Error)
 }
 
 // New returns a client of the API at base, an http or https URL whose path is kept as a
@@ -49,6 +61,14 @@ func New(base, token string, transport http.RoundTripper) (*Client, error) {
 	}}, nil
 }
 
+// Patient is a client like c that waits as the API asks it to and sends a request again: one
+// that came too soon (429), and, where that cannot do harm, one whose fate is unknown (503).
+func (c *Client) Patient(p Patience) *Client {
+	patient := *c
+	patient.patience = p
+	return &patient
+}
+
 // Request is one call. Path begins with a slash and has its parts escaped: see Path.
 type Request struct {
 	Method string
@@ -56,6 +76,23 @@ type Request struct {
 	Query  url.Values
 	Header http.Header
 	Body   any // encoded as JSON; nil for none, an io.Reader as it is
+	// Repeatable says that to carry the request out twice is as good as once; a GET always
+	// is, and so is one with an Idempotency-Key.
+	Repeatable bool
+}
+
+// repeatable reports whether the request may be sent again after a refusal.
+func (r Request) repeatable(e *Error) bool {
+	if _, streamed := r.Body.(io.Reader); streamed || e.RetryAfter <= 0 {
+		return false
+	}
+	switch e.Status {
+	case http.StatusTooManyRequests:
+		return true // nothing was done
+	case http.StatusServiceUnavailable:
+		return r.Repeatable || r.Method == http.MethodGet || r.Header.Get("Idempotency-Key") != ""
+	}
+	return false
 }
 
 // Answer is a successful answer.
@@ -99,7 +136,7 @@ func Path(parts ...string) string {
 	return b.String()
 }
 
-// Do calls the API once. A refusal is an *Error; what prevents an answer is wrapped
+// Do calls the API. A refusal is an *Error; what prevents an answer is wrapped
 // without the URL's query.
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	resp, err := c.Open(ctx, r)
@@ -120,6 +157,36 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 // Open calls the API and answers with a body that is the caller's to read and close: for
 // streams. A refusal is an *Error.
 func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
+	for left := c.patience.Most; ; {
+		resp, err := c.once(ctx, r)
+		refused, ok := errors.AsType[*Error](err)
+		if !ok || refused.RetryAfter > left || !r.repeatable(refused) || !c.pause(ctx, refused) {
+			return resp, err
+		}
+		left -= refused.RetryAfter
+	}
+}
+
+// pause waits as a refusal asks, and reports whether to go on: not if ctx ends before.
+func (c *Client) pause(ctx context.Context, why *Error) bool {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= why.RetryAfter {
+		return false
+	}
+	if c.patience.Told != nil {
+		c.patience.Told(why.RetryAfter, why)
+	}
+	timer := time.NewTimer(why.RetryAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// once sends a request.
+func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
 	body, err := encode(r.Body)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request %s %s: %w", r.Method, r.Path, err)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -173,4 +174,82 @@ func TestBadAddresses(t *testing.T) {
 			t.Errorf("%q was accepted", base)
 		}
 	}
+}
+
+// TestPatience: a client waits as long as it is told to and no longer, and sends again only
+// what can do no harm twice.
+func TestPatience(t *testing.T) {
+	const busy, away = http.StatusTooManyRequests, http.StatusServiceUnavailable
+	key := http.Header{"Idempotency-Key": {"k"}}
+	for _, tt := range []struct {
+		name    string
+		request client.Request
+		refusal int
+		after   string // Retry-After
+		times   int    // it is refused
+		most    time.Duration
+		within  time.Duration // of the context; 0 for ever
+		calls   int
+		took    time.Duration
+		ok      bool
+	}{
+		{"it came too soon", client.Request{Method: "POST", Body: map[string]any{"a": 1}}, busy, "2", 3, time.Minute, 0, 4, 6 * time.Second, true},
+		{"never without patience", client.Request{Method: "GET"}, busy, "1", 1, 0, 0, 1, 0, false},
+		{"as long as it may", client.Request{Method: "GET"}, busy, "20", 9, time.Minute, 0, 4, time.Minute, false},
+		{"not for an hour", client.Request{Method: "GET"}, busy, "3600", 1, time.Minute, 0, 1, 0, false},
+		{"not longer than its caller", client.Request{Method: "GET"}, busy, "2", 9, time.Minute, 5 * time.Second, 3, 4 * time.Second, false},
+		{"too many runs, whenever", client.Request{Method: "POST"}, busy, "", 1, time.Minute, 0, 1, 0, false},
+		{"a stream cannot be sent again", client.Request{Method: "POST", Body: strings.NewReader("x")}, busy, "1", 1, time.Minute, 0, 1, 0, false},
+		{"the store is away: a read", client.Request{Method: "GET"}, away, "1", 2, time.Minute, 0, 3, 2 * time.Second, true},
+		{"a change that may have been made", client.Request{Method: "DELETE"}, away, "1", 1, time.Minute, 0, 1, 0, false},
+		{"one that names itself", client.Request{Method: "POST", Header: key}, away, "1", 1, time.Minute, 0, 2, time.Second, true},
+		{"one that is as good twice", client.Request{Method: "POST", Repeatable: true}, away, "1", 1, time.Minute, 0, 2, time.Second, true},
+		{"what was not accepted", client.Request{Method: "GET"}, http.StatusConflict, "1", 1, time.Minute, 0, 1, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				c := newClient(t, "http://127.0.0.1", client.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, _ := io.ReadAll(r.Body)
+					if want := tt.request.Body; want != nil && len(body) == 0 {
+						t.Errorf("call %d has no body", calls)
+					}
+					if calls++; calls <= tt.times {
+						w.Header().Set("Retry-After", tt.after)
+						w.WriteHeader(tt.refusal)
+						io.WriteString(w, `{"detail":"later"}`)
+					}
+				})))
+				ctx := t.Context()
+				if tt.within > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.within)
+					defer cancel()
+				}
+				var told time.Duration
+				start := time.Now()
+				_, err := c.Patient(client.Patience{Most: tt.most, Told: func(wait time.Duration, _ *client.Error) { told += wait }}).Do(ctx, tt.request)
+				refused, _ := errors.AsType[*client.Error](err)
+				if calls != tt.calls || time.Since(start) != tt.took || told != tt.took || (err == nil) != tt.ok || err != nil && refused == nil {
+					t.Errorf("%d calls in %v, told of %v: %v", calls, time.Since(start), told, err)
+				}
+			})
+		})
+	}
+}
+
+// TestPatienceEndsWithItsCaller: whoever gives up while the client waits has the refusal.
+func TestPatienceEndsWithItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, "http://127.0.0.1", client.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "50")
+			w.WriteHeader(http.StatusTooManyRequests)
+		})))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, cancel)
+		start := time.Now()
+		if _, err := c.Patient(client.Patience{Most: time.Minute}).Do(ctx, client.Request{Method: "GET"}); err == nil || time.Since(start) != 3*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
 }

@@ -74,6 +74,8 @@ type Run struct {
 	Empty          bool       `json:"empty"` // it has no reply, because the agent gave none
 	Delivery       string     `json:"delivery"`
 	Deliveries     []Delivery `json:"deliveries"`
+	AbandonedTurns int        `json:"abandonedTurns"` // that the ai-server may have gone on with
+	Note           string     `json:"note"`           // what the API says of that, after a cancel
 }
 
 // Attempt is one try at a run.
@@ -107,7 +109,9 @@ type Status struct {
 	Jobs             int              `json:"jobs"`
 	Due              int              `json:"due"`
 	Unfinished       int              `json:"unfinished"`
-	CancelledRuns    int              `json:"cancelledRuns"` // by the pause that was just made
+	CancelledRuns    int              `json:"cancelledRuns"`  // by the pause that was just made
+	AbandonedTurns   int              `json:"abandonedTurns"` // of the runs that were cancelled with the pause
+	Note             string           `json:"note"`           // what the API says of that
 	Repaired         map[string]int64 `json:"repaired"`
 	Quarantined      []Quarantined    `json:"quarantined"`
 	QuarantinedCount int              `json:"quarantinedCount"`

@@ -432,6 +432,22 @@ type Run struct {
 	DeliveryState DeliveryState
 }
 
+// AbandonedTurns is how many turns were under way when the run was cancelled, 0 or 1. The
+// request is dropped and what it brings is not used, but nobody can tell the ai-server: it
+// may go on to the end of the turn, and act.
+func (r Run) AbandonedTurns() int {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Result == ResultCancelled {
+		return 1
+	}
+	return 0
+}
+
+// Stopped is what was cancelled at once.
+type Stopped struct {
+	Runs           int
+	AbandonedTurns int // among them, see Run.AbandonedTurns
+}
+
 // Cause says why an attempt did not succeed.
 type Cause string
 
@@ -553,6 +569,9 @@ type Session struct {
 type Status struct {
 	PausedSince Millis // since when everything is paused; 0 if it is not
 	PauseReason string // as whoever paused it has put it; may be empty
+	// AbandonedTurns are those that were under way in the runs that were cancelled with the
+	// pause, see Run.AbandonedTurns.
+	AbandonedTurns int
 
 	Jobs       int // jobs, paused ones included, ended ones not
 	Due        int // jobs whose next look is due: what a scheduler has not come to yet

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// What a request says of itself besides what it asks for: who makes it, and whether it
-// was made before.
+// What a request says of itself besides what it asks for: who makes it, whether it was
+// made before, and whether it may wait behind others.
 
 // DefaultActor is who changes things where nobody is named.
 const DefaultActor = "api"
@@ -26,6 +26,20 @@ func ActorOf(ctx context.Context) string {
 	}
 	return DefaultActor
 }
+
+// AsideHeader marks a request that a program makes by the way, while it serves another: it
+// has no share in a reserve.
+const AsideHeader = "X-Gateway-Cron-Aside"
+
+type reserveKey struct{}
+
+// WithReserve has the store serve ctx on connections that are kept for it.
+func WithReserve(ctx context.Context) context.Context {
+	return context.WithValue(ctx, reserveKey{}, true)
+}
+
+// OnReserve reports whether ctx is served on the connections that are kept.
+func OnReserve(ctx context.Context) bool { return ctx.Value(reserveKey{}) != nil }
 
 // Once names a request that is carried out once, however often it arrives: whoever got
 // no answer sends it again. The zero value names none.

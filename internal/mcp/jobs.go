@@ -272,7 +272,10 @@ func (c *call) stopped(ctx context.Context) string {
 		PausedSince int64  `json:"pausedSince"`
 		Reason      string `json:"reason"`
 	}
-	if c.do(ctx, http.MethodGet, client.Path("status"), nil, nil, &st) != nil || !st.Paused {
+	aside := *c
+	aside.header = c.header.Clone()
+	aside.header.Set(client.AsideHeader, "1")
+	if aside.do(ctx, http.MethodGet, client.Path("status"), nil, nil, &st) != nil || !st.Paused {
 		return ""
 	}
 	text := "But everything is paused since " + moment(st.PausedSince, "UTC") + " UTC"

@@ -454,3 +454,32 @@ func orTrue(b *bool) *bool {
 	}
 	return b
 }
+
+// TestALookByTheWay: the tools ask for the status without using up what is kept for those
+// who want to know it.
+func TestALookByTheWay(t *testing.T) {
+	f := &fakeAPI{}
+	f.answer("POST /jobs", "201 "+morning)
+	var asides []string
+	session := tools(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asides = append(asides, strings.TrimPrefix(r.URL.Path, "/api/cron")+" "+r.Header.Get(client.AsideHeader))
+		f.ServeHTTP(w, r)
+	}))
+	if text, _, isError := call(t, session, "create_cron_job", `{"task":"x"}`); isError {
+		t.Fatal(text)
+	}
+	if want := []string{"/jobs ", "/status 1"}; !slices.Equal(asides, want) {
+		t.Errorf("asked %q, want %q", asides, want)
+	}
+}
+
+// TestACancelledTurn: a model must not believe that nothing was done.
+func TestACancelledTurn(t *testing.T) {
+	f := &fakeAPI{}
+	f.answer("GET /runs/a:1", `200 {"id":"a:1","jobId":"a","state":"done","outcome":"cancelled","reason":"requested","abandonedTurns":1}`)
+	text, fields, _ := call(t, tools(t, f), "get_cron_run", `{"runId":"a:1"}`)
+	const want = "the ai-server may have gone on with it, and have acted"
+	if summary, _ := fields["summary"].(string); !strings.Contains(text, want) || !strings.Contains(summary, want) {
+		t.Errorf("%s %v", text, fields)
+	}
+}

@@ -136,7 +136,11 @@ func (c *call) runLine(r client.Run) string {
 	if r.Error != "" {
 		text += ": " + oneLine(r.Error, 2*lineRunes)
 	}
-	return strings.TrimRight(text, ".") + "." + delivered(r)
+	text = strings.TrimRight(text, ".") + "."
+	if r.AbandonedTurns > 0 {
+		text += " Its request was dropped in the middle of the turn: the ai-server may have gone on with it, and have acted."
+	}
+	return text + delivered(r)
 }
 
 func (c *call) standing(r client.Run) string {

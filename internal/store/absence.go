@@ -45,7 +45,7 @@ func (s *Store) ExpectedJobs(ctx context.Context, cursor string, size int) ([]jo
 		return nil, "", fmt.Errorf("read jobs: %w", err)
 	}
 	looks := make([]*redis.FloatCmd, len(ids))
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			looks[i] = p.ZScore(ctx, s.keys.due(), id)
 		}
@@ -75,7 +75,7 @@ func (s *Store) HaveRecords(ctx context.Context, slots []job.Slot) ([]bool, erro
 		return nil, nil
 	}
 	own := make([]*redis.IntCmd, len(slots))
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, slot := range slots {
 			own[i] = p.Exists(ctx, s.keys.run(job.RunID(slot.JobID, slot.At)))
 		}
@@ -103,7 +103,7 @@ func (s *Store) inHistory(ctx context.Context, slot job.Slot) (bool, error) {
 		newest *redis.StringSliceCmd
 		oldest *redis.ZSliceCmd
 	)
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		newest = p.ZRevRange(ctx, s.keys.runs(slot.JobID), 0, newestRecords-1)
 		oldest = p.ZRangeWithScores(ctx, s.keys.runs(slot.JobID), 0, 0)
 		return nil
@@ -127,7 +127,7 @@ func (s *Store) inHistory(ctx context.Context, slot job.Slot) (bool, error) {
 
 // AbsentJobs are the jobs of which a slot is noted as absent.
 func (s *Store) AbsentJobs(ctx context.Context) ([]string, error) {
-	ids, err := s.rdb.HKeys(ctx, s.keys.absent()).Result()
+	ids, err := s.client(ctx).HKeys(ctx, s.keys.absent()).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read what is absent: %w", err)
 	}
@@ -140,7 +140,7 @@ func (s *Store) NoteAbsent(ctx context.Context, absent []job.Slot, present []str
 	key := s.keys.absent()
 	known := make([]*redis.StringCmd, len(absent))
 	var size *redis.IntCmd
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		size = p.HLen(ctx, key)
 		for i, slot := range absent {
 			known[i] = p.HGet(ctx, key, slot.JobID)
@@ -150,7 +150,7 @@ func (s *Store) NoteAbsent(ctx context.Context, absent []job.Slot, present []str
 		return nil, fmt.Errorf("note what is absent: %w", err)
 	}
 	var fresh []job.Slot
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		if len(present) > 0 {
 			p.HDel(ctx, key, present...)
 		}
@@ -180,7 +180,7 @@ func (s *Store) NoteAbsent(ctx context.Context, absent []job.Slot, present []str
 
 // Absent says what should have run and has no record, as far as the check knows.
 func (s *Store) Absent(ctx context.Context) (job.Overdue, error) {
-	all, err := s.rdb.HGetAll(ctx, s.keys.absent()).Result()
+	all, err := s.client(ctx).HGetAll(ctx, s.keys.absent()).Result()
 	if err != nil {
 		return job.Overdue{}, fmt.Errorf("read what is absent: %w", err)
 	}

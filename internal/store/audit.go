@@ -125,7 +125,7 @@ func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]
 	if target != "" {
 		count = maxSearched
 	}
-	found, err := s.rdb.XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
+	found, err := s.client(ctx).XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
 	if err != nil {
 		return nil, "", fmt.Errorf("read the audit: %w", err)
 	}

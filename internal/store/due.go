@@ -29,7 +29,7 @@ func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, li
 		entries *redis.ZSliceCmd
 		pause   *redis.MapStringStringCmd
 	)
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		entries = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), ByScore: true,
 			Start: from, Stop: strconv.FormatInt(now.Add(horizon).UnixMilli(), 10), Count: int64(limit)})
 		// After the clock: what is due by then is due in the pause that is found.

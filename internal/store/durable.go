@@ -59,7 +59,7 @@ func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (str
 		if err == nil || !worthRepeating(err) || try == durableTries {
 			return word, rest, err
 		}
-		if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		if cluster, ok := s.client(ctx).(*redis.ClusterClient); ok {
 			cluster.ReloadState(ctx) // somebody else may have the slot now
 		}
 		var refused *unansweredError
@@ -119,7 +119,7 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 // mayBeReplaced reports whether a master that has no replica may have been one of two since
 // it started.
 func (s *Store) mayBeReplaced(ctx context.Context, conn *redis.Conn) (bool, error) {
-	if _, ok := s.rdb.(*redis.ClusterClient); ok && !s.hadReplica.Load() {
+	if _, ok := s.client(ctx).(*redis.ClusterClient); ok && !s.hadReplica.Load() {
 		return false, nil
 	}
 	info, err := conn.Info(ctx, "server").Result()
@@ -138,7 +138,7 @@ func (s *Store) mayBeReplaced(ctx context.Context, conn *redis.Conn) (bool, erro
 // master is the client of the server that has our keys. Whom the slot moved to knows it
 // before the nodes that the client asks for all slots, which may be any.
 func (s *Store) master(ctx context.Context, moved string) (*redis.Client, error) {
-	switch rdb := s.rdb.(type) {
+	switch rdb := s.client(ctx).(type) {
 	case *redis.Client:
 		return rdb, nil
 	case *redis.ClusterClient:
@@ -149,7 +149,7 @@ func (s *Store) master(ctx context.Context, moved string) (*redis.Client, error)
 		}
 		return rdb.MasterForKey(ctx, s.keys.prefix)
 	default:
-		return nil, fmt.Errorf("a client of type %T cannot wait for replicas", s.rdb)
+		return nil, fmt.Errorf("a client of type %T cannot wait for replicas", rdb)
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 		}
 	}
 	if len(found) == 0 && cursor == "" && filter.JobID != "" {
-		n, err := s.rdb.Exists(ctx, s.keys.job(filter.JobID), s.keys.runs(filter.JobID)).Result()
+		n, err := s.client(ctx).Exists(ctx, s.keys.job(filter.JobID), s.keys.runs(filter.JobID)).Result()
 		if err != nil {
 			return nil, "", err
 		}

@@ -45,7 +45,7 @@ func (s *Store) TokenOfRun(ctx context.Context, run string) (*job.Token, error) 
 	if id == "" || made[0]["uid"] != of[0]["uid"] || !pass(runScope(ctx), of[0]) {
 		return nil, nil //nolint:nilnil // nil is a token: that of who may do everything
 	}
-	f, err := s.rdb.HGetAll(ctx, s.keys.token(id)).Result()
+	f, err := s.client(ctx).HGetAll(ctx, s.keys.token(id)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("look up the token of run %s: %w", run, err)
 	}

@@ -178,40 +178,40 @@ func (s *Store) DeleteJob(ctx context.Context, id string, checks ...func(job.Job
 }
 
 // DeleteJobAndRuns is DeleteJob, and cancels the unfinished runs of the job in the same
-// step, those under way included; it answers how many. What waited behind them begins
+// step, those under way included; it returns how many. What waited behind them begins
 // with the next look.
-func (s *Store) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (cancelled int, err error) {
+func (s *Store) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(job.Job) error) (job.Stopped, error) {
 	return s.deleteJob(ctx, id, "1", checks)
 }
 
-func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []func(job.Job) error) (int, error) {
+func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []func(job.Job) error) (job.Stopped, error) {
 	token := newToken()
 	for range editTries {
 		old, now, err := s.jobAndTime(ctx, id)
 		if err != nil {
-			return 0, fmt.Errorf("delete job %s: %w", id, err)
+			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
 		}
 		if err := passes(old, checks); err != nil {
-			return 0, err
+			return job.Stopped{}, err
 		}
 		passed, err := s.passedSlots(old, now)
 		if err != nil {
-			return 0, fmt.Errorf("delete job %s: %w", id, err)
+			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
 		}
 		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
 			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next),
 			old.Revision, cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("delete job %s: %w", id, err)
+			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
 		case word == "newer":
-			return 0, fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
-		case word == "ok" && len(rest) == 1:
-			return int(number(rest[0])), nil
+			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
+		case word == "ok" && len(rest) == 2:
+			return job.Stopped{Runs: int(number(rest[0])), AbandonedTurns: int(number(rest[1]))}, nil
 		}
 		// Changed or gone since it was read: the next look says what there is.
 	}
-	return 0, fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
+	return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
 }
 
 // passes asks each check about a job.
@@ -262,7 +262,7 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 // Job reads one job; of another than the caller's it knows nothing. Errors: job.ErrNotFound,
 // which is a *job.GoneError of one that has had its runs, and job.ErrNewerVersion.
 func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
-	f, err := s.rdb.HGetAll(ctx, s.keys.job(id)).Result()
+	f, err := s.client(ctx).HGetAll(ctx, s.keys.job(id)).Result()
 	if err != nil {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
 	}

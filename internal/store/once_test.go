@@ -137,8 +137,8 @@ func TestDeleteCancelsTheRuns(t *testing.T) {
 
 	n, err := f.DeleteJobAndRuns(f.ctx, "a")
 	f.must(err)
-	if n != 2 {
-		t.Errorf("%d runs cancelled", n)
+	if want := (job.Stopped{Runs: 2, AbandonedTurns: 1}); n != want {
+		t.Errorf("%+v, want %+v", n, want)
 	}
 	for range 2 {
 		m, err := told.ReceiveMessage(f.ctx)
@@ -211,12 +211,11 @@ func TestChecksSeeWhatIsChanged(t *testing.T) {
 func TestDeleteResent(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())
-	_, _, err := f.RunJob(f.ctx, "a")
-	f.must(err)
+	f.begin(f.runNow("a"))
 	send := func(token string) string {
 		word, rest, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(j.NextSlot), "", "", 0, "", j.Revision, "1", "me", "", token)
 		f.must(err)
-		if word == "ok" && number(rest[0]) != 1 {
+		if word == "ok" && (len(rest) != 2 || number(rest[0]) != 1 || number(rest[1]) != 1) {
 			t.Errorf("answered %v", rest)
 		}
 		return word

@@ -34,7 +34,7 @@ func errCursor() error {
 // head reads the first entries of a range, at most limit, and whether there are more.
 func (s *Store) head(ctx context.Context, z redis.ZRangeArgs, limit int) ([]redis.Z, bool, error) {
 	z.Count = int64(limit) + 1
-	entries, err := s.rdb.ZRangeArgsWithScores(ctx, z).Result()
+	entries, err := s.client(ctx).ZRangeArgsWithScores(ctx, z).Result()
 	if err != nil {
 		return nil, false, err
 	}
@@ -57,7 +57,7 @@ func (s *Store) hashes(ctx context.Context, ids []string, key func(string) strin
 		return nil, nil
 	}
 	cmds := make([]*redis.MapStringStringCmd, len(ids))
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.HGetAll(ctx, key(id))
 		}
@@ -79,7 +79,7 @@ func (s *Store) parts(ctx context.Context, ids []string, key func(string) string
 		return nil, nil
 	}
 	cmds := make([]*redis.SliceCmd, len(ids))
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.HMGet(ctx, key(id), names...)
 		}

@@ -30,7 +30,7 @@ func (s *Store) Pause(ctx context.Context, reason string) error {
 // Resume ends the pause of everything and answers since when it was; 0 if it was not.
 // Slots that came due until now and were not claimed do not run.
 func (s *Store) Resume(ctx context.Context) (job.Millis, error) {
-	since, err := s.rdb.HGet(ctx, s.keys.paused(), "since").Int64()
+	since, err := s.client(ctx).HGet(ctx, s.keys.paused(), "since").Int64()
 	if errors.Is(err, redis.Nil) {
 		return 0, nil
 	}
@@ -44,21 +44,26 @@ func (s *Store) Resume(ctx context.Context) (job.Millis, error) {
 }
 
 // CancelPaused cancels every unfinished run while everything is paused, those under way
-// included, and answers how many. It can be called again if it did not come to its end.
+// included, and returns how many. It can be called again if it did not come to its end.
 func (s *Store) CancelPaused(ctx context.Context) (cancelled int, err error) {
 	// Nothing new becomes unfinished meanwhile, and a scan finds all that stays.
 	for cursor := uint64(0); ; {
 		var found []string
-		found, cursor, err = s.rdb.ZScan(ctx, s.keys.wake(), cursor, "r:*", cancelBatch).Result()
+		found, cursor, err = s.client(ctx).ZScan(ctx, s.keys.wake(), cursor, "r:*", cancelBatch).Result()
 		if err != nil {
 			return cancelled, fmt.Errorf("cancel what is unfinished: %w", err)
 		}
-		runs := make([]any, 0, len(found)/2)
+		ids := make([]string, 0, len(found)/2)
 		for entry := range slices.Chunk(found, 2) { // member, score
-			runs = append(runs, strings.TrimPrefix(entry[0], "r:"))
+			ids = append(ids, strings.TrimPrefix(entry[0], "r:"))
+		}
+		slices.Sort(ids)
+		runs := make([]any, 0, len(ids))
+		for _, id := range slices.Compact(ids) { // a scan may find one twice
+			runs = append(runs, id)
 		}
 		for batch := range slices.Chunk(runs, cancelBatch) {
-			_, rest, err := s.durably(ctx, s.scripts.cancelPaused, append([]any{job.ActorOf(ctx)}, batch...)...)
+			_, rest, err := s.durably(ctx, s.scripts.cancelPaused, append([]any{job.ActorOf(ctx), newToken()}, batch...)...)
 			if err != nil {
 				return cancelled, fmt.Errorf("cancel what is unfinished: %w", err)
 			}
@@ -82,7 +87,7 @@ func (s *Store) Status(ctx context.Context) (job.Status, error) {
 		pause                 *redis.MapStringStringCmd
 		jobs, due, unfinished *redis.IntCmd
 	)
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		pause = p.HGetAll(ctx, s.keys.paused())
 		jobs = p.ZCard(ctx, s.keys.jobs())
 		due = p.ZCount(ctx, s.keys.due(), "-inf", strconv.FormatInt(now.UnixMilli(), 10))
@@ -97,6 +102,6 @@ func (s *Store) Status(ctx context.Context) (job.Status, error) {
 		return job.Status{}, fmt.Errorf("read the status: %w", err)
 	}
 	f := fields(pause.Val())
-	return job.Status{PausedSince: f.millis("since"), PauseReason: f["reason"],
+	return job.Status{PausedSince: f.millis("since"), PauseReason: f["reason"], AbandonedTurns: int(f.int("abandoned")),
 		Jobs: int(jobs.Val()), Due: int(due.Val()), Unfinished: int(unfinished.Val()), Repairs: repairs}, nil
 }

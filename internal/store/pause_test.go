@@ -374,7 +374,7 @@ func TestCancelPaused(t *testing.T) {
 		t.Errorf("again: %d %v", n, err)
 	}
 	// One that was committed after it was listed.
-	if _, rest, err := f.answer(f.ctx, f.scripts.cancelPaused, chat); err != nil || number(rest[0]) != 0 || f.record(chat).Outcome != job.Succeeded {
+	if _, rest, err := f.answer(f.ctx, f.scripts.cancelPaused, "me", "t", chat); err != nil || number(rest[0]) != 0 || f.record(chat).Outcome != job.Succeeded {
 		t.Errorf("a committed run is %s: %v %v", f.record(chat).Outcome, rest, err)
 	}
 }
@@ -431,4 +431,76 @@ func TestPauseWaitsForAReplica(t *testing.T) {
 	if f.resume() == 0 {
 		t.Error("not resumed")
 	}
+}
+
+// TestTurnsThatAPauseLeavesBehind: only what was under way is one, it is counted once,
+// however often somebody asks, and the next pause begins anew.
+func TestTurnsThatAPauseLeavesBehind(t *testing.T) {
+	f := setup(t, Options{})
+	dead := f.begun("dead", everyMinute()) // its worker is gone, the turn may not be
+	f.declareDead(dead.Run.ID)
+	spec := everyMinute()
+	spec.SessionKey = "shared"
+	under := f.begun("under-way", spec)
+	f.create("parked", spec)
+	parked := f.runNow("parked")
+	f.begin(parked)
+	f.create("waiting", everyMinute())
+	waiting := f.runNow("waiting")
+	retried := f.begun("retried", everyMinute())
+	f.fail(retried, job.RetryCounted, 0)
+
+	f.pause("")
+	runs := []any{"me", "t", under.Run.ID, parked, waiting, retried.Run.ID, dead.Run.ID}
+	for range 2 { // the client library sends it again
+		word, rest, err := f.answer(f.ctx, f.scripts.cancelPaused, runs...)
+		f.must(err)
+		if word != "ok" || number(rest[0]) != 5 {
+			t.Errorf("answered %s %v", word, rest)
+		}
+		if got := f.status().AbandonedTurns; got != 2 {
+			t.Errorf("%d turns, want 2", got)
+		}
+	}
+	if n, err := f.CancelPaused(f.ctx); err != nil || n != 0 {
+		t.Errorf("asked again: %d %v", n, err)
+	}
+	f.pause("again")
+	if got := f.status().AbandonedTurns; got != 2 {
+		t.Errorf("asked again: %d turns, want 2", got)
+	}
+	for run, want := range map[string]int{under.Run.ID: 1, dead.Run.ID: 1, parked: 0, waiting: 0, retried.Run.ID: 0} {
+		if got := f.record(run).AbandonedTurns(); got != want {
+			t.Errorf("%s: %d turns, want %d", run, got, want)
+		}
+	}
+	f.resume()
+	f.pause("")
+	if got := f.status().AbandonedTurns; got != 0 {
+		t.Errorf("the next pause begins with %d turns", got)
+	}
+}
+
+// TestTurnsThatOthersLeaveBehind: a cancel, and a newer slot.
+func TestTurnsThatOthersLeaveBehind(t *testing.T) {
+	f := setup(t, Options{})
+	is := func(what, run string, want int) {
+		t.Helper()
+		if got := f.record(run).AbandonedTurns(); got != want {
+			t.Errorf("%s: %d turns, want %d", what, got, want)
+		}
+	}
+	b := f.begun("cancelled", everyMinute())
+	f.cancel(b.Run.ID)
+	is("cancelled under way", b.Run.ID, 1)
+	waiting := f.runNow("cancelled")
+	f.cancel(waiting)
+	is("cancelled before it began", waiting, 0)
+	done := f.begun("done", everyMinute())
+	f.commit(done, "the reply")
+	is("done", done.Run.ID, 0)
+
+	previous, next := f.overlapping("overlap", job.OverlapCancelPrevious)
+	f.claim(f.job("overlap"), next, newToken())
+	is("a newer slot came", previous.Run.ID, 1)
 }

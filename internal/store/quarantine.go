@@ -75,7 +75,7 @@ func (s *Store) Release(ctx context.Context) (released []job.Quarantined, left i
 		return nil, 0, err
 	}
 	if len(names) > 0 {
-		if err := s.rdb.HDel(ctx, s.keys.quarantine(), names...).Err(); err != nil {
+		if err := s.client(ctx).HDel(ctx, s.keys.quarantine(), names...).Err(); err != nil {
 			return nil, 0, fmt.Errorf("release from quarantine: %w", err)
 		}
 	}
@@ -84,7 +84,7 @@ func (s *Store) Release(ctx context.Context) (released []job.Quarantined, left i
 
 // quarantined reads the register.
 func (s *Store) quarantined(ctx context.Context) ([]job.Quarantined, error) {
-	entries, err := s.rdb.HGetAll(ctx, s.keys.quarantine()).Result()
+	entries, err := s.client(ctx).HGetAll(ctx, s.keys.quarantine()).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the quarantine: %w", err)
 	}
@@ -121,7 +121,7 @@ func (s *Store) standing(ctx context.Context, all []job.Quarantined) ([]standing
 	var jobs []string
 	var at []int // where they are in all
 	hashes := map[int]*redis.MapStringStringCmd{}
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, q := range all {
 			kind, id, _ := strings.Cut(q.Entry, ":")
 			switch job.CarrierKind(kind) {
@@ -165,7 +165,7 @@ func (s *Store) jobHeads(ctx context.Context, ids []string) ([]jobHead, error) {
 	}
 	names := slices.Concat([]string{"v", "uid", "rev", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue"}, timingFields, listedFields)
 	cmds := make([]*redis.SliceCmd, len(ids))
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.HMGet(ctx, s.keys.job(id), names...)
 		}

@@ -57,7 +57,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	if err != nil && cursor != "" {
 		return job.RepairPage{}, fmt.Errorf("check jobs: cursor %q: %w", cursor, err)
 	}
-	flat, at, err := s.rdb.ZScan(ctx, s.keys.jobs(), at, "", int64(size)).Result()
+	flat, at, err := s.client(ctx).ZScan(ctx, s.keys.jobs(), at, "", int64(size)).Result()
 	if err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
@@ -78,7 +78,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	// The cursors were read first: one that moves meanwhile is found out by redue.
-	looks, err := s.rdb.ZMScore(ctx, s.keys.due(), ids...).Result()
+	looks, err := s.client(ctx).ZMScore(ctx, s.keys.due(), ids...).Result()
 	if err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
@@ -130,7 +130,7 @@ func misplaced(id string, f fields, failing bool) bool {
 
 // Repairs reads what was repaired since the deployment began, and what cannot be.
 func (s *Store) Repairs(ctx context.Context) (job.Repairs, error) {
-	counts, err := s.rdb.HGetAll(ctx, s.keys.repairs()).Result()
+	counts, err := s.client(ctx).HGetAll(ctx, s.keys.repairs()).Result()
 	if err != nil {
 		return job.Repairs{}, fmt.Errorf("read the repairs: %w", err)
 	}
@@ -163,7 +163,7 @@ func (s *Store) countRepairs(ctx context.Context, repaired []job.Repaired) error
 	if len(counts) == 0 {
 		return nil
 	}
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for kind, n := range counts {
 			p.HIncrBy(ctx, s.keys.repairs(), string(kind), n)
 		}

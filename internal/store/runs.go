@@ -157,7 +157,7 @@ func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error)
 // Cancelled tells the ids of runs as they are cancelled, until ctx ends, and "" whenever
 // some may have gone untold: at first, and after the connection was lost.
 func (s *Store) Cancelled(ctx context.Context, tell func(run string)) {
-	sub := s.rdb.Subscribe(ctx, s.keys.cancels())
+	sub := s.client(ctx).Subscribe(ctx, s.keys.cancels())
 	defer sub.Close()
 	messages := sub.ChannelWithSubscriptions()
 	for {
@@ -195,7 +195,7 @@ func kicks(rest []any) []job.Carrier {
 
 // Run reads one run with its deliveries; of another's than the caller's it knows nothing. Errors: job.ErrNotFound.
 func (s *Store) Run(ctx context.Context, id string) (job.Run, error) {
-	f, err := s.rdb.HGetAll(ctx, s.keys.run(id)).Result()
+	f, err := s.client(ctx).HGetAll(ctx, s.keys.run(id)).Result()
 	if err != nil {
 		return job.Run{}, fmt.Errorf("read run %s: %w", id, err)
 	}
@@ -237,7 +237,7 @@ func (s *Store) Session(ctx context.Context, key string, limit int) (job.Session
 		list    *redis.StringSliceCmd
 		updated *redis.FloatCmd
 	)
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		list = p.LRange(ctx, s.keys.session(key), -int64(limit), -1)
 		updated = p.ZScore(ctx, s.keys.sessions(), key)
 		return nil

@@ -59,7 +59,7 @@ type identity struct {
 
 // Rest takes the sign of life back when a role stops.
 func (s *Store) Rest(ctx context.Context, p job.Process) error {
-	_, err := s.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.Del(ctx, s.keys.beat(processName(p)))
 		pipe.ZRem(ctx, s.keys.beats(), processName(p))
 		return nil
@@ -98,7 +98,7 @@ func processOf(name string) job.Process {
 
 // processes reads the signs of life, by role, host and pid.
 func (s *Store) processes(ctx context.Context) ([]job.Process, error) {
-	beats, err := s.rdb.ZRevRangeWithScores(ctx, s.keys.beats(), 0, examined-1).Result()
+	beats, err := s.client(ctx).ZRevRangeWithScores(ctx, s.keys.beats(), 0, examined-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the signs of life: %w", err)
 	}
@@ -107,7 +107,7 @@ func (s *Store) processes(ctx context.Context) ([]job.Process, error) {
 	}
 	processes := make([]job.Process, len(beats))
 	says := make([]*redis.StringCmd, len(beats))
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, z := range beats {
 			says[i] = p.Get(ctx, s.keys.beat(member(z)))
 		}
@@ -166,7 +166,7 @@ func (s *Store) Signs(ctx context.Context, lateAfter time.Duration) (job.Signs, 
 		identity *redis.MapStringStringCmd
 		open     *redis.ZSliceCmd
 	)
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		emitter = p.Get(ctx, s.keys.emitter())
 		looked = p.HGet(ctx, s.keys.looks(), "last")
 		identity = p.HGetAll(ctx, s.keys.identity())
@@ -201,7 +201,7 @@ func (s *Store) overdue(ctx context.Context, key string, until time.Time, most i
 		count *redis.IntCmd
 		some  *redis.ZSliceCmd
 	)
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		count = p.ZCount(ctx, key, "-inf", stop)
 		some = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "-inf", Stop: stop, Count: most})
 		return nil
@@ -267,7 +267,7 @@ func oldest(slots []job.Slot) job.Overdue {
 // untouched are the runs among unfinished entries that could have begun a while ago.
 func (s *Store) untouched(ctx context.Context, entries []redis.Z, now time.Time) (job.Overdue, error) {
 	cmds := map[string]*redis.SliceCmd{}
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, z := range entries {
 			if id, isRun := strings.CutPrefix(member(z), "r:"); isRun {
 				cmds[id] = p.HMGet(ctx, s.keys.run(id), "state", "notBefore")
@@ -310,7 +310,7 @@ func (s *Store) Trace(ctx context.Context, j job.Job) (job.Trace, error) {
 		until   *redis.StringCmd
 		active  *redis.StringSliceCmd
 	)
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		look = p.ZScore(ctx, s.keys.due(), j.ID)
 		emitted = p.HGet(ctx, s.keys.job(j.ID), "emitted")
 		until = p.HGet(ctx, s.keys.paused(), "until")
@@ -339,7 +339,7 @@ func (s *Store) Trace(ctx context.Context, j job.Job) (job.Trace, error) {
 		if r.State != job.StateParked || t.Holders[r.SessionKey] != "" {
 			continue
 		}
-		holder, err := s.rdb.Get(ctx, s.keys.lock(r.SessionKey)).Result()
+		holder, err := s.client(ctx).Get(ctx, s.keys.lock(r.SessionKey)).Result()
 		if err != nil && !isReply(err) {
 			return job.Trace{}, fmt.Errorf("trace job %s: %w", j.ID, err)
 		}

@@ -31,6 +31,9 @@ type Options struct {
 	// Replicated says that a replica may become the master, so that what is
 	// acknowledged must have reached one; see durable.go.
 	Replicated bool
+	// Reserve is a client whose connections are for calls under job.WithReserve alone; nil
+	// gives them none of their own.
+	Reserve redis.UniversalClient
 }
 
 func (o Options) withDefaults() Options {
@@ -59,6 +62,7 @@ const maxAttempts = 50
 // number of processes on one Redis.
 type Store struct {
 	rdb       redis.UniversalClient
+	reserve   redis.UniversalClient
 	keys      keys
 	scripts   scripts
 	schedules *schedule.Cache
@@ -71,8 +75,19 @@ type Store struct {
 // New returns a store on the given client, which stays the caller's to close.
 func New(rdb redis.UniversalClient, o Options) *Store {
 	o = o.withDefaults()
+	if o.Reserve == nil {
+		o.Reserve = rdb
+	}
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096), replicated: o.Replicated}
+	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096), replicated: o.Replicated}
+}
+
+// client is where the calls of ctx go.
+func (s *Store) client(ctx context.Context) redis.UniversalClient {
+	if job.OnReserve(ctx) {
+		return s.reserve
+	}
+	return s.rdb
 }
 
 // header declares the constants of a deployment for the scripts.
@@ -93,7 +108,7 @@ local LATE = %d
 
 // Ping reports whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.rdb.Ping(ctx).Err(); err != nil {
+	if err := s.client(ctx).Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("ping redis: %w", err)
 	}
 	return nil
@@ -162,7 +177,7 @@ func newScripts(header string) scripts {
 
 // run calls a script. The one key only routes it; see newKeys.
 func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.Cmd {
-	return sc.Run(ctx, s.rdb, []string{s.keys.prefix}, args...)
+	return sc.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...)
 }
 
 // answer calls a script that answers a table whose first element is a word.

@@ -72,7 +72,7 @@ func (s *Store) Token(ctx context.Context, secret string) (job.Token, error) {
 	if form == nil {
 		return job.Token{}, fmt.Errorf("look up a token: %w", job.ErrNotFound)
 	}
-	f, err := s.rdb.HGetAll(ctx, s.keys.token(form[1])).Result()
+	f, err := s.client(ctx).HGetAll(ctx, s.keys.token(form[1])).Result()
 	if err != nil {
 		return job.Token{}, fmt.Errorf("look up token %s: %w", form[1], err)
 	}
@@ -94,7 +94,7 @@ func (s *Store) Token(ctx context.Context, secret string) (job.Token, error) {
 
 // Tokens are all tokens, oldest first; a revoked one for the retention.
 func (s *Store) Tokens(ctx context.Context) ([]job.Token, error) {
-	ids, err := s.rdb.ZRange(ctx, s.keys.tokens(), 0, job.MaxTokens-1).Result()
+	ids, err := s.client(ctx).ZRange(ctx, s.keys.tokens(), 0, job.MaxTokens-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
@@ -104,7 +104,7 @@ func (s *Store) Tokens(ctx context.Context) ([]job.Token, error) {
 	}
 	jobs := make([]*redis.IntCmd, len(ids))
 	if len(ids) > 0 {
-		if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i, id := range ids {
 				jobs[i] = p.SCard(ctx, s.keys.tokenJobs(id))
 			}

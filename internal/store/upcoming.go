@@ -31,7 +31,7 @@ func (s *Store) Upcoming(ctx context.Context, within time.Duration, limit int) (
 		index  *redis.ZSliceCmd
 		paused *redis.BoolCmd
 	)
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		index = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), Start: 0, Stop: maxExamined - 1})
 		paused = p.HExists(ctx, s.keys.paused(), "since")
 		return nil

@@ -43,12 +43,12 @@ func (t *tool) pauseAll() *cobra.Command {
 			if cancelRuns {
 				body["cancelRuns"] = true
 			}
-			_, err := t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "pause"), Body: body})
+			_, err := t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "pause"), Body: body, Repeatable: true})
 			return err
 		})
-	cmd.Long = "Stop everything, on all machines. After the answer nothing begins; runs under way go on to\ntheir end unless --cancel-runs ends them too. What comes due meanwhile is not made up for."
+	cmd.Long = "Stop everything, on all machines. After the answer nothing begins; runs under way go on to\ntheir end unless --cancel-runs cancels them too. What comes due meanwhile is not made up for.\n" + goesOn
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever looks at the status")
-	cmd.Flags().BoolVar(&cancelRuns, "cancel-runs", false, "end the runs under way, too")
+	cmd.Flags().BoolVar(&cancelRuns, "cancel-runs", false, "cancel the runs under way, too")
 	t.common(cmd)
 	return cmd
 }
@@ -90,6 +90,7 @@ func (t *tool) changeAll(ctx context.Context, r client.Request) (s client.Status
 		facts = append(facts, fact{"cancelled", cell{text: strconv.Itoa(s.CancelledRuns) + " runs"}})
 	}
 	facts = append(facts,
+		fact{"note", cell{s.Note, bad}},
 		fact{"jobs", cell{text: strconv.Itoa(s.Jobs)}},
 		fact{"due now", cell{text: strconv.Itoa(s.Due)}},
 		fact{"unfinished", cell{text: strconv.Itoa(s.Unfinished) + " runs and deliveries"}})

@@ -119,13 +119,18 @@ type watch struct {
 	lost int // calls in a row without an answer
 }
 
+// get reads the run; whoever waits for it decides what comes after a refusal.
+func (w *watch) get(ctx context.Context, query url.Values) (client.Answer, error) {
+	return w.callNow(ctx, client.Request{Method: http.MethodGet, Path: client.Path("runs", w.id), Query: query})
+}
+
 // look asks until seen says that it is enough. The API holds its answer back until the
 // run has ended, if it can; one that cannot is asked once a second.
 func (w *watch) look(ctx context.Context, seen func(client.Run, client.Answer) bool) error {
 	query := url.Values{"wait": {strconv.Itoa(waitSeconds)}}
 	for {
 		asked := time.Now()
-		a, err := w.get(ctx, client.Path("runs", w.id), query)
+		a, err := w.get(ctx, query)
 		if err != nil {
 			again, err := w.again(ctx, err)
 			if !again {
@@ -251,7 +256,7 @@ func (t *tool) follow(ctx context.Context, id string, tell func(client.Run, clie
 // poll looks once a second.
 func (w *watch) poll(ctx context.Context, changed func(client.Run, client.Answer) bool) error {
 	for {
-		a, err := w.get(ctx, client.Path("runs", w.id), nil)
+		a, err := w.get(ctx, nil)
 		if err != nil {
 			if again, err := w.again(ctx, err); !again {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,8 +13,13 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/client"
 )
 
-// retryAfter is how long a second attempt waits for the network to come back.
-const retryAfter = 500 * time.Millisecond
+const (
+	// retryAfter is how long a second attempt waits for the network to come back.
+	retryAfter = 500 * time.Millisecond
+	// patience is how long a call waits, all in all, for an API that asks for it, and
+	// silently as long as nobody would notice.
+	patience, silently = 3 * time.Minute, time.Second
+)
 
 // connect makes the client when the first call needs it: help works without settings.
 func (t *tool) connect() (*client.Client, error) {
@@ -34,13 +40,27 @@ func (t *tool) connect() (*client.Client, error) {
 	return t.api, nil
 }
 
-// call makes one call. Its errors are *Failure.
+// call makes one call, and waits where the API asks for it. Its errors are *Failure.
 func (t *tool) call(ctx context.Context, r client.Request) (client.Answer, error) {
+	var waited time.Duration
+	return t.callWith(ctx, r, client.Patience{Most: patience, Told: func(wait time.Duration, _ *client.Error) {
+		if waited += wait; waited > silently {
+			fmt.Fprintf(t.Stderr, "the API asks to wait: trying again in %s; Ctrl-C gives up\n", wait)
+		}
+	}})
+}
+
+// callNow makes one call that nothing has to wait for.
+func (t *tool) callNow(ctx context.Context, r client.Request) (client.Answer, error) {
+	return t.callWith(ctx, r, client.Patience{})
+}
+
+func (t *tool) callWith(ctx context.Context, r client.Request, p client.Patience) (client.Answer, error) {
 	c, err := t.connect()
 	if err != nil {
 		return client.Answer{}, err
 	}
-	a, err := c.Do(ctx, r)
+	a, err := c.Patient(p).Do(ctx, r)
 	if err != nil {
 		return client.Answer{}, t.failed(ctx, err)
 	}

@@ -74,7 +74,7 @@ func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error
 			page = drawn.Bytes()
 		} else {
 			var again bool
-			if pause, again = patience(err, every); !again || !opened {
+			if pause, again = afterFailure(err, every); !again || !opened {
 				return err
 			}
 		}
@@ -91,8 +91,8 @@ func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error
 	}
 }
 
-// patience is how long to wait after a call that failed, and whether another is worth it.
-func patience(err error, every time.Duration) (time.Duration, bool) {
+// afterFailure is how long to wait after a call that failed, and whether another is worth it.
+func afterFailure(err error, every time.Duration) (time.Duration, bool) {
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok {
 		f, ok := errors.AsType[*Failure](err)

@@ -74,9 +74,9 @@ func (t *tool) runList() *cobra.Command {
 	return t.watched(cmd)
 }
 
-// zoneOf is the zone of a job's times: UTC if it is gone.
+// zoneOf is the zone of a job's times: UTC if it is gone, or cannot be asked at once.
 func (t *tool) zoneOf(ctx context.Context, jobID string) *time.Location {
-	a, err := t.get(ctx, client.Path("jobs", jobID), nil)
+	a, err := t.callNow(ctx, client.Request{Method: http.MethodGet, Path: client.Path("jobs", jobID)})
 	if err != nil {
 		return time.UTC
 	}
@@ -161,14 +161,14 @@ func (t *tool) runShow() *cobra.Command {
 }
 
 func (t *tool) runCancel() *cobra.Command {
-	cmd := t.command("cancel RUN", "end a run, also one under way", "  gateway-cron run cancel RUN", one("run"),
+	cmd := t.command("cancel RUN", "cancel a run, also one under way", "  gateway-cron run cancel RUN", one("run"),
 		func(cmd *cobra.Command, args []string) error {
 			return t.onRun(cmd.Context(), args[0], underWay, func(id string) error {
 				return t.changeRun(cmd.Context(), "cancelled", client.Request{Method: http.MethodPost, Path: client.Path("runs", id, "cancel")})
 			})
 		})
 	cmd.ValidArgsFunction = t.completeRuns
-	cmd.Long = "End a run. A call under way is broken off and its answer dropped; the agent may have\nacted already."
+	cmd.Long = "Cancel a run, also one under way.\n" + goesOn
 	return cmd
 }
 
@@ -209,6 +209,7 @@ func (t *tool) tellRun(ctx context.Context, done string, a client.Answer) error 
 	fmt.Fprintln(t.Stdout, strings.TrimSpace(done+" "+r.ID))
 	facts := []fact{
 		{"outcome", outcome(r)},
+		{"note", cell{r.Note, bad}},
 		{"error", cell{r.Error, bad}},
 		{"job", cell{text: strings.TrimSpace(r.JobID + "  " + oneLine(r.JobName))}},
 		{"trigger", cell{text: r.Trigger}},

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	_ "time/tzdata"
 
@@ -348,4 +351,64 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%q: %d %s", tt.args, code, b.stderr.String())
 		}
 	}
+}
+
+// TestManyCommandsInARow: a loop of commands succeeds whatever the limit is, and says when it
+// takes its time.
+func TestManyCommandsInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var served time.Time
+		made := 0
+		b := setup(t, map[string][]reply{"POST /api/cron/jobs": {{serve: func(w http.ResponseWriter, _ *http.Request) {
+			if wait := 7*time.Second - time.Since(served); wait > 0 {
+				w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+				w.WriteHeader(http.StatusTooManyRequests)
+				io.WriteString(w, `{"detail":"Too many requests."}`)
+				return
+			}
+			served = time.Now()
+			made++
+			w.WriteHeader(http.StatusCreated)
+			io.WriteString(w, `{"id":"a"}`)
+		}}}})
+		for n := range 40 {
+			b.ok("job", "add", "@daily", "x")
+			told := "the API asks to wait: trying again in 7s; Ctrl-C gives up\n"
+			if n == 0 {
+				told = ""
+			}
+			if got := b.stderr.String(); got != told {
+				t.Fatalf("command %d said %q", n+1, got)
+			}
+		}
+		if made != 40 {
+			t.Errorf("%d jobs", made)
+		}
+	})
+}
+
+// TestStopsWaitForNoOtherRequest: what a command wants to know besides is left out where the
+// API has no time for it.
+func TestStopsWaitForNoOtherRequest(t *testing.T) {
+	busy := reply{status: http.StatusTooManyRequests, body: `{"detail":"Too many requests."}`, header: map[string]string{"Retry-After": "60"}}
+	synctest.Test(t, func(t *testing.T) {
+		const note = "The ai-server may go on with 1 turn, and act: it cannot be stopped from here, only by ending the ai-server."
+		b := setup(t, map[string][]reply{
+			"GET /api/cron/jobs/a":           {busy},
+			"POST /api/cron/runs/a:1/cancel": {{body: `{"id":"a:1","jobId":"a","state":"done","outcome":"cancelled","abandonedTurns":1,"note":"` + note + `"}`}},
+			"DELETE /api/cron/jobs/a":        {{body: `{"id":"a","deleted":true,"cancelledRuns":1,"abandonedTurns":1,"note":"` + note + `"}`}},
+			"POST /api/cron/all/pause":       {{body: `{"paused":true,"cancelledRuns":2,"abandonedTurns":1,"note":"` + note + `"}`}},
+		})
+		b.options.Terminal.Interactive = true
+		b.stdin = "y\n"
+		start := time.Now()
+		for _, args := range []string{"run cancel a:1", "job rm a --cancel-runs", "pause-all --cancel-runs"} {
+			if out := b.ok(strings.Fields(args)...); !strings.Contains(out, note) {
+				t.Errorf("%s: %s", args, out)
+			}
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("waited %v", took)
+		}
+	})
 }

@@ -1,21 +1,24 @@
 -- cancel_paused ends unfinished runs because everything is paused, wherever they are.
 -- Whom they hand their session to needs no carrier: it is unfinished too.
--- ARGV: actor, run, run, ...
--- Answer: {ok, how many this call ended}
+-- ARGV: actor, token, run, run, ...
+-- Answer, also to a resend: {ok, how many this call ended}
 -- Holds: only while everything is paused; a committed run is never cancelled. One that
---       cannot be read is left to the looks, and keeps no other from being cancelled.
-local ended = 0
+--       cannot be read is left to the looks, and keeps no other from being cancelled. The
+--       turns that were under way are counted until the resume: see cancel_run.
+local ended, new, turns = 0, 0, 0
 
 local function cancel(id)
   local r = hash(run_key(id))
-  if r.state and r.state ~= 'done' and not newer(r) then
-    cancel_run(id, r, 'paused')
-    ended = ended + 1
-  end
+  if r.state == 'done' and r.cancel == ARGV[2] then ended = ended + 1 end
+  if not r.state or r.state == 'done' or newer(r) then return end
+  redis.call('HSET', run_key(id), 'cancel', ARGV[2])
+  turns = turns + cancel_run(id, r, 'paused')
+  ended, new = ended + 1, new + 1
 end
 
 if paused() then
-  for i = 2, #ARGV do pcall(cancel, ARGV[i]) end
+  for i = 3, #ARGV do pcall(cancel, ARGV[i]) end
 end
-if ended > 0 then audit(ARGV[1], 'cancel', '*', '', cjson.encode({ cancelledRuns = ended })) end
+if turns > 0 then redis.call('HINCRBY', PAUSED, 'abandoned', turns) end
+if new > 0 then audit(ARGV[1], 'cancel', '*', '', cjson.encode({ cancelledRuns = new })) end
 return { 'ok', ended }

@@ -662,11 +662,14 @@ local function end_run(id, r, outcome, reason, message, fields)
   trim(r.job)
 end
 
--- cancel_run ends an unfinished run and fences its attempt, whose worker is told.
+-- cancel_run ends an unfinished run and fences its attempt, whose worker is told. It
+-- returns how many turns that leaves behind: the request of an attempt is dropped, but
+-- nobody tells the ai-server, which may go on with it. 0 for a run that only waited.
 local function cancel_run(id, r, reason)
   redis.call('HINCRBY', run_key(id), 'epoch', 1)
   end_run(id, r, 'cancelled', reason, '', r.state == 'running' and booked(r, 'cancelled', reason, '') or nil)
   redis.pcall('PUBLISH', CANCELS, id)
+  return r.state == 'running' and 1 or 0
 end
 
 -- attempt_of lists the fields of a run whose attempt n begins now.

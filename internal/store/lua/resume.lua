@@ -6,7 +6,7 @@
 local was = hash(PAUSED)
 if was.since == ARGV[1] then
   redis.call('HSET', PAUSED, 'until', int(now))
-  redis.call('HDEL', PAUSED, 'since', 'reason')
+  redis.call('HDEL', PAUSED, 'since', 'reason', 'abandoned')
   audit(ARGV[2], 'resume-all', '*', cjson.encode({ paused = true, pausedSince = tonumber(was.since), reason = was.reason }),
     cjson.encode({ paused = false }))
 end
