@@ -332,7 +332,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 		return nil, err
 	}
 	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
-		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
+		Queues: []string{queues.Run(), queues.Deliver()}, Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {
 		return nil, fmt.Errorf("make the dashboard: %w", err)
 	}
