@@ -184,7 +184,9 @@ func TestWhatIsHarmlessIsAllowed(t *testing.T) {
 // TestQueuesOfOthers in the same Redis are neither shown nor changed.
 func TestQueuesOfOthers(t *testing.T) {
 	b := setup(t, func(o *web.Options) { o.Queues = []string{"ours"} })
-	b.fill() // of another deployment
+	if err := b.fill().PauseQueue(queue); err != nil { // of another deployment
+		t.Fatal(err)
+	}
 	client := asynq.NewClient(b.db.Asynq())
 	defer client.Close()
 	b.enqueue(client, "x", asynq.Queue("ours"))
