@@ -6,15 +6,20 @@
 --       and collapse leaves it alone for the grace. While everything is paused nothing is
 --       noted: a claim would be refused, and the slot wants its record.
 if paused() then return 0 end
-local entries = {}
+local entries, unclaimed = {}, {}
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]
-  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v', 'emitted') -- nothing, if it is no hash
+  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v', 'nextDue', 'emitted') -- nothing, if it is no hash
   if j[1] == slot and (tonumber(j[2] or '0') or VERSION + 1) <= VERSION then
     redis.call('HSET', job_key(id), 'emitted', slot)
-    entries[#entries + 1] = int(now + (j[3] == slot and RECHECK or RECHECK_FIRST))
+    entries[#entries + 1] = int(now + (j[4] == slot and RECHECK or RECHECK_FIRST))
     entries[#entries + 1] = id
+    unclaimed[#unclaimed + 1] = j[3] or slot
+    unclaimed[#unclaimed + 1] = id
   end
 end
-if #entries > 0 then redis.call('ZADD', DUE, unpack(entries)) end
+if #entries > 0 then
+  redis.call('ZADD', DUE, unpack(entries))
+  redis.pcall('ZADD', UNCLAIMED, unpack(unclaimed))
+end
 return #entries / 2
