@@ -46,8 +46,9 @@ func (h *runHandler) handleBatch(ctx, stop context.Context, task *asynq.Task) er
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
 	b := &batch{rest: p.Slots}
-	h.workThrough(ctx, stop, b)
+	results := h.workThrough(ctx, stop, b)
 	if b.isEmpty() {
+		h.report(ctx, task, results...)
 		return nil
 	}
 	last := context.WithoutCancel(ctx)
@@ -59,11 +60,13 @@ func (h *runHandler) handleBatch(ctx, stop context.Context, task *asynq.Task) er
 	if err := h.handBack(last, b.rest); err != nil {
 		return &giveBack{delay: time.Second, why: err} // all of it: what has run says so when it is claimed again
 	}
+	h.report(ctx, task, results...)
 	return nil
 }
 
-// workThrough begins one slot after the other until none is left, or none may begin here.
-func (h *runHandler) workThrough(ctx, stop context.Context, b *batch) {
+// workThrough begins one slot after the other until none is left, or none may begin here,
+// and returns what became of those that did.
+func (h *runHandler) workThrough(ctx, stop context.Context, b *batch) (results []result) {
 	defer h.watchBatch(ctx, stop, b)()
 	var again []tasks.Run
 	for slot, ok := b.next(); ok; slot, ok = b.next() {
@@ -71,11 +74,16 @@ func (h *runHandler) workThrough(ctx, stop context.Context, b *batch) {
 			again = append(again, slot)
 			break
 		}
-		if err := h.carried(ctx, slot); isGivenBack(err) {
+		r, err := h.carried(ctx, slot)
+		switch {
+		case isGivenBack(err):
 			again = append(again, slot) // a carrier of its own is given back for as long as it takes
+		case err == nil:
+			results = append(results, r)
 		}
 	}
 	b.put(again)
+	return results
 }
 
 // watchBatch hands back what waits too long, or is not begun at the stop, until it is told

@@ -40,6 +40,7 @@ type deliverHandler struct {
 	base     context.Context // ends when the worker cuts what runs
 	store    DeliveryStore
 	channels Channels
+	report   func(ctx context.Context, task *asynq.Task, results ...result)
 	logger   *slog.Logger
 	now      func() time.Time
 
@@ -53,7 +54,7 @@ type gate struct {
 	closed time.Time     // until when the channel asked us to wait; under the handler's lock
 }
 
-func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
+func (h *deliverHandler) handle(ctx context.Context, task *asynq.Task) error {
 	p, err := tasks.ParseDeliver(task)
 	if err != nil {
 		h.logger.Error("delivery task cannot be read", "err", err)
@@ -70,11 +71,17 @@ func (h *deliverHandler) handle(_ context.Context, task *asynq.Task) error {
 		return &giveBack{delay: time.Second, why: err}
 	}
 	if b.Verdict != job.BeginOK {
-		return settle(b.Verdict, b.Delay)
+		err := settle(b.Verdict, b.Delay)
+		if err == nil {
+			h.report(ctx, task, result{Run: p.Run, Delivery: p.N, Outcome: nothingToDo[b.Verdict]})
+		}
+		return err
 	}
-	d := &delivery{h: h, run: p.Run, b: b, log: h.logger.With("run_id", p.Run, "delivery", p.N,
+	d := &delivery{h: h, run: p.Run, b: b, result: result{Outcome: notWritten}, log: h.logger.With("run_id", p.Run, "delivery", p.N,
 		"kind", string(b.Delivery.Kind), "channel", b.Delivery.Target.Channel)}
 	d.deliver(asked)
+	d.result.Run, d.result.Delivery = p.Run, p.N
+	h.report(ctx, task, d.result)
 	return nil
 }
 
@@ -137,6 +144,8 @@ type delivery struct {
 	run string
 	b   job.DeliveryBegun
 	log *slog.Logger
+
+	result result // so far
 }
 
 func (d *delivery) deliver(granted time.Time) {
@@ -299,6 +308,9 @@ func (d *delivery) end(part int, e job.SendEnd) (over bool) {
 	case err != nil:
 		d.log.Error("result of a send not written down", "part", part, "result", string(e.Result), "err", err)
 		return true
+	}
+	d.result = sent(e, ended)
+	switch {
 	case e.Result == job.PartDelivered:
 		d.log.Info("delivered", "message_id", e.MessageID, "parts", part+1)
 	case e.Retry == job.RetryFree:
@@ -307,4 +319,19 @@ func (d *delivery) end(part int, e job.SendEnd) (over bool) {
 		d.log.Warn("send failed", "part", part, "result", string(e.Result), "err", e.Message, "ended", ended)
 	}
 	return e.Result != job.PartSent
+}
+
+// sent is what the dashboard shows of a delivery after a part.
+func sent(e job.SendEnd, ended bool) result {
+	r := result{Outcome: string(e.Result), failed: e.Result == job.PartFailed || e.Result == job.PartUnknown}
+	switch {
+	case e.Result != job.PartRetry:
+	case ended:
+		r.Outcome, r.failed = string(job.PartFailed), true
+	case e.Retry == job.RetryFree:
+		r.Outcome = "put off"
+	default:
+		r.Outcome, r.failed = "failed, will be tried again", true
+	}
+	return r
 }

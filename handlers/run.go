@@ -16,6 +16,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -58,6 +59,7 @@ type runHandler struct {
 	ai          chatter
 	transcript  *transcript
 	schedules   *schedule.Cache
+	report      func(ctx context.Context, task *asynq.Task, results ...result)
 	kick        func(ctx context.Context, carriers []job.Carrier)
 	handBack    func(ctx context.Context, slots []tasks.Run) error
 	roomy       func() bool // a good part of the places is free
@@ -77,6 +79,7 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client, roomy 
 		model: o.Model, effort: o.Effort, logger: o.Logger,
 		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
 		schedules:  schedule.NewCache(4096),
+		report:     reporter(o.Queues.Run(), queue.New(o.Redis), o.Logger),
 		kick:       kicker(o.Queues, client, o.Logger),
 		handBack:   handBack(o.Queues, client),
 		roomy:      roomy,
@@ -112,11 +115,15 @@ func (h *runHandler) handle(ctx context.Context, task *asynq.Task) error {
 	if p.V > tasks.Version {
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	}
-	return h.carried(ctx, p)
+	r, err := h.carried(ctx, p)
+	if err == nil {
+		h.report(ctx, task, r)
+	}
+	return err
 }
 
-// carried begins what a carrier is about, and makes the attempt. It answers asynq.
-func (h *runHandler) carried(ctx context.Context, p tasks.Run) error {
+// carried begins what a carrier is about, and makes the attempt. The error is asynq's.
+func (h *runHandler) carried(ctx context.Context, p tasks.Run) (result, error) {
 	run := p.Run
 	if run == "" {
 		run = job.RunID(p.Job, job.Millis(p.Slot))
@@ -125,21 +132,24 @@ func (h *runHandler) carried(ctx context.Context, p tasks.Run) error {
 	defer forget()
 	begun, asked, err := h.begin(ctx, p)
 	if err != nil {
-		return &giveBack{delay: time.Second, why: err}
+		return result{}, &giveBack{delay: time.Second, why: err}
 	}
 	if begun.Verdict != job.BeginOK {
 		h.logger.Debug("carrier has nothing to do", "job_id", p.Job, "run_id", p.Run, "verdict", string(begun.Verdict))
-		return settle(begun.Verdict, begun.Delay)
+		return result{Run: run, Outcome: nothingToDo[begun.Verdict]}, settle(begun.Verdict, begun.Delay)
 	}
 	fault.Point("after_claim")
-	h.attempt(w, begun, asked)
-	return nil
+	r := h.attempt(w, begun, asked)
+	r.Run, r.Attempt = begun.Run.ID, begun.Attempt
+	return r, nil
 }
 
 // begin claims the slot, or begins the existing run. It answers when the question
 // was sent, which is how old the lease is.
 func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, asked time.Time, err error) {
-	// asynq's context ends when the carrier is somebody else's to work on.
+	// asynq's context ends when the carrier is somebody else's to work on, or when somebody
+	// cancels the task by a tool of asynq's. Then nothing is asked again, but what was asked
+	// is answered: an attempt may have begun.
 	ctx, cancel := context.WithTimeout(ctx, beginWithin)
 	defer cancel()
 	defer context.AfterFunc(h.base, cancel)()
@@ -148,8 +158,9 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 	// again.
 	ask := func(question func(context.Context) error) error {
 		return insist(ctx, func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 			defer cancel()
+			defer context.AfterFunc(h.base, cancel)()
 			asked = time.Now()
 			return question(ctx)
 		})
@@ -185,8 +196,8 @@ func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, a
 	return job.Begun{}, asked, fmt.Errorf("claim %s: %w", p.Job, job.ErrConflict)
 }
 
-// attempt makes one attempt and writes down how it ended.
-func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) {
+// attempt makes one attempt, writes down how it ended, and returns that.
+func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 	log := h.logger.With("job_id", b.Run.JobID, "run_id", b.Run.ID, "attempt", b.Attempt)
 	about := []any{"trigger", string(b.Run.Trigger)}
 	if b.Run.Slot != 0 {
@@ -212,11 +223,12 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) {
 	defer cancel()
 	switch {
 	case err == nil:
-		h.commit(write, log, b, reply, ended, time.Since(started))
+		return h.commit(write, log, b, reply, ended, time.Since(started))
 	case isFenced(err) || isFenced(context.Cause(ctx)):
 		log.Warn("attempt fenced, its result is dropped")
+		return result{Outcome: overtaken}
 	default:
-		h.fail(write, log, b, classify(err, context.Cause(ctx), b))
+		return h.fail(write, log, b, classify(err, context.Cause(ctx), b))
 	}
 }
 
@@ -266,7 +278,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	return answer.Text, nil // also an empty one: the turn has ended, and what it did is done
 }
 
-func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) {
+func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) result {
 	c := job.Commit{
 		RunID: b.Run.ID, Epoch: b.Epoch, Token: rand.Text(), Reply: reply,
 		Messages: [2]job.Message{
@@ -294,22 +306,25 @@ func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, 
 	})
 	fault.Point("after_commit")
 	switch {
-	case isFenced(err), err != nil && ctx.Err() != nil:
+	case isFenced(err):
 		log.Error("reply not committed", "err", err)
-		return
+		return result{Outcome: overtaken}
+	case err != nil && ctx.Err() != nil:
+		log.Error("reply not committed", "err", err)
+		return result{Outcome: notWritten, failed: true}
 	case err != nil:
 		// Redis refuses this very write, and would refuse the next attempt's, which
 		// would be paid for again.
 		log.Error("reply cannot be committed", "err", err)
-		h.fail(ctx, log, b, job.Failure{Result: job.ResultFailed, Cause: job.CauseInternal, Retry: job.RetryNever,
+		return h.fail(ctx, log, b, job.Failure{Result: job.ResultFailed, Cause: job.CauseInternal, Retry: job.RetryNever,
 			Outcome: job.Failed, Message: "the reply could not be stored; see the log of the worker"})
-		return
 	}
 	log.Info("run succeeded", "duration_ms", took.Milliseconds(), "delivery", string(c.Delivery), "empty", c.Empty)
 	h.kick(ctx, carriers)
+	return result{Outcome: string(job.Succeeded)}
 }
 
-func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f job.Failure) {
+func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f job.Failure) result {
 	f.RunID, f.Epoch = b.Run.ID, b.Epoch
 	var (
 		retry    bool
@@ -325,13 +340,18 @@ func (h *runHandler) fail(ctx context.Context, log *slog.Logger, b job.Begun, f 
 	switch {
 	case isFenced(err):
 		log.Warn("failed attempt is no longer ours", "result", string(f.Result))
-		return
+		return result{Outcome: overtaken}
 	case err != nil:
 		log.Error("failed attempt not written down, its lease will run out", "result", string(f.Result), "err", err)
-		return
+		return result{Outcome: notWritten, failed: true}
 	}
 	log.Warn("attempt failed", "result", string(f.Result), "cause", string(f.Cause), "err", f.Message, "retry", retry)
 	h.kick(ctx, carriers)
+	r := result{Outcome: string(f.Outcome), Cause: string(f.Cause), failed: true}
+	if retry {
+		r.Outcome = string(f.Result) + ", will be tried again"
+	}
+	return r
 }
 
 // classify says what a failed attempt was and what may follow. cause is why its

@@ -352,6 +352,30 @@ func TestBeginEndsWithItsCarrier(t *testing.T) {
 	}
 }
 
+// TestTaskThatIsCancelledWhileItBegins: the attempt that has begun is made.
+func TestTaskThatIsCancelledWhileItBegins(t *testing.T) {
+	f := setup(t, setupOptions{})
+	f.create("a", rarely())
+	c, run := f.manual("a")
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.worker.runs.store = &cancellingStore{f.store, cancel}
+	must(t, f.worker.runs.handle(ctx, c.Task))
+	if r := f.record(run); r.Outcome != job.Succeeded || len(r.Attempts) != 1 {
+		t.Errorf("run %+v", r)
+	}
+}
+
+// cancellingStore has the task cancelled when a begin is on its way.
+type cancellingStore struct {
+	RunStore
+	cancel func()
+}
+
+func (s *cancellingStore) Begin(ctx context.Context, run, token, worker string) (job.Begun, error) {
+	s.cancel()
+	return s.RunStore.Begin(ctx, run, token, worker)
+}
+
 // TestLeaseIsAsOldAsItsQuestion: the answer to a begin can take long.
 func TestLeaseIsAsOldAsItsQuestion(t *testing.T) {
 	f := setup(t, setupOptions{})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
@@ -97,7 +98,8 @@ func New(o Options) *Worker {
 	atRun := newCrew(o.Concurrency)
 	runs := newRunHandler(base, o, client, atRun.roomy)
 	deliveries := &deliverHandler{base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
-		gates: map[string]*gate{}, now: time.Now}
+		report: reporter(o.Queues.Deliver(), queue.New(o.Redis), o.Logger),
+		gates:  map[string]*gate{}, now: time.Now}
 	return &Worker{
 		run:     newServers(o, o.Queues.Run(), o.Concurrency, min(fetchers, o.Concurrency)),
 		deliver: newServers(o, o.Queues.Deliver(), deliverConcurrency, 1)[0],

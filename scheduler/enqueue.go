@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
@@ -20,7 +21,7 @@ type carrier struct {
 	tasks.Carrier
 	slots []job.Slot // of a carrier of slots
 	// again says that a carrier of this id was enqueued before and what it carries
-	// is still not done: a finished task that keeps the id must make room.
+	// is still not done: a task that keeps the id and is not on its way must make room.
 	again bool
 }
 
@@ -32,10 +33,11 @@ const enqueueWidth = 128
 type enqueuer struct {
 	client    *asynq.Client
 	inspector *asynq.Inspector
+	queue     *queue.Queues
 }
 
 func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
-	return &enqueuer{client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb)}
+	return &enqueuer{client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb), queue: queue.New(rdb)}
 }
 
 // all enqueues carriers side by side and answers those that stand in their queue
@@ -111,9 +113,9 @@ func (e *enqueuer) flows(queue string) bool {
 	return err == nil && (info.Pending == 0 || info.Latency > 0 && info.Latency < flowing)
 }
 
-// one enqueues a carrier. An id conflict is success, unless the task that holds
-// the id is over: then it is deleted and the carrier enqueued anew, so that no
-// task state can stop a job.
+// one enqueues a carrier. An id conflict is success, unless what holds the id is not on
+// its way: then it is removed and the carrier enqueued anew, so that no state of a task
+// can stop a job.
 func (e *enqueuer) one(ctx context.Context, c carrier) error {
 	_, err := e.client.EnqueueContext(ctx, c.Task, c.Opts...)
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
@@ -122,18 +124,8 @@ func (e *enqueuer) one(ctx context.Context, c carrier) error {
 	if !c.again {
 		return nil
 	}
-	info, err := e.inspector.GetTaskInfo(c.Queue, c.ID)
-	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-		return nil // went away just now; the next look enqueues it
-	}
-	if err != nil {
-		return fmt.Errorf("inspect task %s: %w", c.ID, err)
-	}
-	if info.State != asynq.TaskStateCompleted && info.State != asynq.TaskStateArchived {
-		return nil // on its way
-	}
-	if err := e.inspector.DeleteTask(c.Queue, c.ID); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
-		return fmt.Errorf("delete finished task %s: %w", c.ID, err)
+	if free, err := e.queue.MakeRoom(ctx, c.Queue, c.ID); err != nil || !free {
+		return err
 	}
 	return c.Enqueue(ctx, e.client)
 }

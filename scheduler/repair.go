@@ -68,22 +68,22 @@ func (r *repairer) run(ctx context.Context) error {
 	}
 	page, err := r.store.CheckJobs(ctx, r.checked, checkPage)
 	r.checked = page.Next
-	r.report(append(repaired, page.Repaired...))
+	report(r.logger, append(repaired, page.Repaired...))
 	failed = append(failed, err, quarantine(ctx, r.store, r.logger, page.Unreadable), r.release(ctx))
 	return errors.Join(failed...)
 }
 
 // report logs what was put right; a kind of which there is much, as a number.
-func (r *repairer) report(repaired []job.Repaired) {
+func report(logger *slog.Logger, repaired []job.Repaired) {
 	counts := map[job.Damage]int{}
 	for _, one := range repaired {
 		if counts[one.Damage]++; counts[one.Damage] <= logged {
-			r.logger.Warn("damage repaired", "kind", string(one.Damage), "id", one.ID)
+			logger.Warn("damage repaired", "kind", string(one.Damage), "id", one.ID)
 		}
 	}
 	for kind, n := range counts {
 		if n > logged {
-			r.logger.Warn("more damage repaired", "kind", string(kind), "count", n-logged)
+			logger.Warn("more damage repaired", "kind", string(kind), "count", n-logged)
 		}
 	}
 }

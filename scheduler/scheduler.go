@@ -33,6 +33,7 @@ type Store interface {
 	sweepStore
 	leaseStore
 	repairStore
+	keeperStore
 }
 
 // Options are the dependencies of a Scheduler.
@@ -53,6 +54,9 @@ const (
 	tick = time.Second
 	// scanEvery is how often the emitter looks for damage.
 	scanEvery = time.Minute
+	// keepEvery is how often the emitter looks whether something of asynq's holds the
+	// queues up: soon enough for a slot that must not be a minute late.
+	keepEvery = 10 * time.Second
 	// syncEvery is how often asynq's manager asks for the armed entries. Slots
 	// that come nearer than that unarmed are emitted directly when due.
 	syncEvery = time.Second
@@ -67,6 +71,7 @@ type Scheduler struct {
 	window *window
 	sweep  *sweeper
 	repair *repairer
+	keep   *queueKeeper
 	marks  *marker
 	mgr    *asynq.PeriodicTaskManager
 }
@@ -81,6 +86,8 @@ func New(o Options) (*Scheduler, error) {
 		sweep:  &sweeper{store: o.Store, queues: o.Queues, enqueue: enqueue, logger: o.Logger},
 	}
 	s.repair = &repairer{store: o.Store, emitter: s.lease.held, logger: o.Logger, cursors: map[job.Index]string{}}
+	s.keep = &queueKeeper{store: o.Store, queue: enqueue.queue, names: []string{o.Queues.Run(), o.Queues.Deliver()},
+		emitter: s.lease.held, logger: o.Logger}
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
@@ -131,6 +138,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { s.every(ctx, "sweep", after(tick), s.sweep.run) })
 	wg.Go(func() { s.every(ctx, "repair", after(scanEvery), s.repair.run) })
+	wg.Go(func() { s.every(ctx, "queues", after(keepEvery), s.keep.run) })
 	<-ctx.Done()
 	wg.Wait()
 

@@ -312,7 +312,7 @@ func (w *window) carriers(cursors []job.Cursor, mayJoin func() bool) []carrier {
 		var payload []tasks.Run
 		for _, cursor := range together {
 			payload = append(payload, slotPayload(cursor))
-			c.slots = append(c.slots, job.Slot{JobID: cursor.JobID, At: cursor.NextSlot, Shared: true})
+			c.slots = append(c.slots, job.Slot{JobID: cursor.JobID, At: cursor.NextSlot})
 		}
 		c.Carrier = w.queues.Batch(payload)
 		carriers = append(carriers, c)

@@ -45,9 +45,9 @@ const (
 	// early" and "newer than me"; ours are in the run record. With zero, a crash
 	// would archive the task.
 	maxRetry = 1_000_000
-	// DefaultRetention is how long a finished task stays visible in the dashboard.
-	// Its id is taken for as long. The carrier of a later state of a run or a delivery
-	// is not kept: there can be many, and the run's record tells more.
+	// DefaultRetention is how long a finished task stays visible in the dashboard, with
+	// what became of it. Its id is taken for as long; a later state has another id. How
+	// many are kept is bounded by the scheduler.
 	DefaultRetention = 10 * time.Minute
 )
 
@@ -156,7 +156,7 @@ type Carrier struct {
 // Slot is the carrier of a due slot: its id is <job>:<slot, unix seconds>.
 func (q Queues) Slot(p Run) Carrier {
 	p.V = Version
-	return q.carrier(TypeRun, q.Run(), slotID(p), p, q.retention)
+	return q.carrier(TypeRun, q.Run(), slotID(p), p)
 }
 
 // Batch is the carrier of several due slots, at least one. Its id names the first, and the
@@ -170,27 +170,20 @@ func (q Queues) Batch(slots []Run) Carrier {
 		_, _ = io.WriteString(all, slotID(slots[i])+"\n") // a hash takes all
 	}
 	id := fmt.Sprintf("%s+%d-%016x", slotID(slots[0]), len(slots)-1, all.Sum64())
-	return q.carrier(TypeBatch, q.Run(), id, p, q.retention)
+	return q.carrier(TypeBatch, q.Run(), id, p)
 }
 
 func slotID(p Run) string { return p.Job + ":" + strconv.FormatInt(p.Slot/1000, 10) }
 
 // RunAgain carries an existing run; n grows with each change of its state.
 func (q Queues) RunAgain(run string, n int64) Carrier {
-	return q.carrier(TypeRun, q.Run(), run+":"+strconv.FormatInt(n, 10), Run{V: Version, Run: run}, q.kept(n))
+	return q.carrier(TypeRun, q.Run(), run+":"+strconv.FormatInt(n, 10), Run{V: Version, Run: run})
 }
 
 // Delivery carries the n-th delivery of a run; look grows with each change of its state.
 func (q Queues) Delivery(run string, n int, look int64) Carrier {
 	return q.carrier(TypeDeliver, q.Deliver(), fmt.Sprintf("%s:deliver:%d:%d", run, n, look),
-		Deliver{V: Version, Run: run, N: n}, q.kept(look))
-}
-
-func (q Queues) kept(n int64) time.Duration {
-	if n > 0 {
-		return 0
-	}
-	return q.retention
+		Deliver{V: Version, Run: run, N: n})
 }
 
 // Carry builds the carrier of something unfinished: a run (kind "r", id <run>) or
@@ -217,16 +210,13 @@ func (c Carrier) Enqueue(ctx context.Context, client *asynq.Client) error {
 	return nil
 }
 
-func (q Queues) carrier(kind, queue, id string, payload any, kept time.Duration) Carrier {
+func (q Queues) carrier(kind, queue, id string, payload any) Carrier {
 	body, err := json.Marshal(payload)
 	if err != nil {
 		panic(err) // strings and integers: cannot fail
 	}
 	// No Unique (it leaves stale locks behind) and no Deadline.
-	opts := []asynq.Option{asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout)}
-	if kept > 0 {
-		opts = append(opts, asynq.Retention(kept))
-	}
+	opts := []asynq.Option{asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout), asynq.Retention(q.retention)}
 	return Carrier{Task: asynq.NewTask(kind, body), ID: id, Queue: queue, Opts: opts}
 }
 

@@ -59,36 +59,31 @@ func TestCarriers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		got                      tasks.Carrier
 		kind, queue, id, payload string
-		kept                     time.Duration
 	}{
 		"slot": {
 			got: queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 1767225600000, Revision: 4, Name: "N", Schedule: "0 9 * * *",
 				Timezone: "Europe/Berlin"}),
 			kind: "cron:run", queue: "prod-run", id: "a:1767225600",
 			payload: `{"v":1,"job":"a","uid":"u","slot":1767225600000,"rev":4,"name":"N","schedule":"0 9 * * *","timezone":"Europe/Berlin"}`,
-			kept:    10 * time.Minute,
 		},
 		"slot of a job that every so often runs": {
 			got: queues.Slot(tasks.Run{Job: "a", UID: "u", Slot: 60_000}.WithTiming(schedule.Timing{Every: 90 * time.Second,
 				Anchor: time.UnixMilli(1000), From: time.UnixMilli(1000), Until: time.UnixMilli(9000), Jitter: 1500 * time.Millisecond})),
 			kind: "cron:run", queue: "prod-run", id: "a:60",
 			payload: `{"v":1,"job":"a","uid":"u","slot":60000,"every":90,"anchor":1000,"from":1000,"until":9000,"jitter":1500}`,
-			kept:    10 * time.Minute,
 		},
 		"slot of a job with the least": {
 			got:  queues.Slot(tasks.Run{V: 99, Job: "a", UID: "u", Slot: 60_000}), // the version is ours to set
 			kind: "cron:run", queue: "prod-run", id: "a:60", payload: `{"v":1,"job":"a","uid":"u","slot":60000}`,
-			kept: 10 * time.Minute,
 		},
 		"slots that are due together": {
 			got:  queues.Batch([]tasks.Run{{Job: "a", UID: "u", Slot: 60_000, Name: "N"}, {V: 99, Job: "b", UID: "w", Slot: 60_000}}),
 			kind: "cron:batch", queue: "prod-run", id: "a:60+1-bf6a02d15bdbbc3e",
 			payload: `{"v":1,"slots":[{"v":1,"job":"a","uid":"u","slot":60000,"name":"N"},{"v":1,"job":"b","uid":"w","slot":60000}]}`,
-			kept:    10 * time.Minute,
 		},
 		"manual run": {
 			got: queues.RunAgain("a:manual:01J", 0), kind: "cron:run", queue: "prod-run", id: "a:manual:01J:0",
-			payload: `{"v":1,"run":"a:manual:01J"}`, kept: 10 * time.Minute,
+			payload: `{"v":1,"run":"a:manual:01J"}`,
 		},
 		"later state of a run": {
 			got: run, kind: "cron:run", queue: "prod-run", id: "a:manual:01J:3", payload: `{"v":1,"run":"a:manual:01J"}`,
@@ -106,10 +101,7 @@ func TestCarriers(t *testing.T) {
 			want := map[asynq.OptionType]any{
 				asynq.TaskIDOpt: tc.id, asynq.QueueOpt: tc.queue,
 				asynq.MaxRetryOpt: 1_000_000, // never reached: our retries are in the run record
-				asynq.TimeoutOpt:  8 * time.Hour,
-			}
-			if tc.kept > 0 {
-				want[asynq.RetentionOpt] = tc.kept
+				asynq.TimeoutOpt:  8 * time.Hour, asynq.RetentionOpt: 10 * time.Minute,
 			}
 			if d := cmp.Diff(want, options(t, c)); d != "" {
 				t.Error(d)

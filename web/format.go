@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -37,7 +39,7 @@ func format(_ string, b []byte) string {
 		enc := json.NewEncoder(&out)
 		enc.SetEscapeHTML(false) // the page escapes
 		enc.SetIndent("", "  ")
-		if enc.Encode(redact(v)) == nil {
+		if enc.Encode(redact(readable(v))) == nil {
 			return cut(strings.TrimSuffix(out.String(), "\n"))
 		}
 	}
@@ -59,6 +61,37 @@ func decode(b []byte) (any, error) {
 		return nil, fmt.Errorf("more than one value")
 	}
 	return v, nil
+}
+
+// timeKeys are those of our payloads whose values are times, in milliseconds.
+var timeKeys = []string{"slot", "anchor", "at", "from", "until"}
+
+// readable replaces in v times in milliseconds by dates, in the zone that stands beside
+// them.
+func readable(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		zone := time.UTC
+		if name, _ := v["timezone"].(string); name != "" {
+			if found, err := time.LoadLocation(name); err == nil {
+				zone = found
+			}
+		}
+		for key, value := range v {
+			n, isNumber := value.(json.Number)
+			ms, err := n.Int64()
+			if isNumber && err == nil && slices.Contains(timeKeys, key) && ms > 1e11 && ms < 1e14 {
+				v[key] = time.UnixMilli(ms).In(zone).Format(time.RFC3339)
+			} else {
+				v[key] = readable(value)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = readable(v[i])
+		}
+	}
+	return v
 }
 
 // redact replaces in v what looks like a secret, by its key or by its form.

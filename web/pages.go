@@ -31,7 +31,7 @@ func parsePages() (*template.Template, string, error) {
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
 		"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // embedded, ours
-	}).ParseFS(assets, "assets/*.html")
+	}).ParseFS(assets, "assets/landing.html", "assets/login.html", "assets/parts.html")
 	if err != nil {
 		return nil, "", fmt.Errorf("parse the pages: %w", err)
 	}

@@ -47,7 +47,10 @@ func newShell(monitor http.Handler) (page, error) {
 	if got.status != http.StatusOK {
 		return page{}, fmt.Errorf("asynqmon has no page at %s: status %d", root, got.status)
 	}
-	html := outside.ReplaceAll(got.body.Bytes(), nil)
+	html, err := withNote(outside.ReplaceAll(got.body.Bytes(), nil))
+	if err != nil {
+		return page{}, err
+	}
 	scripts := inline.FindAllSubmatch(html, -1)
 	if len(scripts) == 0 {
 		return page{}, errors.New("asynqmon's page is not the expected one: it has no inline script")
@@ -60,6 +63,69 @@ func newShell(monitor http.Handler) (page, error) {
 		"; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'" +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}, nil
 }
+
+// withNote adds what asynqmon does not say: what its numbers are about, and why a change
+// was refused.
+func withNote(html []byte) ([]byte, error) {
+	note, err := assets.ReadFile("assets/monitoring.html")
+	if err != nil {
+		return nil, fmt.Errorf("read the note of the dashboard: %w", err)
+	}
+	script, err := assets.ReadFile("assets/monitoring.js")
+	if err != nil {
+		return nil, fmt.Errorf("read the script of the dashboard: %w", err)
+	}
+	const body, head = "</body>", "</head>"
+	if bytes.Count(html, []byte(body)) != 1 || bytes.Count(html, []byte(head)) != 1 {
+		return nil, errors.New("asynqmon's page is not the expected one: it has no head and body")
+	}
+	html = bytes.Replace(html, []byte(head), []byte("<script>"+string(script)+"</script>"+head), 1)
+	return bytes.Replace(html, []byte(body), []byte(string(note)+body), 1), nil
+}
+
+var (
+	mainScript = regexp.MustCompile(`src="([^"]*/main\.[^"]*\.js)"`)
+	// cutsID is asynqmon's function that shows of an id what comes before its first "-".
+	// Its ids are UUIDs; ours begin with the job's.
+	cutsID = regexp.MustCompile(`function (\w+)\((\w)\)\{var \w=\w\.indexOf\("-"\);return-1===\w\?\w:\w\.substr\(0,\w\)\}`)
+)
+
+// file is a file of asynqmon's that is served changed.
+type file struct {
+	path string
+	body []byte
+}
+
+// wholeIDs takes asynqmon's script and lets it show ids as they are. The page asks for it
+// by a name of its own, because browsers keep what they have for a year.
+func wholeIDs(shell *page, monitor http.Handler) (file, error) {
+	found := mainScript.FindSubmatch(shell.html)
+	if found == nil {
+		return file{}, errors.New("asynqmon's page is not the expected one: it has no main script")
+	}
+	src := string(found[1])
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, src, http.NoBody)
+	if err != nil {
+		return file{}, fmt.Errorf("ask asynqmon for its script: %w", err)
+	}
+	got := &capture{header: http.Header{}, status: http.StatusOK}
+	monitor.ServeHTTP(got, r)
+	if body := got.body.Bytes(); len(cutsID.FindAll(body, -1)) != 1 {
+		return file{}, errors.New("asynqmon's script is not the expected one: it cuts ids elsewhere")
+	}
+	f := file{path: strings.TrimSuffix(src, ".js") + ".ids.js", body: cutsID.ReplaceAll(got.body.Bytes(), []byte("function $1($2){return $2}"))}
+	shell.html = bytes.Replace(shell.html, []byte(src), []byte(f.path), 1)
+	return f, nil
+}
+
+func (f file) serve(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/javascript; charset=utf-8")
+	w.Header().Set("Cache-Control", immutable)
+	_, _ = w.Write(f.body)
+}
+
+// immutable is for files whose name changes with their content.
+const immutable = "private, max-age=31536000, immutable"
 
 // cspHash is the source expression that allows an inline script or style.
 func cspHash(content []byte) string {
@@ -110,7 +176,7 @@ func (a *assetWriter) WriteHeader(status int) {
 			h.Set("Content-Type", "image/svg+xml")
 		}
 		if strings.HasPrefix(a.path, root+"/static/") {
-			h.Set("Cache-Control", "private, max-age=31536000, immutable")
+			h.Set("Cache-Control", immutable)
 		}
 	}
 	a.ResponseWriter.WriteHeader(status)

@@ -1,6 +1,6 @@
 // Package web owns what a person sees in a browser: a landing page at /, the
 // sign-in page, and asynqmon, the dashboard of the queue, mounted at /monitoring
-// behind a guard of ours, because it has none and can delete and run tasks.
+// behind a guard of ours, because it has none and could pause queues and delete tasks.
 //
 // It knows nothing of jobs or runs: what it shows comes from the queue in Redis, or is
 // handed in.
@@ -41,8 +41,11 @@ type Options struct {
 	// only requests to names of this machine, so the caller must not listen
 	// elsewhere.
 	Token string
-	// ReadOnly refuses everything that changes something: deleting, running,
-	// archiving tasks, pausing queues.
+	// Queues are those of this deployment. Others in the same Redis are neither shown nor
+	// changed.
+	Queues []string
+	// ReadOnly refuses everything that changes something. Otherwise what is harmless is
+	// allowed, and what would lose or hold up a task is refused all the same.
 	ReadOnly bool
 	// Version is shown on the landing page.
 	Version string
@@ -57,6 +60,7 @@ type Options struct {
 // Dashboard serves the pages. It is an http.Handler; Register names its paths.
 type Dashboard struct {
 	version  string
+	queues   []string
 	health   func(ctx context.Context) health.Report
 	readOnly bool
 	logger   *slog.Logger
@@ -64,6 +68,7 @@ type Dashboard struct {
 	origins  *http.CrossOriginProtection
 	monitor  *asynqmon.HTTPHandler
 	shell    page
+	script   file
 	pages    *template.Template
 	pagesCSP string
 }
@@ -89,7 +94,7 @@ func New(o Options) (*Dashboard, error) {
 		return nil, err
 	}
 	d := &Dashboard{
-		version: o.Version, health: o.Health, readOnly: o.ReadOnly, logger: o.Logger,
+		version: o.Version, queues: o.Queues, health: o.Health, readOnly: o.ReadOnly, logger: o.Logger,
 		guard: g, origins: http.NewCrossOriginProtection(), pages: pages, pagesCSP: csp,
 		monitor: asynqmon.New(asynqmon.Options{
 			RootPath: root, RedisConnOpt: o.Redis, ReadOnly: o.ReadOnly,
@@ -97,7 +102,10 @@ func New(o Options) (*Dashboard, error) {
 			ResultFormatter:  asynqmon.ResultFormatterFunc(format),
 		}),
 	}
-	if d.shell, err = newShell(d.monitor); err != nil {
+	if d.shell, err = newShell(d.monitor); err == nil {
+		d.script, err = wholeIDs(&d.shell, d.monitor)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -164,7 +172,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // monitoring serves asynqmon to those who may see it.
 func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
-	isAPI := strings.HasPrefix(r.URL.Path, root+"/api/")
+	isAPI := strings.HasPrefix(r.URL.Path, apiRoot+"/")
 	reading := isReading(r)
 	if err := d.guard.check(r); err != nil {
 		d.logRefusal(r, err)
@@ -183,12 +191,12 @@ func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
 	}
 
 	switch {
-	case !reading && d.readOnly:
-		refuseMethod(w, "The dashboard is read-only.", "GET, HEAD")
 	case isAPI:
-		d.monitor.ServeHTTP(w, r)
+		d.api(w, r)
 	case !reading:
 		refuseMethod(w, "A page can only be read.", "GET, HEAD")
+	case r.URL.Path == d.script.path:
+		d.script.serve(w)
 	case isAsset(r.URL.Path):
 		d.monitor.ServeHTTP(&assetWriter{ResponseWriter: w, path: r.URL.Path}, r)
 	default:

@@ -308,7 +308,7 @@ func (a *App) ready(ctx context.Context) error {
 // newFront is the API and the dashboard on one port.
 func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heartbeat) (http.Handler, error) {
 	c := a.opts.Config
-	signals := &signals{store: a.store, rdb: a.reserve, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
+	signals := &signals{store: a.store, rdb: a.reserve, queues: queues, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
 	records := recordStore{a.store, queues, asynq.NewClientFromRedisClient(a.queue), asynq.NewClientFromRedisClient(a.reserve), a.logger}
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
@@ -326,7 +326,8 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heart
 		return nil, err
 	}
 	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
-		Health: signals.Health, Version: a.opts.Version, Now: time.Now, Logger: a.logger})
+		Queues: []string{queues.Run(), queues.Deliver()}, Health: signals.Health,
+		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {
 		return nil, fmt.Errorf("make the dashboard: %w", err)
 	}

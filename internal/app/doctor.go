@@ -22,6 +22,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
+	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
 // DoctorOptions say what to examine.
@@ -83,7 +84,7 @@ func examine(ctx context.Context, c config.Loaded, o DoctorOptions) Diagnosis {
 	}
 	d := Diagnosis{State: health.Failing, Findings: findings}
 	if reached.Level != doctor.Fail {
-		signals := &signals{store: s, rdb: rdb, check: c.RedisCheck}
+		signals := &signals{store: s, rdb: rdb, queues: tasks.NewQueues(c.Prefix, 0), check: c.RedisCheck}
 		_, report := signals.look(ctx)
 		d.State = report.State
 		if o.Job != "" {

@@ -15,8 +15,10 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
+	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
 const (
@@ -30,6 +32,7 @@ const (
 type signals struct {
 	store   *store.Store
 	rdb     redis.UniversalClient
+	queues  tasks.Queues
 	check   config.RedisCheck
 	options health.Options
 	// refused is why this process's own last heartbeat was not written; nil if it was, or
@@ -94,6 +97,13 @@ func (s *signals) gather(ctx context.Context) health.Facts {
 	}
 	if f.Absent, err = s.store.Absent(ctx); err != nil {
 		return away(err)
+	}
+	states, err := queue.New(s.rdb).States(ctx, s.queues.Run(), s.queues.Deliver())
+	if err != nil {
+		return away(err)
+	}
+	for _, q := range states {
+		f.Queues = append(f.Queues, health.Queue{Name: q.Name, Runs: q.Name == s.queues.Run(), Paused: q.Paused, Since: q.PausedSince})
 	}
 	return f
 }

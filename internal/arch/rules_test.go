@@ -69,6 +69,12 @@ var rules = []rule{
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
 	{
+		pkg:    "internal/queue",
+		ours:   []string{"internal/job"},
+		forbid: join(asynq, router, logging, commands),
+		why:    "what asynq's keys say and what is wrong with them; what a task carries is not its business",
+	},
+	{
 		pkg:  "internal/bench",
 		ours: []string{"internal/cli", "internal/redisproc/childproc"},
 		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
@@ -143,7 +149,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "scheduler",
-		ours:   []string{"internal/fault", "internal/job", "internal/schedule", "tasks"},
+		ours:   []string{"internal/fault", "internal/job", "internal/queue", "internal/schedule", "tasks"},
 		forbid: join(router, commands),
 		why:    "declares the small interfaces it needs, so that it is tested without a store and knows neither API nor handlers",
 	},
@@ -151,7 +157,7 @@ var rules = []rule{
 		pkg: "handlers",
 		// The two clients for what they say of a call that failed: whether it may
 		// be tried again is in their typed errors.
-		ours:   []string{"internal/aiserver", "internal/channel", "internal/fault", "internal/job", "internal/schedule", "tasks"},
+		ours:   []string{"internal/aiserver", "internal/channel", "internal/fault", "internal/job", "internal/queue", "internal/schedule", "tasks"},
 		forbid: join(router, commands),
 		why:    "the life of a run against interfaces of its own; the store is handed in",
 	},

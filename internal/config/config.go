@@ -210,7 +210,7 @@ func settings() []setting {
 			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),
 		duration("TASK_RETENTION", "10m", "how long a finished task stays in the dashboard", time.Second, 24*time.Hour,
 			func(c *Config) *time.Duration { return &c.TaskRetention }),
-		flag("DASHBOARD_WRITABLE", "let the dashboard delete, run and pause tasks", func(c *Config) *bool { return &c.DashboardWritable }),
+		flag("DASHBOARD_WRITABLE", "let the dashboard run waiting tasks at once and forget finished ones; it never pauses, deletes or archives", func(c *Config) *bool { return &c.DashboardWritable }),
 		{name: "LOG_LEVEL", deflt: "info", help: "debug, info, warn or error",
 			parse: func(c *Config, v string) error {
 				if err := c.LogLevel.UnmarshalText([]byte(v)); err != nil {

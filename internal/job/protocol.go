@@ -54,8 +54,6 @@ type Cursor struct {
 type Slot struct {
 	JobID string
 	At    Millis
-	// Shared says that its carrier is that of others as well.
-	Shared bool
 }
 
 // Collapse says which slots of a job will not run, and where its cursor goes.
@@ -138,9 +136,30 @@ const (
 	DeliveryStuck Damage = "delivery_stuck" // nor at an unfinished delivery
 	OpenMissing   Damage = "open_missing"   // something unfinished was in one list of two
 	OpenOrphan    Damage = "open_orphan"    // what was listed as unfinished had ended or was gone
+	QueuePaused   Damage = "queue_paused"   // a queue was paused, by a tool of asynq's
+	QueueUnlisted Damage = "queue_unlisted" // a queue was deleted, or fell out of asynq's list
+	QueueDamaged  Damage = "queue_damaged"  // a key of a queue was of another type
+	TaskArchived  Damage = "task_archived"  // a task was archived, by a tool of asynq's
 )
 
-// Repaired is one thing that was put right. ID is a job's, or r:<run>, or d:<run>:<n>.
+// QueueState is how a queue of asynq's stands.
+type QueueState struct {
+	Name string
+	At   Millis // when that was so, by the clock of Redis
+
+	Pending, Active, Scheduled, Retry, Archived, Completed int
+
+	Paused        bool   // nothing is taken out of it; the scheduler undoes that
+	PausedSince   Millis // 0 if that is not known
+	OldestPending Millis // since when its oldest pending task waits; 0 if none does, or that is not known
+	Damaged       bool   // a key is of another type, and what it held is not counted
+}
+
+// Waiting is how many tasks are to be worked on and are not.
+func (s QueueState) Waiting() int { return s.Pending + s.Scheduled + s.Retry + s.Archived }
+
+// Repaired is one thing that was put right. ID is a job's, or r:<run>, or d:<run>:<n>, or
+// the name of a queue, or the id of a task.
 type Repaired struct {
 	Damage Damage
 	ID     string

@@ -87,13 +87,9 @@ func timing(id string, f fields) schedule.Timing {
 func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 	// Not all at once, so that others have their turn in between.
 	for some := range slices.Chunk(slots, 500) {
-		args := make([]any, 0, 3*len(some))
+		args := make([]any, 0, 2*len(some))
 		for _, slot := range some {
-			shared := ""
-			if slot.Shared {
-				shared = "1"
-			}
-			args = append(args, slot.JobID, int64(slot.At), shared)
+			args = append(args, slot.JobID, int64(slot.At))
 		}
 		if err := s.run(ctx, s.scripts.emitted, args...).Err(); err != nil {
 			return fmt.Errorf("mark %d slots as emitted: %w", len(some), err)

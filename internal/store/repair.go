@@ -43,7 +43,7 @@ func (s *Store) Repair(ctx context.Context, index job.Index, cursor string, size
 		}
 		page.Repaired = append(page.Repaired, r)
 	}
-	if err := s.countRepairs(ctx, page.Repaired); err != nil {
+	if err := s.CountRepairs(ctx, page.Repaired); err != nil {
 		return job.RepairPage{}, fmt.Errorf("repair %s: %w", index, err)
 	}
 	return page, nil
@@ -108,7 +108,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 			page.Repaired = append(page.Repaired, job.Repaired{Damage: job.DueWrong, ID: id})
 		}
 	}
-	if err := s.countRepairs(ctx, page.Repaired); err != nil {
+	if err := s.CountRepairs(ctx, page.Repaired); err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	return page, nil
@@ -154,8 +154,8 @@ func (s *Store) redue(ctx context.Context, id string, seen job.Millis) (bool, er
 	return n == 1, nil
 }
 
-// countRepairs adds to what is kept for the operator.
-func (s *Store) countRepairs(ctx context.Context, repaired []job.Repaired) error {
+// CountRepairs adds to what is kept for the operator.
+func (s *Store) CountRepairs(ctx context.Context, repaired []job.Repaired) error {
 	counts := map[job.Damage]int64{}
 	for _, r := range repaired {
 		counts[r.Damage]++

@@ -120,7 +120,7 @@ func TestLateSlots(t *testing.T) {
 	if d := cmp.Diff(want, late()); d != "" {
 		t.Errorf("no scheduler has seen them: %s", d)
 	}
-	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: now - 5*60_000}, {JobID: "b", At: now - 4*60_000, Shared: true},
+	f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "a", At: now - 5*60_000}, {JobID: "b", At: now - 4*60_000},
 		{JobID: "c", At: now - 3*60_000}, {JobID: "d", At: now - 2*60_000}}))
 	if d := cmp.Diff(want, late()); d != "" {
 		t.Errorf("they are in the queue: %s", d)

@@ -22,7 +22,7 @@ local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far ap
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
-local RECHECK_SHARED = 15000 -- or after this, where a worker that died may have had it behind others
+local RECHECK_FIRST = 15000 -- for the first time after this: its task may be lost, and a slot that may not be late must still run
 local RUNS_KEPT = 20000    -- so many of the newest records are in the list of all jobs' runs
 local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last run, or with
                            -- on_failure any, alone)
