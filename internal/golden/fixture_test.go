@@ -212,6 +212,11 @@ type telegram struct {
 }
 
 func (b *telegram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if !strings.HasSuffix(r.URL.Path, "/sendMessage") {
+		fmt.Fprint(w, `{"ok":true,"result":{"id":1,"is_bot":true,"first_name":"golden","username":"golden_bot"}}`)
+		return
+	}
 	text := r.FormValue("text")
 	if b.reply != nil {
 		if status := b.reply(text); status != 0 {
@@ -223,7 +228,6 @@ func (b *telegram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.sent = append(b.sent, text)
 	n := len(b.sent)
 	b.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
 	fmt.Fprintf(w, `{"ok":true,"result":{"message_id":%d,"date":1,"chat":{"id":1,"type":"private"}}}`, n)
 }
 

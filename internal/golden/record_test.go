@@ -86,7 +86,7 @@ func newRecorder(t *testing.T, binary string) *recorder {
 
 func (r *recorder) start(role string) {
 	r.t.Helper()
-	cmd := exec.Command(r.binary, role) //nolint:gosec // whoever records names it
+	cmd := exec.Command(r.binary, role)
 	cmd.Env = r.env
 	r.processes[role] = producttest.Start(r.t, cmd)
 }

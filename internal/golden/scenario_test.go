@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,9 +20,7 @@ type object map[string]any
 func (o object) with(more object) object {
 	sum := object{}
 	for _, part := range []object{o, more} {
-		for name, value := range part {
-			sum[name] = value
-		}
+		maps.Copy(sum, part)
 	}
 	return sum
 }
