@@ -146,6 +146,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return nil
 }
 
+// Leads reports whether this scheduler does the ordinary work.
+func (s *Scheduler) Leads() bool { return s.lease.held() }
+
 // after is the time of a step that comes a period after the last.
 func after(period time.Duration) func(time.Time) time.Time {
 	return func(last time.Time) time.Time { return last.Add(period) }

@@ -71,6 +71,8 @@ type App struct {
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
+	// failing reports whether the deployment is in trouble, for the outside watch.
+	failing func(context.Context) bool
 	rdb      redis.UniversalClient
 	queue    redis.UniversalClient // the same one, for asynq
 	store    *store.Store
@@ -152,7 +154,9 @@ func (a *App) start(ctx context.Context) error {
 	if !replicated(opts) {
 		records = gather(a.rdb)
 	}
-	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts)})
+	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts),
+		AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
+	a.failing = func(context.Context) bool { return false }
 	return nil
 }
 
@@ -192,6 +196,7 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 	}
 	var roles []func(context.Context) error
+	var leads func() bool // nil: there is no scheduler here
 	if a.opts.Roles.API {
 		front, err := a.newFront(queues, channels)
 		if err != nil {
@@ -205,7 +210,13 @@ func (a *App) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		leads = s.Leads
 		roles = append(roles, s.Run, a.beating("scheduler"))
+		heartbeat, err := a.heartbeat(leads)
+		if err != nil {
+			return err
+		}
+		roles = append(roles, heartbeat...)
 	}
 	if a.opts.Roles.Worker {
 		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})
@@ -217,6 +228,13 @@ func (a *App) Serve(ctx context.Context) error {
 			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
 			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
 		roles = append(roles, w.Run, a.beating("worker"))
+	}
+	if a.opts.Roles.API || a.opts.Roles.Scheduler {
+		sender, err := a.alerts(channels, leads)
+		if err != nil {
+			return err
+		}
+		roles = append(roles, sender.Run)
 	}
 
 	var wg sync.WaitGroup

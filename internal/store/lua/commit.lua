@@ -20,7 +20,7 @@ end
 
 if ARGV[7] == 'pending' then
   -- seldom
-  new_delivery(id, 'reply', ARGV[8])
+  new_delivery(id, ARGV[8])
 end
 local attempt, ended = unpack(booked(r, 'succeeded', '', ''))
 end_run(id, r, 'succeeded', '', '', { attempt, ended, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] })
