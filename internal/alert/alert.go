@@ -125,9 +125,9 @@ func (s *Sender) round(ctx, base context.Context) error {
 			<-s.places
 			return err
 		}
-		if taken.Lost > 0 {
-			s.o.Logger.Error("alert unknown: its sender died", "target", taken.To, "facts", taken.Lost)
+		if taken.Lost > 0 || taken.Damaged {
 			<-s.places
+			s.o.Logger.Error("alert lost", "target", taken.To, "facts", taken.Lost, "damaged", taken.Damaged)
 			continue
 		}
 		s.sends.Go(func() {

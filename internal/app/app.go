@@ -73,9 +73,9 @@ type App struct {
 	embedded *redisproc.Proc
 	// failing reports whether the deployment is in trouble, for the outside watch.
 	failing func(context.Context) bool
-	rdb      redis.UniversalClient
-	queue    redis.UniversalClient // the same one, for asynq
-	store    *store.Store
+	rdb     redis.UniversalClient
+	queue   redis.UniversalClient // the same one, for asynq
+	store   *store.Store
 
 	closers []func() // last in, first out
 }

@@ -56,6 +56,7 @@ const HookTarget = "hook"
 type AlertTaken struct {
 	To      string // the target's name in the outbox; "" if there is nothing to do
 	Lost    int    // facts that were being sent there when their sender died; nothing else to do
+	Damaged bool   // its records could not be read, and are dropped; nothing else to do
 	Target  Target // the chat; none of HookTarget
 	Retries int
 	Notices []Notice

@@ -49,6 +49,8 @@ func (s *Store) TakeAlert(ctx context.Context, t job.AlertTake) (job.AlertTaken,
 		return job.AlertTaken{}, nil
 	case word == "lost" && len(rest) == 2:
 		return job.AlertTaken{To: text(rest[0]), Lost: int(number(rest[1]))}, nil
+	case word == "damaged" && len(rest) == 1:
+		return job.AlertTaken{To: text(rest[0]), Damaged: true}, nil
 	case word != "send" || len(rest) != 5:
 		return job.AlertTaken{}, fmt.Errorf("take an alert: script answered %s with %d values", word, len(rest))
 	}

@@ -268,10 +268,7 @@ end
 -- alert_again is how long a job is silent after it has told of something.
 local function alert_again(j) return (tonumber(j.alertCooldown) or ALERT_AGAIN / 1000) * 1000 end
 
--- post adds a fact (a table) to what waits for a target, and reports whether there was
--- room: what is too much is counted. What goes to '*' has no time of its own, because
--- take_alert moves it on to the deployment's targets.
-local function post(to, target, fact)
+local function add_fact(to, target, fact)
   local key, facts = alert_key(to), facts_key(to)
   if to ~= '*' then
     local free = tonumber(redis.call('HGET', key, 'free') or '0')
@@ -287,6 +284,15 @@ local function post(to, target, fact)
   redis.call('RPUSH', facts, type(fact) == 'table' and cjson.encode(fact) or fact)
   redis.call('PEXPIRE', facts, ALERT_KEPT)
   return true
+end
+
+-- post adds a fact (a table, or JSON) to what waits for a target, and reports whether it
+-- did: what is too much is counted, and an outbox that is damaged keeps nothing from
+-- ending. What goes to '*' has no time of its own, because take_alert moves it on to the
+-- deployment's targets.
+local function post(to, target, fact)
+  local whole, added = pcall(add_fact, to, target, fact)
+  return whole and added
 end
 
 -- tell_missed tells of slots that did not run because their time had passed: whoever the
@@ -583,7 +589,7 @@ local function tell_undelivered(run, key, outcome, message)
   if not to or now - (tonumber(j.undeliveredAt) or 0) < alert_again(j) then return end
   if j.uid then redis.call('HSET', job_key(r.job), 'undeliveredAt', int(now)) end
   local failed = cjson.decode(d.target)
-  local fact = { kind = 'undelivered', at = now, jobId = r.job, run = run, job = j.name or r.name or r.job, timezone = j.timezone,
+  local fact = { kind = 'undelivered', at = now, jobId = r.job, run = run, job = j.name or (r.name ~= '' and r.name) or r.job, timezone = j.timezone,
     slot = tonumber(r.slot), outcome = outcome, error = clip(message, ALERT_ERROR), chat = failed.channel .. ' ' .. (failed.chatId or '') }
   post('*', nil, fact)
   if j.alertChannel then post(to, target, fact) end
@@ -635,7 +641,7 @@ local function count_failure(id, r, outcome, message, over)
   if to == '*' then return end
   fact.n = tonumber(add_delivery(id, 'alert', target))
   if not post(to, target, fact) then
-    end_delivery(id, int(fact.n), 'failed', 'too much waits for this chat; the next alert counts it')
+    end_delivery(id, int(fact.n), 'failed', 'too much waits for this chat, and the next alert counts it; or the outbox is damaged')
   end
 end
 

@@ -2,7 +2,7 @@
 -- ARGV: sender, whether it leads ('1', ''), how long it then is the sender, token, how long
 --       it may send, the deployment's chat (JSON, '' none), whether it has a hook ('1', '')
 -- Answer: {held} (another sends) | {idle} | {lost, target, how many facts} (their sender
---       died: they may have arrived) | {send, target ('hook' is the hook), where it is
+--       died: they may have arrived) | {damaged, target} (it was dropped) | {send, target ('hook' is the hook), where it is
 --       (JSON), retries, how many more there are, facts (JSON, ...)}; a resend gets the same
 -- Holds: what was marked is not sent by another. The leading scheduler sends, and who
 --       leads not only while nobody does. What is for '*' goes to the deployment's targets,
@@ -14,8 +14,12 @@ if not to then
   if holder and holder ~= ARGV[1] and ARGV[2] == '' then return { 'held' } end
   redis.call('SET', ALERTER, ARGV[1], 'PX', ARGV[3])
 
-  local all = redis.call('LRANGE', facts_key('*'), 0, -1)
-  local more = redis.call('HGET', alert_key('*'), 'more')
+  local all = redis.pcall('LRANGE', facts_key('*'), 0, -1)
+  local more = redis.pcall('HGET', alert_key('*'), 'more')
+  if all.err or type(more) == 'table' then
+    all, more = {}, nil
+    redis.call('DEL', facts_key('*'), alert_key('*'))
+  end
   if #all > 0 or more then
     -- seldom
     redis.call('DEL', facts_key('*'), alert_key('*'))
@@ -34,23 +38,30 @@ if not to then
 end
 if not to then return { 'idle' } end
 
-local a = hash(alert_key(to))
-if a.token and a.token ~= token then
-  -- seldom
-  end_facts(to, a, 'unknown', 'the sender stopped in the middle of a send; the message may have arrived', '')
-  return { 'lost', to, tonumber(a.n) or 0 }
-end
-local facts = redis.call('LRANGE', facts_key(to), 0, ALERTS_WAIT - 1)
-if a.token then facts = redis.call('LRANGE', facts_key(to), 0, a.n - 1) end
-local more = tonumber(a.told or a.more) or 0
-if not a.token then
-  if #facts == 0 and more <= 0 then
-    redis.call('ZREM', ALERTS, to)
-    return { 'idle' }
+local function take_from()
+  local a = hash(alert_key(to))
+  if a.token and a.token ~= token then
+    -- seldom
+    end_facts(to, a, 'unknown', 'the sender stopped in the middle of a send; the message may have arrived', '')
+    return { 'lost', to, tonumber(a.n) or 0 }
   end
-  redis.call('HSET', alert_key(to), 'token', token, 'n', #facts, 'told', more)
-  redis.call('PEXPIRE', alert_key(to), ALERT_KEPT)
-  redis.call('ZADD', ALERTS, int(now + ARGV[5]), to)
-  redis.call('SET', taken, to, 'PX', ARGV[5])
+  local last, more = (a.token and tonumber(a.n) or ALERTS_WAIT) - 1, tonumber(a.token and a.told or a.more) or 0
+  local facts = last >= 0 and redis.call('LRANGE', facts_key(to), 0, last) or {}
+  if not a.token then
+    if #facts == 0 and more <= 0 then
+      redis.call('ZREM', ALERTS, to)
+      return { 'idle' }
+    end
+    redis.call('HSET', alert_key(to), 'token', token, 'n', #facts, 'told', more)
+    redis.call('PEXPIRE', alert_key(to), ALERT_KEPT)
+    redis.call('ZADD', ALERTS, int(now + ARGV[5]), to)
+    redis.call('SET', taken, to, 'PX', ARGV[5])
+  end
+  return { 'send', to, a.target or '', tonumber(a.retries) or 0, more, facts }
 end
-return { 'send', to, a.target or '', tonumber(a.retries) or 0, more, facts }
+
+local whole, answer = pcall(take_from)
+if whole then return answer end
+redis.call('DEL', alert_key(to), facts_key(to))
+redis.call('ZREM', ALERTS, to)
+return { 'damaged', to }
