@@ -28,8 +28,8 @@ func (a *App) alerts(channels channelManager, leads func() bool) (*alert.Sender,
 	return alert.New(o), nil
 }
 
-// heartbeat makes what calls the outside watch, if there is one.
-func (a *App) heartbeat(leads func() bool) ([]func(context.Context) error, error) {
+// outsideWatch makes what calls the outside watch, if there is one.
+func (a *App) outsideWatch(leads func() bool) ([]func(context.Context) error, error) {
 	url := a.opts.Config.HeartbeatURL
 	if url == "" {
 		return nil, nil
