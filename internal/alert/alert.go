@@ -103,8 +103,8 @@ func (s *Sender) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			patience := time.AfterFunc(stopWithin, cut)
-			defer patience.Stop()
 			s.sends.Wait()
+			patience.Stop()
 			return nil
 		case <-timer.C:
 		}

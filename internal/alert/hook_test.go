@@ -37,11 +37,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		r.t.Error(err)
 	}
-	id, at := req.Header.Get("webhook-id"), req.Header.Get("webhook-timestamp")
+	id, at := req.Header.Get("Webhook-Id"), req.Header.Get("Webhook-Timestamp")
 	mac := hmac.New(sha256.New, []byte(hookKey))
 	fmt.Fprintf(mac, "%s.%s.%s", id, at, body)
-	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); req.Header.Get("webhook-signature") != want {
-		r.t.Errorf("signature %q, want %q", req.Header.Get("webhook-signature"), want)
+	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); req.Header.Get("Webhook-Signature") != want {
+		r.t.Errorf("signature %q, want %q", req.Header.Get("Webhook-Signature"), want)
 	}
 	var sent int64
 	if _, err := fmt.Sscan(at, &sent); err != nil || time.Since(time.Unix(sent, 0)) > 5*time.Minute {

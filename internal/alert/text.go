@@ -2,6 +2,7 @@ package alert
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -92,7 +93,7 @@ func (g group) tell(notices []job.Notice) []string {
 	slots := 0
 	var parts []string
 	for _, n := range notices {
-		if !g.has(n.Kind) {
+		if !slices.Contains(g.kinds, n.Kind) {
 			continue
 		}
 		if g.header == nil || n.JobID == "" { // about the deployment
@@ -124,15 +125,6 @@ func (g group) tell(notices []job.Notice) []string {
 		lines = append(lines, "All: "+g.all)
 	}
 	return append(parts, strings.Join(lines, "\n"))
-}
-
-func (g group) has(kind job.NoticeKind) bool {
-	for _, k := range g.kinds {
-		if k == kind {
-			return true
-		}
-	}
-	return false
 }
 
 // names lists jobs, the first few by name.

@@ -46,7 +46,7 @@ func TestTroubleIsTold(t *testing.T) {
 			return
 		}
 		body, _ := io.ReadAll(r.Body) // an empty one is noticed below
-		text := r.Header.Get("webhook-signature") + " " + string(body)
+		text := r.Header.Get("Webhook-Signature") + " " + string(body)
 		posted.Store(&text)
 	}))
 	t.Cleanup(func() {
