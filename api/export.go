@@ -61,6 +61,12 @@ type jobLine struct {
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
 
+	AlertChannel         string `json:"alertChannel,omitempty"`
+	AlertChatID          string `json:"alertChatId,omitempty"`
+	AlertThreadID        string `json:"alertThreadId,omitempty"`
+	AlertAfter           int    `json:"alertAfter,omitempty"`
+	AlertCooldownSeconds int    `json:"alertCooldownSeconds,omitempty"`
+
 	// MadeBy is part of it, though no client defines it: without it a job that was made in
 	// a run could make others once it was moved.
 	MadeBy string `json:"madeBy,omitempty"`
@@ -77,7 +83,9 @@ func lineOf(id, madeBy string, s job.Spec) ([]byte, error) {
 		Channel: s.Channel, ChatID: s.ChatID, PeerID: s.PeerID, ThreadID: s.ThreadID, IsGroup: s.IsGroup, SessionForm: s.SessionFormOf(id),
 		MaxRuns: s.MaxRuns, Misfire: s.Misfire, MisfireGraceSeconds: s.MisfireGraceSeconds, Overlap: s.Overlap,
 		TimeoutSeconds: s.TimeoutSeconds, OnAmbiguous: s.OnAmbiguous, Deliver: s.Deliver, MaxRetries: *s.MaxRetries,
-		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling, MadeBy: madeBy,
+		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling,
+		AlertChannel: s.AlertChannel, AlertChatID: s.AlertChatID, AlertThreadID: s.AlertThreadID,
+		AlertAfter: s.AlertAfter, AlertCooldownSeconds: s.AlertCooldownSeconds, MadeBy: madeBy,
 	})
 }
 

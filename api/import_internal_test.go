@@ -26,6 +26,7 @@ func TestEveryFieldIsExported(t *testing.T) {
 			IsGroup: new(false), MaxRuns: 4, Misfire: job.MisfireRunAll, MisfireGraceSeconds: 65, Overlap: job.OverlapAllow,
 			TimeoutSeconds: 7, OnAmbiguous: job.OnAmbiguousFail, Deliver: job.DeliverNever, MaxRetries: new(0), RetryDelaysSeconds: []int{5, 6},
 			Context: job.ContextIsolated, AllowScheduling: true, PauseReason: "on holiday", SessionForm: job.TodaysSession,
+			AlertChannel: "slack", AlertChatID: "C1", AlertThreadID: "4", AlertAfter: 5, AlertCooldownSeconds: 60,
 		},
 		"paused, with defaults": {Schedule: "0 0 * * *", Task: "x", PauseReason: "on holiday",
 			Misfire: job.MisfireRunOnce, MisfireGraceSeconds: 3600, Overlap: job.OverlapSkip, TimeoutSeconds: 900,

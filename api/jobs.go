@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -324,14 +325,20 @@ func jobID(r *http.Request) (string, error) {
 // problems returns everything that is wrong with spec.
 func (s *server) problems(spec job.Spec) []job.Problem {
 	found := problemsOf(spec.Validate())
-	target := job.Target{Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup}
-	malformed := slices.ContainsFunc(found, func(p job.Problem) bool {
-		return slices.Contains([]string{"channel", "chatId", "peerId", "threadId"}, p.Field)
-	})
-	if target.Channel == "" || malformed {
-		return found
+	malformed := func(fields ...string) bool {
+		return slices.ContainsFunc(found, func(p job.Problem) bool { return slices.Contains(fields, p.Field) })
 	}
-	return append(found, s.CheckTarget(target)...)
+	var more []job.Problem
+	if spec.Channel != "" && !malformed("channel", "chatId", "peerId", "threadId") {
+		more = s.CheckTarget(job.Target{Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup})
+	}
+	if spec.AlertChannel != "" && spec.AlertChannel != job.AlertNone && !malformed("alertChannel", "alertChatId", "alertThreadId") {
+		for _, p := range s.CheckTarget(job.Target{Channel: spec.AlertChannel, ChatID: spec.AlertChatID, ThreadID: spec.AlertThreadID}) {
+			p.Field = "alert" + strings.ToUpper(p.Field[:1]) + p.Field[1:]
+			more = append(more, p)
+		}
+	}
+	return append(found, more...)
 }
 
 // normalised returns a valid spec with its schedule as it is stored: macros

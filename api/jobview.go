@@ -58,6 +58,13 @@ type jobView struct {
 	Context             job.Context     `json:"context"`
 	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
 
+	// Who is told of failures, and when; absent where the deployment's rules hold.
+	AlertChannel         string `json:"alertChannel,omitempty"`
+	AlertChatID          string `json:"alertChatId,omitempty"`
+	AlertThreadID        string `json:"alertThreadId,omitempty"`
+	AlertAfter           int    `json:"alertAfter,omitempty"`
+	AlertCooldownSeconds int    `json:"alertCooldownSeconds,omitempty"`
+
 	// Ended is given when no run is to come any more: the job is kept for a while, and left
 	// out of lists that do not ask for it.
 	Ended       bool        `json:"ended,omitempty"`
@@ -114,6 +121,8 @@ func wholeJob(j job.Job) jobView {
 		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
 		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
 		MaxRetries: *spec.MaxRetries, RetryDelaysSeconds: spec.RetryDelaysSeconds, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
+		AlertChannel: spec.AlertChannel, AlertChatID: spec.AlertChatID, AlertThreadID: spec.AlertThreadID,
+		AlertAfter: spec.AlertAfter, AlertCooldownSeconds: spec.AlertCooldownSeconds,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, MadeBy: j.MadeBy,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, LastOutcomeSlot: j.LastOutcomeSlot, LastDelivery: j.LastDelivery,
 		Failures: j.Failures, NextRunAt: j.NextSlot, Ended: j.Ended(),

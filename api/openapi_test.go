@@ -247,9 +247,9 @@ func beyondDocument(operation, field, value string) bool {
 	case value == "null" && operation != "editJob":
 		return true
 	case value == "null":
-		return slices.Contains([]string{"schedule", "channel", "chatId"}, field)
+		return slices.Contains([]string{"schedule", "channel", "chatId", "alertChatId"}, field)
 	case value == `"x"`:
-		return slices.Contains([]string{"schedule", "timezone", "channel"}, field) || field == "id" && operation == "editJob"
+		return slices.Contains([]string{"schedule", "timezone", "channel", "alertChannel"}, field) || field == "id" && operation == "editJob"
 	}
 	return false
 }
@@ -273,6 +273,8 @@ func boundsBody(operation, field, value string) string {
 		if operation == "createJob" {
 			fields["channel"], fields["chatId"] = `"telegram"`, `"1"`
 		}
+	case "alertChatId", "alertThreadId":
+		fields["alertChannel"], fields["alertChatId"] = `"telegram"`, `"1"`
 	}
 	fields[field] = value
 	var parts []string

@@ -1,12 +1,15 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
@@ -19,48 +22,32 @@ func delivering(d job.Deliver) job.Spec {
 	return s
 }
 
-func TestAlertText(t *testing.T) {
-	const slot, next = 1795420800_000, 1795507200_000 // 2026-11-23 and -24, 08:00 UTC
-	for _, tc := range []struct {
-		name  string
-		alert job.Alert
-		want  string
-	}{
-		{"in a row", job.Alert{Job: "Morning summary", Timezone: "Europe/Berlin", Slot: slot, Outcome: job.Failed, Attempts: 4,
-			Error: "ai-server answered 500: overloaded", Failures: 2, Next: next},
-			"⚠️ Morning summary failed 2 times in a row (last: 2026-11-23 09:00 Europe/Berlin).\n" +
-				"After 4 attempts: ai-server answered 500: overloaded.\n" +
-				"Next run: 2026-11-24 09:00 Europe/Berlin."},
-		{"once, with no run to come", job.Alert{Job: "a", Slot: slot, Outcome: job.Failed, Attempts: 1, Error: "no.", Failures: 1},
-			"⚠️ a failed (2026-11-23 08:00 UTC).\nno."},
-		{"timed out", job.Alert{Job: "a", Slot: slot + 30_000, Outcome: job.TimedOut, Attempts: 1, Error: "too long...", Failures: 1},
-			"⚠️ a timed out (2026-11-23 08:00:30 UTC).\ntoo long..."},
-		{"timed out in a row", job.Alert{Job: "a", Slot: slot, Outcome: job.TimedOut, Attempts: 1, Error: "too long", Failures: 3},
-			"⚠️ a failed 3 times in a row (last: 2026-11-23 08:00 UTC).\ntoo long."},
-		{"disabled", job.Alert{Job: "a", Slot: slot, Outcome: job.Failed, Attempts: 1, Error: "no", Failures: 10, Disabled: true},
-			"⚠️ a failed 10 times in a row (last: 2026-11-23 08:00 UTC).\nno.\nThe job is disabled now, until somebody resumes it."},
-		{"a zone that is no more", job.Alert{Job: "a", Timezone: "Mars/Olympus", Slot: slot, Outcome: job.Failed, Failures: 1, Next: next},
-			"⚠️ a failed (2026-11-23 08:00 UTC).\nNext run: 2026-11-24 08:00 UTC."},
-		{"damaged", job.Alert{}, ""},
-	} {
-		if diff := cmp.Diff(tc.want, alertText(tc.alert)); diff != "" {
-			t.Errorf("%s: %s", tc.name, diff)
-		}
-	}
-}
-
 // refusing is an ai-server that refuses for good.
 func refusing(standin.ChatCall) standin.Answer {
 	return standin.Answer{Status: http.StatusBadRequest, Text: "no such agent"}
 }
 
-// TestAlertIsSent through the channel, once, whatever happens to its carriers.
-func TestAlertIsSent(t *testing.T) {
-	f := setup(t, setupOptions{reply: refusing})
-	spec := delivering(job.DeliverOnFailure)
-	spec.Name, spec.ThreadID = "Leap day", "3"
+// oldAlert gives a run that failed an alert as the release before the outbox of alerts made
+// it: a delivery like any other, in the queue of the workers.
+func (f *fixture) oldAlert(spec job.Spec) (run string) {
+	f.t.Helper()
+	spec.AlertChannel = job.AlertNone
 	slot, run := f.due("a", spec)
-	must(t, f.turn(slot))
+	must(f.t, f.turn(slot))
+	must(f.t, f.rdb.HSet(f.ctx, key("run", run), "deliveries", 1, "alert", "pending").Err())
+	must(f.t, f.rdb.HSet(f.ctx, key("delivery", run, "1"), "v", 1, "kind", "alert", "state", "waiting",
+		"target", `{"channel":"telegram","chatId":"123","threadId":"3"}`, "createdAt", int64(f.now()), "notBefore", 1,
+		"n", 0, "attempt", 0, "epoch", 0, "retries", 0, "alert", `{"job":"Leap day","timezone":"UTC","slot":1795420800000,`+
+			`"outcome":"failed","error":"no such agent","attempts":1,"failures":1,"next":1803859200000}`).Err())
+	must(f.t, f.rdb.ZAdd(f.ctx, key("wake"), redis.Z{Score: 1, Member: "d:" + run + ":1"}).Err())
+	must(f.t, f.rdb.SAdd(f.ctx, key("open"), "d:"+run+":1").Err())
+	return run
+}
+
+// TestOldAlertIsSent through the channel, once, whatever happens to its carriers.
+func TestOldAlertIsSent(t *testing.T) {
+	f := setup(t, setupOptions{reply: refusing})
+	run := f.oldAlert(toChat())
 	must(t, f.deliver(run))
 	must(t, f.deliver(run))
 
@@ -68,9 +55,7 @@ func TestAlertIsSent(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("messages %+v", got)
 	}
-	lines := strings.Split(got[0].Text, "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], "⚠️ Leap day failed (20") || !strings.Contains(lines[1], "no such agent") ||
-		!strings.HasPrefix(lines[2], "Next run: 20") || !strings.HasSuffix(lines[2], "-02-29 00:00 UTC.") {
+	if want := "⚠️ Leap day failed (2026-11-23 08:00 UTC).\nno such agent.\nNext run: 2027-03-01 00:00 UTC."; got[0].Text != want {
 		t.Errorf("text %q", got[0].Text)
 	}
 	r := f.record(run)
@@ -81,21 +66,20 @@ func TestAlertIsSent(t *testing.T) {
 		t.Errorf("run %s, delivery %s", r.Outcome, r.DeliveryState)
 	}
 	// It was no turn: nothing of it is in the session.
-	if _, err := f.store.Session(f.ctx, spec.ResolveSession("a"), 10); err == nil {
+	if _, err := f.store.Session(f.ctx, toChat().ResolveSession("a"), 10); err == nil {
 		t.Error("the session has an entry")
 	}
 }
 
-// TestAlertGoesOnAtTheFirstUnsentPart: an alert has parts like any message.
-func TestAlertGoesOnAtTheFirstUnsentPart(t *testing.T) {
+// TestOldAlertGoesOnAtTheFirstUnsentPart: an old alert has parts like any message.
+func TestOldAlertGoesOnAtTheFirstUnsentPart(t *testing.T) {
 	f := setup(t, setupOptions{reply: refusing, wrap: inChunks(40), send: func(m standin.Message) standin.Answer {
 		if m.N == 2 {
 			return standin.Answer{Status: http.StatusServiceUnavailable, Text: "restarting"}
 		}
 		return standin.Answer{}
 	}})
-	slot, run := f.due("a", delivering(job.DeliverOnFailure))
-	must(t, f.turn(slot))
+	run := f.oldAlert(toChat())
 	must(t, f.deliver(run))
 	if d := f.record(run).Deliveries[0]; d.State != job.DeliveryPending || len(d.MessageIDs) != 1 {
 		t.Fatalf("delivery %+v", d)
@@ -120,10 +104,9 @@ func TestAlertGoesOnAtTheFirstUnsentPart(t *testing.T) {
 	}
 }
 
-func TestDamagedAlertIsNotSent(t *testing.T) {
+func TestDamagedOldAlertIsNotSent(t *testing.T) {
 	f := setup(t, setupOptions{reply: refusing})
-	slot, run := f.due("a", delivering(job.DeliverOnFailure))
-	must(t, f.turn(slot))
+	run := f.oldAlert(toChat())
 	must(t, f.rdb.HDel(f.ctx, key("delivery", run, "1"), "alert").Err())
 	must(t, f.deliver(run))
 	if d := f.record(run).Deliveries[0]; d.State != job.DeliveryFailed || f.chat.Count() != 0 {
@@ -131,16 +114,25 @@ func TestDamagedAlertIsNotSent(t *testing.T) {
 	}
 }
 
-// TestServedAlert: nobody but the worker's own shortcut brings the carrier.
-func TestServedAlert(t *testing.T) {
+// TestAlertsAreNotTheWorkers: what there is to tell waits in the outbox of alerts, with no
+// task for it in the queue.
+func TestAlertsAreNotTheWorkers(t *testing.T) {
 	f := setup(t, setupOptions{reply: refusing})
 	slot, run := f.due("a", delivering(job.DeliverOnFailure))
-	f.serve()
-	f.enqueue(slot)
-	f.await("the alert", func() bool {
-		r, err := f.store.Run(f.ctx, run)
-		return err == nil && len(r.Deliveries) == 1 && r.Deliveries[0].State == job.DeliveryDelivered
-	})
+	must(t, f.turn(slot))
+	if d := f.record(run).Deliveries; len(d) != 1 || d[0].Kind != job.KindAlert || d[0].State != job.DeliveryPending {
+		t.Errorf("deliveries %+v", d)
+	}
+	carriers, _, err := f.store.Look(f.ctx, 10)
+	must(t, err)
+	if _, err := f.rdb.ZScore(f.ctx, key("wake"), "d:"+run+":1").Result(); len(carriers) > 0 || !errors.Is(err, redis.Nil) {
+		t.Errorf("carriers %v, in wake: %v", carriers, err)
+	}
+	taken, err := f.store.TakeAlert(f.ctx, job.AlertTake{Sender: "s", Token: "t", HoldFor: time.Second, Lease: time.Minute})
+	must(t, err)
+	if taken.To != "" {
+		t.Errorf("before others could join: %+v", taken)
+	}
 }
 
 // TestCarriersOfADisabledJob: the slots that were due when its job was disabled are
@@ -154,9 +146,8 @@ func TestCarriersOfADisabledJob(t *testing.T) {
 	slot := f.minute(-3)
 	f.moveTo("a", slot)
 	must(t, f.turn(f.slotOf(j, slot)))
-	must(t, f.deliver(job.RunID("a", slot)))
-	if texts := f.texts(); len(texts) != 1 || !strings.HasSuffix(texts[0], "The job is disabled now, until somebody resumes it.") {
-		t.Errorf("told %q", texts)
+	if d := f.record(job.RunID("a", slot)).Deliveries; len(d) != 1 || d[0].Kind != job.KindAlert {
+		t.Errorf("told %+v", d)
 	}
 	passed := 0
 	for {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/gatewaycron/gatewaycron/internal/alert"
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -196,7 +197,7 @@ func (d *delivery) deliver(granted time.Time) {
 // text is what is delivered; the same at every attempt, so that its parts are.
 func (d *delivery) text() string {
 	if d.b.Delivery.Kind == job.KindAlert {
-		return alertText(d.b.Alert)
+		return alert.Failure(d.b.Alert) // of a release before alerts had an outbox of their own
 	}
 	if text, _ := job.Spoken(d.b.Reply); text != "" {
 		return text

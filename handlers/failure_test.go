@@ -373,6 +373,8 @@ func TestClassify(t *testing.T) {
 	ambiguous := func(c job.Cause, d time.Duration) job.Failure {
 		return job.Failure{Result: job.ResultAmbiguous, Cause: c, Retry: job.RetryCounted, Delay: d, Outcome: job.Failed}
 	}
+	permanent := failed(job.CauseAIError, job.RetryNever, 0)
+	permanent.Permanent = true
 	timedOut := job.Failure{Result: job.ResultTimedOut, Cause: job.CauseDeadline, Retry: job.RetryNever, Outcome: job.TimedOut}
 	cut := failed(job.CauseShutdown, job.RetryFree, 0)
 
@@ -382,7 +384,7 @@ func TestClassify(t *testing.T) {
 		running, stopped job.Failure
 	}{
 		{"retryable", ai(aiserver.KindRetryable), failed(job.CauseAIError, job.RetryCounted, second), cut},
-		{"permanent", ai(aiserver.KindPermanent), failed(job.CauseAIError, job.RetryNever, 0), failed(job.CauseAIError, job.RetryNever, 0)},
+		{"permanent", ai(aiserver.KindPermanent), permanent, permanent},
 		{"rate limited", ai(aiserver.KindRateLimited), failed(job.CauseRateLimited, job.RetryFree, third), failed(job.CauseRateLimited, job.RetryFree, third)},
 		{"rate limited with a time", wait, failed(job.CauseRateLimited, job.RetryFree, 7*time.Second), failed(job.CauseRateLimited, job.RetryFree, 7*time.Second)},
 		{"deadline", ai(aiserver.KindDeadline), timedOut, timedOut},

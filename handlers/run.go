@@ -389,7 +389,7 @@ func classify(err, cause error, b job.Begun) job.Failure {
 			f.Delay = b.Job.RetryDelay(b.Attempt)
 		}
 	case e.Kind == aiserver.KindPermanent:
-		f.Retry = job.RetryNever
+		f.Retry, f.Permanent = job.RetryNever, true
 	}
 	return f
 }

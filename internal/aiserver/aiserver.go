@@ -4,7 +4,7 @@
 // outcome nobody knows.
 //
 // It never repeats a call by itself and keeps no state but connections. It must
-// import no package of this module but job and wire.
+// import no package of this module but job, redact and wire.
 package aiserver
 
 import (

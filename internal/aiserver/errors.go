@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/redact"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -29,8 +30,11 @@ const (
 	KindAmbiguous Kind = "ambiguous"
 )
 
-// maxMessageBytes bounds Error.Message.
-const maxMessageBytes = 500
+// maxMessageBytes bounds Error.Message, maxComplaintBytes what it is made from.
+const (
+	maxMessageBytes   = 500
+	maxComplaintBytes = 16 << 10
+)
 
 var (
 	errNoMessages = errors.New("no array messages")
@@ -49,8 +53,10 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.Err }
 
+// bounded words an error. It is cut only after it was redacted: half a key would not be
+// recognised.
 func bounded(format string, args ...any) string {
-	return wire.Printable(fmt.Sprintf(format, args...), maxMessageBytes)
+	return wire.Printable(redact.Text(fmt.Sprintf(format, args...)), maxMessageBytes)
 }
 
 func permanent(format string, args ...any) *Error {
@@ -77,7 +83,7 @@ var telling = regexp.MustCompile(`(?i)\bunknown model:|_API_KEY\b.*\brequired\b`
 
 // refused classifies a complete answer other than 2xx.
 func (c *Client) refused(answer wire.Answer) *Error {
-	complaint := wire.Complaint(answer.Body, maxMessageBytes)
+	complaint := wire.Complaint(answer.Body, maxComplaintBytes)
 	wait, asked := wire.RetryAfter(answer.Header, c.now())
 	e := &Error{Kind: KindPermanent, Status: answer.Status}
 	switch status := answer.Status; {

@@ -80,10 +80,12 @@ type App struct {
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
-	rdb      redis.UniversalClient
-	queue    redis.UniversalClient // the same one, for asynq
-	reserve  redis.UniversalClient // connections of those who stop things
-	store    *store.Store
+	// failing reports whether the deployment is in trouble, for the outside watch.
+	failing func(context.Context) bool
+	rdb     redis.UniversalClient
+	queue   redis.UniversalClient // the same one, for asynq
+	reserve redis.UniversalClient // connections of those who stop things
+	store   *store.Store
 
 	closers []func() // last in, first out
 }
@@ -161,7 +163,9 @@ func (a *App) start(ctx context.Context) error {
 	if !replicated(opts) {
 		records = gather(a.rdb)
 	}
-	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve})
+	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve,
+		AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
+	a.failing = func(context.Context) bool { return false }
 	return nil
 }
 
@@ -201,6 +205,7 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 	}
 	var roles []func(context.Context) error
+	var leads func() bool // nil: there is no scheduler here
 	if a.opts.Roles.API {
 		beat := a.newHeartbeat("api", nil)
 		front, err := a.newFront(queues, channels, beat)
@@ -216,8 +221,13 @@ func (a *App) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		check := absence.New(absence.Options{Store: a.store, Leads: s.Leads, Logger: a.logger})
-		roles = append(roles, s.Run, check.Run, a.newHeartbeat("scheduler", nil).run)
+		leads = s.Leads
+		check := absence.New(absence.Options{Store: a.store, Leads: leads, Logger: a.logger})
+		watch, err := a.outsideWatch(leads)
+		if err != nil {
+			return err
+		}
+		roles = append(append(roles, s.Run, check.Run, a.newHeartbeat("scheduler", nil).run), watch...)
 	}
 	if a.opts.Roles.Worker {
 		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})
@@ -236,6 +246,13 @@ func (a *App) Serve(ctx context.Context) error {
 			p.Parties = watch.report()
 		})
 		roles = append(roles, w.Run, watch.watch, beat.run)
+	}
+	if a.opts.Roles.API || a.opts.Roles.Scheduler {
+		sender, err := a.alerts(channels, leads)
+		if err != nil {
+			return err
+		}
+		roles = append(roles, sender.Run)
 	}
 
 	var wg sync.WaitGroup

@@ -47,6 +47,17 @@ var rules = []rule{
 		why:    "counts for the API and for the sign-in, which know nothing of each other",
 	},
 	{
+		pkg:    "internal/redact",
+		forbid: impure,
+		why:    "a text in, a text out: whatever words an error may use it",
+	},
+	{
+		pkg:    "internal/alert",
+		ours:   []string{"internal/channel", "internal/fault", "internal/job", "internal/redact", "internal/wire"},
+		forbid: join(redis, asynq, commands),
+		why:    "tells people; what there is to tell is handed in, so that it is tested without a store",
+	},
+	{
 		pkg:    "internal/wire",
 		forbid: join(redis, asynq, logging, commands),
 		why:    "what both clients need of HTTP and JSON; it knows neither of them, nor what they ask for",
@@ -64,7 +75,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/store",
-		ours:   []string{"internal/job", "internal/schedule"},
+		ours:   []string{"internal/job", "internal/redact", "internal/schedule"},
 		forbid: join(asynq, router, commands),
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
@@ -98,13 +109,13 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/aiserver",
-		ours:   []string{"internal/job", "internal/wire"},
+		ours:   []string{"internal/job", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a client of somebody else's API: it translates to the domain and knows nothing of runs in Redis",
 	},
 	{
 		pkg:    "internal/channel",
-		ours:   []string{"internal/job", "internal/wire"},
+		ours:   []string{"internal/job", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a channel sends a text to a chat; whether and when is decided elsewhere",
 	},
@@ -157,7 +168,7 @@ var rules = []rule{
 		pkg: "handlers",
 		// The two clients for what they say of a call that failed: whether it may
 		// be tried again is in their typed errors.
-		ours:   []string{"internal/aiserver", "internal/channel", "internal/fault", "internal/job", "internal/queue", "internal/schedule", "tasks"},
+		ours:   []string{"internal/aiserver", "internal/alert", "internal/channel", "internal/fault", "internal/job", "internal/queue", "internal/schedule", "tasks"},
 		forbid: join(router, commands),
 		why:    "the life of a run against interfaces of its own; the store is handed in",
 	},
@@ -186,7 +197,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/cli",
-		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/mcp"},
+		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/mcp", "internal/redact"},
 		forbid: join(redis, asynq),
 		why:    "flags and texts for people; it starts a process through app and knows no part of it",
 	},

@@ -4,7 +4,7 @@
 // Telegram, which speaks to the Bot API directly.
 //
 // It sends one part once and says how that ended; retries, order and records
-// are the caller's. It must import no package of this module but job and wire.
+// are the caller's. It must import no package of this module but job, redact and wire.
 package channel
 
 import (
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redact"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -152,7 +153,7 @@ func (r redactor) message(format string, args ...any) string {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
-	return wire.Printable(text, maxMessageBytes)
+	return wire.Printable(redact.Text(text), maxMessageBytes)
 }
 
 func (r redactor) failed(kind Kind, format string, args ...any) *Error {

@@ -338,7 +338,8 @@ func (c *chaos) quiet() func() bool {
 		left, err := c.rdb.ZCard(ctx, "{gateway-cron}:wake").Result()
 		// The jobs that fire no more are due in half a year; others may have one slot left.
 		due, dueErr := c.rdb.ZCount(ctx, "{gateway-cron}:due", "-inf", strconv.FormatInt(now()+time.Hour.Milliseconds(), 10)).Result()
-		left, err = left+due, errors.Join(err, dueErr)
+		alerts, alertsErr := c.rdb.ZCard(ctx, "{gateway-cron}:alerts").Result()
+		left, err = left+due+alerts, errors.Join(err, dueErr, alertsErr)
 		for _, queue := range []string{"asynq:{gateway-cron-run}:", "asynq:{gateway-cron-deliver}:"} {
 			for _, list := range []string{"pending", "active"} {
 				n, listErr := c.rdb.LLen(ctx, queue+list).Result()

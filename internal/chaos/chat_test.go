@@ -23,7 +23,8 @@ var chatFaults = []weighted{
 }
 
 const (
-	alertMark     = "⚠️ " // begins what tells of a failure, and no reply
+	alertMark     = "⚠️ " // begins what tells of trouble, and no reply
+	relievedMark  = "✅ "  // begins what tells that it is over
 	chatToken     = "chat-secret"
 	telegramToken = "123456:chaos-suite"
 )
@@ -85,7 +86,7 @@ func (c *chat) telegram(w http.ResponseWriter, r *http.Request) {
 
 func (c *chat) take(w http.ResponseWriter, r *http.Request, s sent) {
 	lines := replyLine.FindAllStringSubmatch(s.text, -1)
-	alert := strings.HasPrefix(s.text, alertMark)
+	alert := strings.HasPrefix(s.text, alertMark) || strings.HasPrefix(s.text, relievedMark)
 	if alert { // it may quote a reply
 		lines = [][]string{{s.text, s.text, "1", "1"}}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/app"
 	"github.com/gatewaycron/gatewaycron/internal/cli/jobs"
 	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/redact"
 )
 
 // Exit codes; the commands of package jobs have more.
@@ -239,8 +240,19 @@ func processOptions(name, version string, roles app.Roles, embedded bool, stdout
 		Stdout: stdout, Logger: logger, Command: os.Args[0]}, nil
 }
 
+// redacted takes what looks like a key out of what is logged: errors quote others.
+func redacted(_ []string, a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(redact.Text(v))
+	case error:
+		a.Value = slog.StringValue(redact.Text(v.Error()))
+	}
+	return a
+}
+
 func newLogger(c config.Config, w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	opts := &slog.HandlerOptions{Level: c.LogLevel, ReplaceAttr: redacted}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}

@@ -41,6 +41,14 @@ type Config struct {
 	ChannelManagerToken string
 	TelegramToken       string
 	TelegramURL         string
+	AlertChannel        string // "" means no chat of the deployment
+	AlertChat           string
+	AlertThread         string
+	AlertURL            string // "" means no hook
+	AlertSecret         string
+	AlertAfter          int
+	AlertCooldown       time.Duration
+	HeartbeatURL        string // "" means no outside watch
 	Concurrency         int
 	Prefix              string
 	ShutdownGrace       time.Duration
@@ -144,6 +152,14 @@ func settings() []setting {
 			show: func(c *Config) string { return strconv.FormatBool(*field(c)) },
 		}
 	}
+	secretLink := func(name, help string, field func(*Config) *string) setting {
+		s := secret(name, help, field)
+		s.parse = func(c *Config, v string) error {
+			*field(c) = v
+			return checkURL(v, "http", "https")
+		}
+		return s
+	}
 	redisURL := secret("REDIS_URL", "Redis to use; without it, serve and demo run their own",
 		func(c *Config) *string { return &c.RedisURL })
 	redisURL.parse = func(c *Config, v string) error {
@@ -195,6 +211,17 @@ func settings() []setting {
 		secret("CHANNEL_MANAGER_TOKEN", "bearer token of the channel manager", func(c *Config) *string { return &c.ChannelManagerToken }),
 		secret("TELEGRAM_TOKEN", "bot token; connects Telegram directly", func(c *Config) *string { return &c.TelegramToken }),
 		link("TELEGRAM_URL", "https://api.telegram.org", "Bot API server", func(c *Config) *string { return &c.TelegramURL }),
+		str("ALERT_CHANNEL", "", "channel of the chat that is told of trouble where no job's chat is: failures of jobs without one, slots that did not run, replies that did not arrive",
+			func(c *Config) *string { return &c.AlertChannel }),
+		str("ALERT_CHAT", "", "that chat", func(c *Config) *string { return &c.AlertChat }),
+		str("ALERT_THREAD", "", "thread of that chat", func(c *Config) *string { return &c.AlertThread }),
+		secretLink("ALERT_URL", "gets the same as a POST, signed as Standard Webhooks has it", func(c *Config) *string { return &c.AlertURL }),
+		secret("ALERT_SECRET", "signing key of these: whsec_ and base64; needed with GATEWAY_CRON_ALERT_URL", func(c *Config) *string { return &c.AlertSecret }),
+		number("ALERT_AFTER", "2", "failures in a row after which a job tells of them, if it says nothing else", 1, 9,
+			func(c *Config) int64 { return int64(c.AlertAfter) }, func(c *Config, n int64) { c.AlertAfter = int(n) }),
+		duration("ALERT_COOLDOWN", "1h", "how long a job then tells of no other failure, if it says nothing else", time.Second, 7*24*time.Hour,
+			func(c *Config) *time.Duration { return &c.AlertCooldown }),
+		secretLink("HEARTBEAT_URL", "an outside watch that the scheduler calls each minute, with /fail behind it in trouble", func(c *Config) *string { return &c.HeartbeatURL }),
 		number("CONCURRENCY", "64", "runs at once in one worker", 1, 10_000,
 			func(c *Config) int64 { return int64(c.Concurrency) }, func(c *Config, n int64) { c.Concurrency = int(n) }),
 		prefix,
@@ -273,6 +300,7 @@ func Read(lookup func(string) (string, bool)) (Loaded, error) {
 	if err := l.checkExposure(); err != nil {
 		problems = append(problems, err)
 	}
+	problems = append(problems, l.checkAlerts()...)
 	return l, errors.Join(problems...)
 }
 
@@ -362,6 +390,20 @@ func (l Loaded) checkExposure() error {
 	}
 	return fmt.Errorf("%sTOKEN must be set, because %s: anybody who reaches it could run agents; take the output of openssl rand -hex 32",
 		EnvPrefix, why)
+}
+
+// checkAlerts refuses half a target: alerts that go nowhere would be noticed too late.
+func (c Config) checkAlerts() (problems []error) {
+	need := func(have, needs, what string) {
+		if have != "" && needs == "" {
+			problems = append(problems, fmt.Errorf("%s%s", EnvPrefix, what))
+		}
+	}
+	need(c.AlertChannel, c.AlertChat, "ALERT_CHAT must be set with GATEWAY_CRON_ALERT_CHANNEL: it says which chat is told")
+	need(c.AlertChat+c.AlertThread, c.AlertChannel, "ALERT_CHANNEL must be set with GATEWAY_CRON_ALERT_CHAT, for example telegram")
+	need(c.AlertURL, c.AlertSecret, "ALERT_SECRET must be set with GATEWAY_CRON_ALERT_URL: take the output of echo whsec_$(openssl rand -base64 32)")
+	need(c.AlertSecret, c.AlertURL, "ALERT_URL must be set with GATEWAY_CRON_ALERT_SECRET")
+	return problems
 }
 
 // APIURL is where the command line finds the API.

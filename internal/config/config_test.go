@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
 		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
-		RateLimitPerMinute: 600, RateLimitBurst: 300,
+		RateLimitPerMinute: 600, RateLimitBurst: 300, AlertAfter: 2, AlertCooldown: time.Hour,
 		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	for name, e := range map[string]env{
@@ -92,6 +92,8 @@ var full = env{
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
 	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "RATE_LIMIT_PER_MINUTE": "7000", "RATE_LIMIT_BURST": "1", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
 	"MODEL": "m", "REASONING_EFFORT": "low", "PUBLIC_ACCESS": "true",
+	"ALERT_CHANNEL": "telegram", "ALERT_CHAT": "-100", "ALERT_THREAD": "3", "ALERT_URL": "https://hooks.example/s5", "ALERT_SECRET": "whsec_s6",
+	"ALERT_AFTER": "3", "ALERT_COOLDOWN": "10m0s", "HEARTBEAT_URL": "https://watch.example/s7",
 	"DASHBOARD_WRITABLE": "TRUE", "LOG_LEVEL": "Warn", "LOG_FORMAT": "json",
 }
 
@@ -103,6 +105,8 @@ func TestEverySetting(t *testing.T) {
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
 		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, RateLimitPerMinute: 7000, RateLimitBurst: 1, HistoryPerJob: 9, TaskRetention: time.Hour,
 		Model: "m", ReasoningEffort: "low", PublicAccess: true,
+		AlertChannel: "telegram", AlertChat: "-100", AlertThread: "3", AlertURL: "https://hooks.example/s5", AlertSecret: "whsec_s6",
+		AlertAfter: 3, AlertCooldown: 10 * time.Minute, HeartbeatURL: "https://watch.example/s7",
 		DashboardWritable: true, LogLevel: slog.LevelWarn, LogFormat: "json",
 	}
 	if d := cmp.Diff(want, load(t, full)); d != "" {
@@ -140,11 +144,19 @@ func TestBadValues(t *testing.T) {
 		"PUBLIC_ACCESS":         {"no"},
 		"RATE_LIMIT_PER_MINUTE": {"-1", "1000001", "2/s"},
 		"RATE_LIMIT_BURST":      {"0", "1000001"},
+		"ALERT_URL":             {"hooks.example", "ftp://h", "http://"},
+		"ALERT_AFTER":           {"0", "10", "two"},
+		"ALERT_COOLDOWN":        {"0s", "60", "168h1s"},
+		"HEARTBEAT_URL":         {"watch.example", "unix:///x"},
 		"LOG_LEVEL":             {"trace", "verbose"},
 		"LOG_FORMAT":            {"xml", "JSON"},
 	} {
 		for _, value := range values {
-			got := problems(env{name: value})
+			e := env{name: value}
+			if name == "ALERT_URL" {
+				e["ALERT_SECRET"] = "whsec_x"
+			}
+			got := problems(e)
 			if len(got) != 1 || !strings.HasPrefix(got[0], EnvPrefix+name+" must ") {
 				t.Errorf("%s=%q: %q", name, value, got)
 			}
@@ -173,6 +185,28 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	for i, name := range []string{"TOKEN", "CONCURRENCY", "PREFIX", "LOG_FORMAT", "TOKEN"} { // as settings come, exposure last
 		if !strings.HasPrefix(got[i], EnvPrefix+name+" ") {
 			t.Errorf("problem %d is %q, want one of %s", i, got[i], name)
+		}
+	}
+}
+
+// TestHalfATarget of alerts is none, and noticed before something is to be told.
+func TestHalfATarget(t *testing.T) {
+	for _, tc := range []struct {
+		env  env
+		name string // of the setting that is missing; "" for none
+	}{
+		{env{"ALERT_CHANNEL": "telegram", "ALERT_CHAT": "7"}, ""},
+		{env{"ALERT_CHANNEL": "telegram"}, "ALERT_CHAT"},
+		{env{"ALERT_CHAT": "7"}, "ALERT_CHANNEL"},
+		{env{"ALERT_THREAD": "7"}, "ALERT_CHANNEL"},
+		{env{"ALERT_URL": "https://h/secret", "ALERT_SECRET": "whsec_x"}, ""},
+		{env{"ALERT_URL": "https://h/secret"}, "ALERT_SECRET"},
+		{env{"ALERT_SECRET": "whsec_x"}, "ALERT_URL"},
+	} {
+		got := problems(tc.env)
+		if tc.name == "" && got != nil || tc.name != "" && (len(got) != 1 || !strings.HasPrefix(got[0], EnvPrefix+tc.name+" must be set") ||
+			strings.Contains(got[0], "h/secret")) {
+			t.Errorf("%v: %q, want %s", tc.env, got, tc.name)
 		}
 	}
 }
@@ -299,7 +333,7 @@ func TestPrint(t *testing.T) {
 			t.Errorf("no line\n%sin\n%s", line, out)
 		}
 	}
-	for _, secret := range []string{"s1", "s2", "s3", "s4"} {
+	for _, secret := range []string{"s1", "s2", "s3", "s4", "s5", "s6", "s7"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("%s is printed", secret)
 		}

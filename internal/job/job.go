@@ -120,13 +120,16 @@ const (
 type Deliver string
 
 const (
-	// DeliverAlways sends every reply, and an alert when runs fail in a row. The default.
+	// DeliverAlways sends every reply, and alerts; see Spec.AlertChannel. The default.
 	DeliverAlways Deliver = "always"
 	// DeliverOnFailure sends no reply, and an alert as soon as a run fails.
 	DeliverOnFailure Deliver = "on_failure"
 	// DeliverNever sends nothing.
 	DeliverNever Deliver = "never"
 )
+
+// AlertNone is the AlertChannel of a job that tells nobody of its failures.
+const AlertNone = "none"
 
 // Context says what an agent is told of what was said before.
 type Context string
@@ -205,6 +208,18 @@ type Spec struct {
 	// RetryDelaysSeconds are the delays before the first retry, the second and so on; the
 	// last one repeats. Empty means 30 s, 1 min, 5 min.
 	RetryDelaysSeconds []int
+
+	// AlertChannel, AlertChatID and AlertThreadID are the chat that is told when the job
+	// fails or does not run: AlertNone for nobody; "" for its own chat, or, where it has none
+	// or Deliver is never, whoever the deployment tells.
+	AlertChannel, AlertChatID, AlertThreadID string
+	// AlertAfter is after how many failures in a row. 0 is as many as the deployment says,
+	// one with DeliverOnFailure, and one where the next slot is over an hour away or the
+	// same would fail again.
+	AlertAfter int
+	// AlertCooldownSeconds is how long the job then tells of none; 0 is as long as the
+	// deployment says.
+	AlertCooldownSeconds int
 
 	Context Context
 	// AllowScheduling leaves the agent the tools that make, change and run jobs. Without

@@ -262,6 +262,9 @@ type Failure struct {
 	Retry   Retry
 	Delay   time.Duration // before the retry
 	Outcome Outcome       // if this ends the run
+	// Permanent says that the same run would fail again: there is no use in waiting for a
+	// second failure to tell of it.
+	Permanent bool
 }
 
 // DeliveryBegun is the answer to a delivery's carrier.

@@ -35,6 +35,9 @@ const (
 	MaxEverySeconds        = 366 * 24 * 3600
 	MaxJitterSeconds       = 24 * 3600
 	MaxLabels              = 10
+	// MaxAlertAfter is below the number of failures that disable a job, which is told in any case.
+	MaxAlertAfter           = 9
+	MaxAlertCooldownSeconds = 7 * 24 * 3600
 )
 
 // lastInstant is the latest that at, startAt and endAt may be.
@@ -112,6 +115,8 @@ func (s Spec) Validate() error {
 		v.add("channel", "is required with chatId or threadId (or leave those out): without it no reply is sent", `"telegram"`)
 	}
 
+	v.alerts(s)
+
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
 	case !named: // a session made of that would only be wrong once more
 	case strings.ContainsAny(key, `/\`):
@@ -169,6 +174,24 @@ func (s Spec) Validate() error {
 		v.add("deliver", "must be always, on_failure or never", `"always"`)
 	}
 	return v.err()
+}
+
+// alerts checks who is told of failures, and when.
+func (v *validator) alerts(s Spec) {
+	v.identifier("alertChatId", s.AlertChatID, `"123456"`)
+	v.identifier("alertThreadId", s.AlertThreadID, `"42"`)
+	switch named := s.AlertChatID != "" || s.AlertThreadID != ""; {
+	case s.AlertChannel != "" && !channelPattern.MatchString(s.AlertChannel):
+		v.add("alertChannel", "must be lower-case letters, digits, - or _, at most 64; none for nobody", `"telegram"`)
+	case s.AlertChannel == AlertNone && named:
+		v.add("alertChannel", "none excludes alertChatId and alertThreadId", `"telegram"`)
+	case s.AlertChannel != "" && s.AlertChannel != AlertNone && s.AlertChatID == "":
+		v.add("alertChatId", "is required with alertChannel: it says which chat is told of failures", `"123456"`)
+	case s.AlertChannel == "" && named:
+		v.add("alertChannel", "is required with alertChatId or alertThreadId (or leave those out)", `"telegram"`)
+	}
+	v.between("alertAfter", s.AlertAfter, 0, MaxAlertAfter, "2")
+	v.between("alertCooldownSeconds", s.AlertCooldownSeconds, 0, MaxAlertCooldownSeconds, "3600")
 }
 
 // ValidateTiming checks only what says when the job runs, as Validate does.

@@ -57,6 +57,18 @@ func TestValidate(t *testing.T) {
 		{"a label that begins with a sign", func(s *Spec) { s.Labels = []string{"-a"} }, []string{"labels"}},
 		{"a label twice", func(s *Spec) { s.Labels = []string{"a", "a"} }, []string{"labels"}},
 		{"too many labels", func(s *Spec) { s.Labels = strings.Split("abcdefghijk", "") }, []string{"labels"}},
+		{"alerts", func(s *Spec) {
+			s.AlertChannel, s.AlertChatID, s.AlertThreadID, s.AlertAfter, s.AlertCooldownSeconds = "telegram", "7", "3", MaxAlertAfter, MaxAlertCooldownSeconds
+		}, nil},
+		{"alerts to nobody", func(s *Spec) { s.AlertChannel = AlertNone }, nil},
+		{"alerts to nobody there", func(s *Spec) { s.AlertChannel, s.AlertChatID = AlertNone, "7" }, []string{"alertChannel"}},
+		{"alerts without a chat", func(s *Spec) { s.AlertChannel = "telegram" }, []string{"alertChatId"}},
+		{"alerts without a channel", func(s *Spec) { s.AlertChatID = "7" }, []string{"alertChannel"}},
+		{"alerts in a thread alone", func(s *Spec) { s.AlertThreadID = "7" }, []string{"alertChannel"}},
+		{"alerts through a strange channel", func(s *Spec) { s.AlertChannel, s.AlertChatID = "A/b", "7" }, []string{"alertChannel"}},
+		{"alerts to a chat with a space", func(s *Spec) { s.AlertChannel, s.AlertChatID = "telegram", "a b" }, []string{"alertChatId"}},
+		{"alerts after the job is disabled", func(s *Spec) { s.AlertAfter = MaxAlertAfter + 1 }, []string{"alertAfter"}},
+		{"alerts too rarely", func(s *Spec) { s.AlertCooldownSeconds = MaxAlertCooldownSeconds + 1 }, []string{"alertCooldownSeconds"}},
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
 		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
 		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},

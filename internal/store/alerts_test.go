@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -51,24 +53,55 @@ func (f *fixture) manual(id string) job.Begun {
 	return f.begin(run)
 }
 
-// failed fails an attempt for good and reports whether its run is to be told of.
+// chat is the chat of toChat among the targets of alerts.
+const chat = `["telegram","7",""]`
+
+// waiting are the facts that wait for a target.
+func (f *fixture) waiting(to string) (notices []job.Notice) {
+	f.t.Helper()
+	facts, err := f.rdb.LRange(f.ctx, f.keys.facts(to), 0, -1).Result()
+	f.must(err)
+	for _, fact := range facts {
+		var n job.Notice
+		f.must(json.Unmarshal([]byte(fact), &n))
+		notices = append(notices, n)
+	}
+	return notices
+}
+
+// waitingOf are the facts of one kind that wait for a target.
+func (f *fixture) waitingOf(to string, kind job.NoticeKind) (notices []job.Notice) {
+	f.t.Helper()
+	for _, n := range f.waiting(to) {
+		if n.Kind == kind {
+			notices = append(notices, n)
+		}
+	}
+	return notices
+}
+
+// failed fails an attempt for good and reports whether its chat is to be told of its run.
 func (f *fixture) failed(b job.Begun) (alert bool) {
 	f.t.Helper()
+	before := len(f.waiting(chat))
 	f.fail(b, job.RetryNever, 0)
 	r := f.record(b.Run.ID)
 	if r.Outcome != job.Failed || r.DeliveryState != job.DeliveryNotRequested {
 		f.t.Errorf("run %s: %s, delivery %s", r.ID, r.Outcome, r.DeliveryState)
 	}
 	for _, d := range r.Deliveries {
-		if d.Kind != job.KindAlert || d.Target.ChatID != "7" {
+		if d.Kind != job.KindAlert || d.Target.ChatID != "7" || d.State != job.DeliveryPending {
 			f.t.Errorf("run %s has %+v", r.ID, d)
 		}
 	}
-	_, looked := f.score(f.keys.wake(), "d:"+b.Run.ID+":1")
-	if looked != (len(r.Deliveries) == 1) || len(r.Deliveries) > 1 {
-		f.t.Errorf("run %s: %d alerts, in wake %v", r.ID, len(r.Deliveries), looked)
+	notices := f.waiting(chat)
+	if len(notices) != before+len(r.Deliveries) || len(r.Deliveries) > 1 {
+		f.t.Errorf("run %s: %d alerts, %d facts after %d", r.ID, len(r.Deliveries), len(notices), before)
 	}
-	return looked
+	if alert = len(r.Deliveries) == 1; alert && notices[before].Run != r.ID {
+		f.t.Errorf("run %s: %+v", r.ID, notices[before])
+	}
+	return alert
 }
 
 // forget makes the last alert of a job older.
@@ -153,10 +186,10 @@ func TestAlertHasTheFacts(t *testing.T) {
 	b := f.scheduled("a", 1)
 	fail := job.Failure{RunID: b.Run.ID, Epoch: b.Epoch, Result: job.ResultTimedOut, Cause: job.CauseDeadline,
 		Message: "one\ntwo! \xff" + strings.Repeat("ü", 600), Retry: job.RetryNever, Outcome: job.TimedOut}
-	for n := range 2 { // resent by the client library
+	for range 2 { // resent by the client library
 		_, carriers, err := f.Fail(f.ctx, fail)
 		f.must(err)
-		if want := []job.Carrier{{Kind: job.CarryDelivery, ID: b.Run.ID + ":1"}}; n == 0 && !cmp.Equal(carriers, want) {
+		if len(carriers) > 0 {
 			t.Errorf("carriers %v", carriers)
 		}
 	}
@@ -167,16 +200,18 @@ func TestAlertHasTheFacts(t *testing.T) {
 	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) { s.Name, s.ChatID = "Evening", "8"; return s, nil })
 	f.must(err)
 
-	d := f.beginDelivery(b.Run.ID)
-	if got := d.Delivery.Target; d.Delivery.Kind != job.KindAlert || got.ChatID != "7" || got.ThreadID != "3" || !*got.IsGroup || d.Reply != "" {
-		t.Errorf("delivery %+v", d)
+	taken := f.take(job.AlertTake{})
+	if got := taken.Target; got.ChatID != "7" || got.ThreadID != "3" || !*got.IsGroup || len(taken.Notices) != 1 {
+		t.Fatalf("taken %+v", taken)
 	}
-	if len(d.Alert.Error) > 300 || !strings.HasPrefix(d.Alert.Error, "one two! \uFFFDüü") || !strings.HasSuffix(d.Alert.Error, "ü...") {
-		t.Errorf("error %q", d.Alert.Error)
+	n := taken.Notices[0]
+	if len(n.Error) > 300 || !strings.HasPrefix(n.Error, "one two! \uFFFDüü") || !strings.HasSuffix(n.Error, "ü...") {
+		t.Errorf("error %q", n.Error)
 	}
-	d.Alert.Error = ""
-	want := job.Alert{Job: "Morning", Timezone: "Europe/Berlin", Slot: b.Run.Slot, Outcome: job.TimedOut, Attempts: 1, Failures: 1, Next: b.Run.Slot + minutes(3)}
-	if diff := cmp.Diff(want, d.Alert); diff != "" {
+	n.Error, n.At = "", 0
+	want := job.Notice{Kind: job.NoticeFailure, JobID: "a", Run: b.Run.ID,
+		Alert: job.Alert{Job: "Morning", Timezone: "Europe/Berlin", Slot: b.Run.Slot, Outcome: job.TimedOut, Attempts: 1, Failures: 1, Next: b.Run.Slot + minutes(3)}}
+	if diff := cmp.Diff(want, n); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -197,24 +232,37 @@ func TestDeadWorkerCounts(t *testing.T) {
 	}
 }
 
-// TestAlertIsADelivery like any other, and none of the run's reply.
-func TestAlertIsADelivery(t *testing.T) {
+// oldAlert gives an ended run an alert as the release before the outbox of alerts made it:
+// a delivery like any other.
+func (f *fixture) oldAlert(run, facts string) {
+	f.t.Helper()
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(run), "deliveries", 1, "alert", "pending").Err())
+	f.must(f.rdb.HSet(f.ctx, f.keys.delivery(run+":1"), "v", 1, "kind", "alert", "state", "waiting", "target", `{"channel":"telegram","chatId":"7"}`,
+		"createdAt", int64(f.now()), "notBefore", 1, "n", 0, "attempt", 0, "epoch", 0, "retries", 0, "alert", facts).Err())
+	f.must(f.rdb.ZAdd(f.ctx, f.keys.wake(), redis.Z{Score: 1, Member: "d:" + run + ":1"}).Err())
+	f.must(f.rdb.SAdd(f.ctx, f.keys.open(), "d:"+run+":1").Err())
+}
+
+const oldFacts = `{"job":"a","timezone":"UTC","slot":1795420800000,"outcome":"failed","error":"no","attempts":1,"failures":2}`
+
+// TestOldAlertIsStillADelivery: what an older worker has put into the outbox of replies, or
+// still does, is sent from there.
+func TestOldAlertIsStillADelivery(t *testing.T) {
 	f := setup(t, Options{HistoryPerJob: 2})
-	f.create("a", toChat(job.DeliverOnFailure))
+	f.create("a", toChat(job.DeliverNever))
 	b := f.scheduled("a", 30)
-	if !f.failed(b) {
-		t.Fatal("no alert")
-	}
+	f.fail(b, job.RetryNever, 0)
+	run := b.Run.ID
+	f.oldAlert(run, oldFacts)
 	for n := range 4 { // a run with an open alert is not trimmed
 		f.commit(f.scheduled("a", 29-n), "fine")
 	}
-	run := b.Run.ID
-	if _, err := f.Redeliver(f.ctx, run); err == nil || !strings.Contains(err.Error(), job.ErrNoReply.Error()) {
-		t.Errorf("redelivered: %v", err)
+	if c := f.look(); len(c) != 1 || c[0].ID != run+":1" {
+		t.Errorf("carriers %v", c)
 	}
 	d := f.beginDelivery(run)
-	if d.Verdict != job.BeginOK {
-		t.Fatalf("begin: %s", d.Verdict)
+	if d.Verdict != job.BeginOK || d.Delivery.Kind != job.KindAlert || d.Alert.Failures != 2 || d.Reply != "" {
+		t.Fatalf("begin: %+v", d)
 	}
 	f.sendBegin(run, d, 0)
 	f.declareSenderDead(run)
@@ -225,39 +273,12 @@ func TestAlertIsADelivery(t *testing.T) {
 	if r.Deliveries[0].State != job.DeliveryUnknown || r.DeliveryState != job.DeliveryNotRequested || r.Outcome != job.Failed {
 		t.Errorf("run %+v", r)
 	}
-	if _, ok := f.score(f.keys.wake(), "d:"+run+":1"); ok {
-		t.Error("an ended alert is still in wake")
+	if n := len(f.waitingOf("*", job.NoticeUndelivered)); n > 0 {
+		t.Errorf("%d replies did not arrive", n)
 	}
 	f.commit(f.scheduled("a", 20), "fine")
 	if n := f.rdb.Exists(f.ctx, f.keys.run(run), f.keys.delivery(run+":1")).Val(); n != 0 {
 		t.Error("and its run is kept for ever")
-	}
-}
-
-// TestAlertBesideAnotherRunsReply: the deliveries of two runs know nothing of each other.
-func TestAlertBesideAnotherRunsReply(t *testing.T) {
-	f := setup(t, Options{})
-	f.create("a", toChat(job.DeliverOnFailure))
-	replied := f.scheduled("a", 9)
-	c := commitOf(replied, "the reply")
-	c.Delivery, c.Target = job.DeliveryPending, job.Target{Channel: "telegram", ChatID: "7"}
-	_, err := f.Commit(f.ctx, c)
-	f.must(err)
-	alerted := f.scheduled("a", 8)
-	f.failed(alerted)
-	for run, kind := range map[string]job.DeliveryKind{replied.Run.ID: job.KindReply, alerted.Run.ID: job.KindAlert} {
-		d := f.beginDelivery(run)
-		if d.Delivery.Kind != kind {
-			t.Errorf("%s has a delivery of kind %s", run, d.Delivery.Kind)
-		}
-		f.sendBegin(run, d, 0)
-		f.sendEnd(run, d, 0, job.SendEnd{Result: job.PartDelivered, MessageID: "m"})
-	}
-	if r := f.record(replied.Run.ID); r.DeliveryState != job.DeliveryDelivered {
-		t.Errorf("the reply is %s", r.DeliveryState)
-	}
-	if r := f.record(alerted.Run.ID); r.DeliveryState != job.DeliveryNotRequested || r.Deliveries[0].State != job.DeliveryDelivered {
-		t.Errorf("the alert: %+v", r)
 	}
 }
 
@@ -277,18 +298,17 @@ func TestRedeliverWhatWasNotSent(t *testing.T) {
 	}
 }
 
-// TestDamagedAlertHasNothingToTell, and stops nobody.
-func TestDamagedAlertHasNothingToTell(t *testing.T) {
+// TestDamagedOldAlertHasNothingToTell, and stops nobody.
+func TestDamagedOldAlertHasNothingToTell(t *testing.T) {
 	f := setup(t, Options{})
-	f.create("a", toChat(job.DeliverOnFailure))
+	f.create("a", toChat(job.DeliverNever))
 	for n, damage := range []string{"", "{", `{"slot":"x"}`} {
 		b := f.scheduled("a", 9-n)
-		f.failed(b)
-		f.must(f.rdb.HSet(f.ctx, f.keys.delivery(b.Run.ID+":1"), "alert", damage).Err())
+		f.fail(b, job.RetryNever, 0)
+		f.oldAlert(b.Run.ID, damage)
 		if d := f.beginDelivery(b.Run.ID); d.Verdict != job.BeginOK || d.Alert.Outcome != "" {
 			t.Errorf("%s: %+v", strconv.Quote(damage), d)
 		}
-		f.forgetAlert("a", time.Hour)
 	}
 }
 

@@ -76,11 +76,11 @@ func told(fields map[string]string) string {
 			out[name] = value == "true"
 		case "labels":
 			out[name] = strings.Fields(value)
-		case "jitter", "timeout", "misfireGrace":
+		case "jitter", "timeout", "misfireGrace", "alertCooldown":
 			out[name+"Seconds"] = json.RawMessage(value)
 		case "retryDelays":
 			out["retryDelaysSeconds"] = json.RawMessage(value)
-		case "every", "at", "startAt", "endAt", "maxRuns", "maxRetries":
+		case "every", "at", "startAt", "endAt", "maxRuns", "maxRetries", "alertAfter":
 			out[name] = json.RawMessage(value)
 		default:
 			out[name] = value

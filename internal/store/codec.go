@@ -80,7 +80,8 @@ func specFields(id string, s job.Spec) map[string]string {
 		"overlap": string(s.Overlap), "deliver": string(s.Deliver),
 		"maxRetries": strconv.Itoa(*s.MaxRetries), "retryDelays": retryDelays,
 		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
-		"pauseReason": s.PauseReason,
+		"pauseReason": s.PauseReason, "alertChannel": s.AlertChannel, "alertChatId": s.AlertChatID, "alertThreadId": s.AlertThreadID,
+		"alertAfter": positive(int64(s.AlertAfter)), "alertCooldown": positive(int64(s.AlertCooldownSeconds)),
 	}
 }
 
@@ -127,7 +128,9 @@ func decodeJob(id string, f fields) (job.Job, error) {
 			ThreadID: f["threadId"], Session: f["session"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
 			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
 			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]), Overlap: job.Overlap(f["overlap"]), Context: job.Context(f["context"]),
-			Deliver:         job.Deliver(f["deliver"]),
+			Deliver:      job.Deliver(f["deliver"]),
+			AlertChannel: f["alertChannel"], AlertChatID: f["alertChatId"], AlertThreadID: f["alertThreadId"],
+			AlertAfter: int(f.int("alertAfter")), AlertCooldownSeconds: int(f.int("alertCooldown")),
 			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
 		},
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"), MadeBy: f["madeBy"],

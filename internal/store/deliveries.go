@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redact"
 )
 
 // maxDeliveryRetries bounds the counted retries of one delivery.
@@ -88,7 +89,7 @@ func (s *Store) SendBegin(ctx context.Context, run string, n int, epoch int64, p
 // Errors: job.ErrFenced.
 func (s *Store) SendEnd(ctx context.Context, e job.SendEnd) (ended bool, err error) {
 	word, _, err := s.answer(ctx, s.scripts.sendEnd, e.RunID, e.N, e.Epoch, e.Part, string(e.Result),
-		e.MessageID, e.Message, e.Delay.Milliseconds(), string(e.Retry), maxDeliveryRetries)
+		e.MessageID, redact.Text(e.Message), e.Delay.Milliseconds(), string(e.Retry), maxDeliveryRetries)
 	if err != nil {
 		return false, fmt.Errorf("end part %d of delivery %s:%d: %w", e.Part, e.RunID, e.N, err)
 	}

@@ -46,8 +46,11 @@ func TestDisabledAfterTenFailures(t *testing.T) {
 		t.Error("it is still in the due index")
 	}
 	// The hour does not keep this one back.
-	if d := f.beginDelivery(b.Run.ID); !d.Alert.Disabled || d.Alert.Failures != 10 || d.Alert.Next != 0 {
-		t.Errorf("alert %+v", d.Alert)
+	for to, alerts := range map[string]int{chat: 1, "*": 1} {
+		n := f.waitingOf(to, job.NoticeDisabled)
+		if len(n) != alerts || !n[0].Disabled || n[0].Failures != 10 || n[0].Next != 0 {
+			t.Errorf("%s is told %+v", to, n)
+		}
 	}
 	if n := len(f.runs("a")); n != 11 {
 		t.Errorf("%d records", n)
@@ -112,8 +115,8 @@ func TestLastRunIsNotDisabled(t *testing.T) {
 	if !f.failed(b) {
 		t.Error("its last failure is not told")
 	}
-	if d := f.beginDelivery(b.Run.ID); d.Alert.Disabled || d.Alert.Next != 0 {
-		t.Errorf("alert %+v", d.Alert)
+	if n := f.waiting(chat); n[len(n)-1].Disabled || n[len(n)-1].Next != 0 || n[len(n)-1].Kind != job.NoticeFailure {
+		t.Errorf("told %+v", n)
 	}
 	if _, err := f.Job(f.ctx, "a"); err == nil {
 		t.Error("the job is still there")

@@ -97,6 +97,25 @@ func (k keys) tokenJobs(id string) string { return k.prefix + "tokenjobs:" + id 
 // a number of days since the epoch.
 func (k keys) tokenRuns(id, day string) string { return k.prefix + "tokenruns:" + id + ":" + day }
 
+// alerts: ZSET of the targets of alerts, by when they may be sent to next (ms).
+func (k keys) alerts() string { return k.prefix + "alerts" }
+
+// alert: HASH of one target of alerts: where it is, what is being sent, how often it was
+// tried, since when it is free; "*" has only what was too much. A week after the last fact.
+func (k keys) alert(to string) string { return k.prefix + "alert:" + to }
+
+// facts: LIST of what there is to tell a target (JSON), oldest first; capped. A week.
+func (k keys) facts(to string) string { return k.prefix + "facts:" + to }
+
+// taken: STRING with a short time to live, the target that was taken with a token.
+func (k keys) taken(token string) string { return k.prefix + "taken:" + token }
+
+// alerter: STRING with a short time to live, the process that sends the alerts.
+func (k keys) alerter() string { return k.prefix + "alerter" }
+
+// told: HASH of what was told and is not over, by its key, since when (ms).
+func (k keys) told() string { return k.prefix + "told" }
+
 // cancels: not a key but a channel, on which the ids of cancelled runs are published.
 func (k keys) cancels() string { return k.prefix + "cancels" }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/redact"
 )
 
 // Claim turns a due slot into a run and begins its first attempt. A carrier whose
@@ -119,7 +120,7 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 // Errors: job.ErrFenced.
 func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error) {
 	word, rest, err := s.answer(ctx, s.scripts.fail, f.RunID, f.Epoch, string(f.Result), string(f.Cause),
-		oneLine(f.Message), string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome))
+		oneLine(redact.Text(f.Message)), string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome), flag(f.Permanent))
 	if err != nil {
 		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, err)
 	}

@@ -28,6 +28,10 @@ type Options struct {
 	Retention       time.Duration // how long an ended run is readable; default 30 days
 	SessionMessages int           // messages kept in a session; default 200
 	SessionTTL      time.Duration // how long an unused session is kept; default 90 days
+	AlertAfter      int           // failures in a row after which a job tells of them; default 2
+	AlertCooldown   time.Duration // how long it then tells of none; default an hour
+	AlertGather     time.Duration // how long an alert waits for others; default 5 s
+	AlertEvery      time.Duration // how often a chat gets one at most; default a minute
 	// Replicated says that a replica may become the master, so that what is
 	// acknowledged must have reached one; see durable.go.
 	Replicated bool
@@ -51,6 +55,18 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SessionTTL == 0 {
 		o.SessionTTL = 90 * 24 * time.Hour
+	}
+	if o.AlertAfter == 0 {
+		o.AlertAfter = 2
+	}
+	if o.AlertCooldown == 0 {
+		o.AlertCooldown = time.Hour
+	}
+	if o.AlertGather == 0 {
+		o.AlertGather = 5 * time.Second
+	}
+	if o.AlertEvery == 0 {
+		o.AlertEvery = time.Minute
 	}
 	return o
 }
@@ -102,8 +118,13 @@ local MAX_RETRIES = %d
 local MAX_ATTEMPTS = %d
 local MAX_UNFINISHED = %d
 local LATE = %d
+local ALERT_AFTER = %d
+local ALERT_AGAIN = %d
+local ALERT_GATHER = %d
+local ALERT_EVERY = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
-		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds())
+		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
+		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds())
 }
 
 // Ping reports whether Redis answers.
@@ -144,6 +165,7 @@ type scripts struct {
 	holdEmitter, releaseEmitter                      *redis.Script
 	repair, relist, quarantine, heartbeat            *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
+	takeAlert, endAlert, notify                      *redis.Script
 	now                                              *redis.Script
 }
 
@@ -171,6 +193,7 @@ func newScripts(header string) scripts {
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
 		repair: load("repair"), relist: load("relist"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
+		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
 		now: load("now"),
 	}
 }

@@ -142,7 +142,7 @@ func (l *Log) alerts(job string, slots ...int) *Message {
 	r := l.run(job, slots[len(slots)-1])
 	r.Deliveries = []Delivery{{N: 1, Kind: "alert", State: "delivered", Attempts: 1, Parts: 1, MessageIDs: []string{"alert"}}}
 	if chat.Key != "" {
-		chat.Key = r.ID + ":1:0"
+		chat.Key = "alert:1"
 	}
 	chat.N, chat.At, chat.MessageID, chat.Nonce, chat.Alert = 9000, r.FinishedAt+10, "alert", "it failed", true
 	l.Messages = append(l.Messages, chat)
@@ -270,9 +270,43 @@ func TestCheck(t *testing.T) {
 			l.Messages = append(l.Messages, again)
 		}, nil},
 		{"one failure, and an alert", func(l *Log) { l.alerts("a", 2) }, []string{"needless alert"}},
+		{"one failure that would come again", func(l *Log) {
+			l.alerts("a", 2)
+			l.run("a", 2).Attempts[0].Error = "ai-server answered 404: no such agent"
+		}, nil},
+		{"one failure of a server that may recover", func(l *Log) {
+			l.alerts("a", 2)
+			l.run("a", 2).Attempts[0].Error = "ai-server answered 429: later"
+		}, []string{"needless alert"}},
+		{"one failure, and no other slot", func(l *Log) { l.alerts("a", 3) }, nil},
+		{"one alert for two failures of two jobs of a chat", func(l *Log) {
+			told := *l.alerts("a", 3)
+			l.fails("b", 3)
+			l.run("b", 3).Deliveries = []Delivery{{N: 1, Kind: "alert", State: "delivered", MessageIDs: []string{told.MessageID}}}
+		}, nil},
+		{"an alert, and that it is over", func(l *Log) {
+			over := *l.alerts("a", 1, 2)
+			over.N, over.MessageID, over.Key, over.At = 9001, "over", "", over.At+60_000
+			l.Messages = append(l.Messages, over)
+		}, nil},
+		{"an alert, and another within the minute", func(l *Log) {
+			over := *l.alerts("a", 1, 2)
+			over.N, over.MessageID, over.Key, over.At = 9001, "over", "", over.At+50_000
+			l.Messages = append(l.Messages, over)
+		}, []string{"alert too soon"}},
+		{"a missed slot, and word of it", func(l *Log) {
+			told := *l.alerts("b", 2)
+			l.remove("b", 2)
+			told.Channel, told.ChatID = l.Jobs[1].Channel, l.Jobs[1].ChatID
+			l.Messages[len(l.Messages)-1] = told
+			l.Runs = append(l.Runs, Run{ID: "b:range", JobID: "b", Trigger: "schedule", State: "done", Outcome: "missed", Reason: "stale", Slot: at(2, 0)})
+		}, nil},
 		{"one failure of a job that tells of each", func(l *Log) { l.alerts("a", 2); l.tellsFailuresOnly("a") }, nil},
 		{"a reply of such a job", func(l *Log) { l.Jobs[0].Deliver = "on_failure" }, []string{"phantom message"}},
-		{"a success between two failures", func(l *Log) { l.alerts("a", 1, 3) }, []string{"needless alert"}},
+		{"a success between two failures", func(l *Log) {
+			l.alerts("a", 1, 3)
+			l.Runs = append(l.Runs, Run{ID: "a:later", JobID: "a", Trigger: "schedule", State: "done", Outcome: "skipped", Reason: "overlap", Slot: at(4, 0)})
+		}, []string{"needless alert", "phantom run"}}, // which it is as well, but another slot
 		{"an alert of a success", func(l *Log) { l.run("a", 3).Deliveries[0].Kind = "alert" }, []string{"false delivered", "needless alert"}},
 		{"an alert that is not on record", func(l *Log) { l.alerts("a", 1, 2); l.run("a", 2).Deliveries = nil }, []string{"phantom alert"}},
 		{"nor without a key", func(l *Log) { l.alerts("b", 1, 2); l.run("b", 2).Deliveries = nil }, []string{"phantom alert"}},
@@ -280,7 +314,7 @@ func TestCheck(t *testing.T) {
 			again := *l.alerts("a", 1, 2)
 			again.N = 9001
 			l.Messages = append(l.Messages, again)
-		}, []string{"alert twice", "phantom alert"}},
+		}, []string{"alert too soon", "alert twice"}},
 		{"two alerts of a run", func(l *Log) {
 			l.alerts("a", 1, 2)
 			r := l.run("a", 2)

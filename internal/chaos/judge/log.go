@@ -171,10 +171,11 @@ type Message struct {
 	Process   string `json:"process"`
 	Channel   string `json:"channel"`
 	ChatID    string `json:"chatId"`
-	Key       string `json:"key,omitempty"` // <run>:<n>:<part>, where the channel has such keys
+	Key       string `json:"key,omitempty"` // <run>:<n>:<part>, or of an alert any, where the channel has such keys
 	MessageID string `json:"messageId"`
 	Nonce     string `json:"nonce"`
-	// Alert says that it brings no reply but tells of a failure; its nonce is its text.
+	// Alert says that it brings no reply but tells of trouble, or that it is over; its nonce
+	// is its text.
 	Alert bool `json:"alert,omitempty"`
 	// The lines of the reply that are in it, counted from 1, and how many the reply has.
 	First int `json:"first"`

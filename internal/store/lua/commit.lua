@@ -23,7 +23,7 @@ end
 
 if ARGV[7] == 'pending' then
   -- seldom
-  new_delivery(id, 'reply', ARGV[8])
+  new_delivery(id, ARGV[8])
 end
 r.delivery = ARGV[7]
 local attempt, end_of_it = unpack(booked(r, 'succeeded', '', ''))

@@ -1,5 +1,6 @@
 -- fail ends an attempt that did not succeed: the run waits for a retry, or ends.
--- ARGV: run, epoch, result, cause, message, retry (never|counted|free), delay, outcome if it ends
+-- ARGV: run, epoch, result, cause, message, retry (never|counted|free), delay, outcome if it ends,
+--       '1' if the same would fail again
 -- Answer, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
 -- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
 --       job's onAmbiguous; a run between attempts does not hold its session.
@@ -10,6 +11,7 @@ if r.failedEpoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retr
 if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
 local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
 local j = hash(job_key(r.job))
+r.permanent = ARGV[9] == '1'
 if j.uid ~= r.uid then j = {} end
 
 local fields = booked(r, result, ARGV[4], ARGV[5])

@@ -1,6 +1,7 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
--- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE.
+-- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
+-- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -24,9 +25,9 @@ local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so lon
 local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
 local RECHECK_FIRST = 15000 -- for the first time after this: its task may be lost, and a slot that may not be late must still run
 local RUNS_KEPT = 20000    -- so many of the newest records are in the list of all jobs' runs
-local ALERT_AFTER = 2      -- so many failed runs in a row are told (the last run, or with
-                           -- on_failure any, alone)
-local ALERT_AGAIN = 3600000 -- a job tells of its failures no sooner than this again
+local ALERT_FAR = 3600000  -- the first failure is told if the next slot is further away
+local ALERT_KEPT = 7 * 24 * 3600000 -- what nobody sends is kept for this long
+local ALERTS_WAIT = 1000   -- so many facts wait for one target; what comes then is counted
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
 local ALERT_ERROR = 300    -- most bytes of an alert's error
 local REASON = 500         -- most bytes of why a job is disabled
@@ -51,6 +52,9 @@ local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
 local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
+local function alert_key(to) return P .. 'alert:' .. to end
+local function facts_key(to) return P .. 'facts:' .. to end
+local function taken_key(token) return P .. 'taken:' .. token end
 local JOBS = P .. 'jobs'
 local ENDED = P .. 'ended'
 local FAILING = P .. 'failing'
@@ -68,6 +72,9 @@ local LOOKS = P .. 'looks'
 local EMITTER = P .. 'emitter'
 local CANCELS = P .. 'cancels'
 local PAUSED = P .. 'paused'
+local ALERTS = P .. 'alerts'
+local ALERTER = P .. 'alerter'
+local TOLD = P .. 'told'
 local BEATS = P .. 'beats'
 local IDENTITY = P .. 'identity'
 
@@ -198,8 +205,10 @@ local function trim(job)
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
       if over == 0 then break end
-      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert')
-      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending' and r[4] ~= 'pending') then
+      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert', 'finishedAt')
+      -- An alert that waits for so long has lost its place in the outbox.
+      local told = r[4] ~= 'pending' or now - (tonumber(r[5]) or 0) > ALERT_KEPT
+      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending' and told) then
         for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
@@ -245,10 +254,82 @@ local function is_news(outcome, reason, over)
   return reason ~= 'disabled' and reason ~= 'edited' and reason ~= 'deleted' and (over or reason ~= 'paused')
 end
 
+-- target_of is where a job sends its messages, nil for nowhere.
+local function target_of(j)
+  if not j.channel then return nil end
+  local group = nil
+  if j.isGroup then group = j.isGroup == 'true' end
+  return cjson.encode({ channel = j.channel, chatId = j.chatId, peerId = j.peerId, threadId = j.threadId, isGroup = group })
+end
+
+-- chat_of names the chat of a target in the outbox of alerts.
+local function chat_of(channel, chat, thread) return cjson.encode({ channel, chat or '', thread or '' }) end
+
+-- hearer is who is told of a job: a chat, by its name in the outbox, and the target; or
+-- '*', whoever the deployment tells; or nil, nobody.
+local function hearer(j)
+  if j.alertChannel == 'none' then return nil end
+  if j.alertChannel then
+    return chat_of(j.alertChannel, j.alertChatId, j.alertThreadId),
+      cjson.encode({ channel = j.alertChannel, chatId = j.alertChatId, threadId = j.alertThreadId })
+  end
+  local target = target_of(j)
+  if j.deliver == 'never' or not target then return '*' end
+  return chat_of(j.channel, j.chatId, j.threadId), target
+end
+
+-- alert_again is how long a job is silent after it has told of something.
+local function alert_again(j) return (tonumber(j.alertCooldown) or ALERT_AGAIN / 1000) * 1000 end
+
+local function add_fact(to, target, fact)
+  local key, facts = alert_key(to), facts_key(to)
+  if to ~= '*' then
+    local free = tonumber(redis.call('HGET', key, 'free') or '0')
+    redis.call('ZADD', ALERTS, 'NX', int(math.max(now + ALERT_GATHER, free)), to)
+    redis.call('HSET', key, 'target', target)
+    redis.call('PEXPIRE', key, ALERT_KEPT)
+  end
+  if redis.call('LLEN', facts) >= ALERTS_WAIT then
+    redis.call('HINCRBY', key, 'more', 1)
+    redis.call('PEXPIRE', key, ALERT_KEPT)
+    return false
+  end
+  redis.call('RPUSH', facts, type(fact) == 'table' and cjson.encode(fact) or fact)
+  redis.call('PEXPIRE', facts, ALERT_KEPT)
+  return true
+end
+
+-- post adds a fact (a table, or JSON) to what waits for a target, and reports whether it
+-- did: what is too much is counted, and an outbox that is damaged keeps nothing from
+-- ending. What goes to '*' has no time of its own, because take_alert moves it on to the
+-- deployment's targets.
+local function post(to, target, fact)
+  local whole, added = pcall(add_fact, to, target, fact)
+  return whole and added
+end
+
+-- tell_missed tells of slots that did not run because their time had passed: whoever the
+-- deployment tells, and the job's chat if no newer slot ran instead.
+local function tell_missed(id, j, reason, last, count)
+  local to, target = hearer(j)
+  if not to then return end
+  local at = reason == 'superseded' and 'supersededAt' or 'missedAt'
+  if not j.at and now - (tonumber(j[at]) or 0) < alert_again(j) then return end
+  if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), at, int(now)) end
+  local fact = { kind = j.at and 'not_run' or 'missed', at = now, jobId = id, job = j.name or id, timezone = j.timezone,
+    slot = tonumber(last), count = tonumber(count), reason = reason }
+  post('*', nil, fact)
+  if to ~= '*' and reason ~= 'superseded' then post(to, target, fact) end
+end
+
 -- record_slots writes what became of slots that do not run: one record for the
 -- range, or the job's newest range extended if nothing else came between. over: no slot
 -- of the job is left.
 local function record_slots(id, j, outcome, reason, first, last, count, over)
+  if outcome == 'missed' then
+    -- seldom
+    pcall(tell_missed, id, j, reason, last, count)
+  end
   local news = {}
   if is_news(outcome, reason, over) then news = { 'lastOutcome', outcome, 'lastOutcomeSlot', last } end
   local range = j.range
@@ -543,22 +624,18 @@ local function give_back(job)
   return claims
 end
 
--- target_of is where a job sends its messages, nil for nowhere.
-local function target_of(j)
-  if not j.channel then return nil end
-  local group = nil
-  if j.isGroup then group = j.isGroup == 'true' end
-  return cjson.encode({ channel = j.channel, chatId = j.chatId, peerId = j.peerId, threadId = j.threadId, isGroup = group })
-end
-
--- new_delivery puts a run's next message into the outbox: its reply, or, of a run that
--- failed and so has none, an alert with the facts to tell (JSON).
-local function new_delivery(run, kind, target, facts)
+-- add_delivery writes the next delivery of a run, and returns its number.
+local function add_delivery(run, kind, target)
   local n = int(redis.call('HINCRBY', run_key(run), 'deliveries', 1))
   redis.call('HSET', run_key(run), kind == 'alert' and 'alert' or 'delivery', 'pending')
   redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'kind', kind, 'state', 'waiting', 'target', target,
     'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
-  if facts then redis.call('HSET', delivery_key(run, n), 'alert', facts) end
+  return n
+end
+
+-- new_delivery puts a run's reply into the outbox.
+local function new_delivery(run, target)
+  local n = add_delivery(run, 'reply', target)
   -- The caller enqueues the carrier itself; the sweeper need not race it.
   redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
   redis.call('SADD', OPEN, 'd:' .. run .. ':' .. n)
@@ -575,9 +652,63 @@ local function disable(id, j, reason)
   if j.nextSlot and tonumber(j.nextSlot) > now then move_cursor(id, '', '', '') end
 end
 
+-- tell_undelivered tells whoever the deployment tells, and the chat that the job names for
+-- this, that a reply did not arrive: its own chat is what fails.
+local function tell_undelivered(run, key, outcome, message)
+  local r, d = pick(run_key(run), { 'job', 'uid', 'name', 'slot' }), pick(key, { 'target', 'error' })
+  local j = hash(job_key(r.job))
+  if j.uid ~= r.uid then j = {} end
+  local to, target = hearer(j)
+  if not to or now - (tonumber(j.undeliveredAt) or 0) < alert_again(j) then return end
+  if j.uid then redis.call('HSET', job_key(r.job), 'undeliveredAt', int(now)) end
+  local failed = cjson.decode(d.target)
+  local fact = { kind = 'undelivered', at = now, jobId = r.job, run = run, job = j.name or (r.name ~= '' and r.name) or r.job, timezone = j.timezone,
+    slot = tonumber(r.slot), outcome = outcome, error = clip(message, ALERT_ERROR), chat = failed.channel .. ' ' .. (failed.chatId or '') }
+  post('*', nil, fact)
+  if j.alertChannel then post(to, target, fact) end
+end
+
+-- note_delivery notes in a job how the delivery of its newest reply stands. Until another one
+-- has arrived, or goes elsewhere, a job is known for one that did not.
+local function note_delivery(id, uid, run, state)
+  local j = pick(job_key(id), { 'v', 'uid', 'lastReplyId' })
+  if j.uid ~= uid or newer(j) or j.lastReplyId ~= run then return end
+  redis.call('HSET', job_key(id), 'lastDelivery', state)
+  if state == 'failed' or state == 'unknown' then
+    redis.pcall('ZADD', UNDELIVERED, 'NX', int(now), id)
+  elseif state == 'delivered' then
+    redis.pcall('ZREM', UNDELIVERED, id)
+  end
+end
+
+-- end_delivery is the only way a delivery ends.
+local function end_delivery(run, n, outcome, message)
+  local key = delivery_key(run, n)
+  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
+  if message ~= '' then redis.call('HSET', key, 'error', message) end
+  redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
+  redis.call('PEXPIRE', key, RETENTION)
+  redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
+  redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
+  -- It is the run's newest: the next one is made after the end of this.
+  if redis.call('HGET', key, 'kind') == 'alert' then
+    redis.call('HSET', run_key(run), 'alert', outcome)
+    return
+  end
+  redis.call('HSET', run_key(run), 'delivery', outcome)
+  local of = redis.call('HMGET', run_key(run), 'job', 'uid')
+  if of[1] then note_delivery(of[1], of[2], run, outcome) end
+  if outcome ~= 'delivered' then
+    -- seldom
+    pcall(tell_undelivered, run, key, outcome, message)
+  end
+end
+
 -- count_failure counts a failed run of the schedule, disables a job that fails too often
--- in a row, and tells its chat of it. over: it was the job's last run, so that nobody
--- would hear of it from a second one, and nothing is left to disable.
+-- in a row, and tells of it whoever is to hear. over: it was the job's last run, so that
+-- nobody would hear of it from a second one, and nothing is left to disable. A job that says
+-- nothing else tells of its first failure too if the same would fail again, or if the next
+-- run is far away.
 local function count_failure(id, r, outcome, message, over)
   local key = job_key(r.job)
   local failures, j = redis.call('HINCRBY', key, 'failures', 1), hash(key)
@@ -586,17 +717,37 @@ local function count_failure(id, r, outcome, message, over)
   if disabled then
     disable(r.job, j, 'auto-disabled after ' .. int(failures) .. ' failures in a row; the last: ' .. message)
   end
-  local target = target_of(j)
-  if j.deliver == 'never' or not target then return end
-  local enough = over or failures >= (j.deliver == 'on_failure' and 1 or ALERT_AFTER)
-  local lately = now - (tonumber(j.alertedAt) or 0) < ALERT_AGAIN
+  local to, target = hearer(j)
+  if not to then return end
+  local following = tonumber(j.nextSlot)
+  local enough = over or failures >= (tonumber(j.alertAfter) or (j.deliver == 'on_failure' and 1) or ALERT_AFTER)
+    or (not j.alertAfter and (r.permanent or not following or following > now + ALERT_FAR))
+  local lately = now - (tonumber(j.alertedAt) or 0) < alert_again(j)
   if not disabled and (lately or not enough) then return end
-  redis.call('HSET', key, 'alertedAt', int(now))
-  local next = nil
-  if not disabled then next = tonumber(j.nextSlot) end
-  new_delivery(id, 'alert', target, cjson.encode({ job = j.name or r.job, timezone = j.timezone, slot = tonumber(r.slot),
-    outcome = outcome, error = clip(message, ALERT_ERROR), attempts = tonumber(r.attempt), failures = failures,
-    next = next, disabled = disabled }))
+  redis.call('HSET', key, 'alertedAt', int(now), 'toldFailures', failures,
+    'told', cjson.encode({ to = to, target = target, disabled = disabled or nil }))
+  if disabled then following = nil end
+  local fact = { kind = disabled and 'disabled' or 'failure', at = now, jobId = r.job, run = id, job = j.name or r.job,
+    timezone = j.timezone, slot = tonumber(r.slot), outcome = outcome, error = clip(message, ALERT_ERROR),
+    attempts = tonumber(r.attempt), failures = failures, next = following, disabled = disabled }
+  if disabled or to == '*' then post('*', nil, fact) end
+  if to == '*' then return end
+  fact.n = tonumber(add_delivery(id, 'alert', target))
+  if not post(to, target, fact) then
+    end_delivery(id, int(fact.n), 'failed', 'too much waits for this chat, and the next alert counts it; or the outbox is damaged')
+  end
+end
+
+-- tell_recovery tells whoever heard that a job fails that it works again.
+local function tell_recovery(r, told, failures)
+  local key = job_key(r.job)
+  local j = pick(key, { 'name', 'timezone' })
+  redis.call('HDEL', key, 'told', 'toldFailures')
+  local was = cjson.decode(told)
+  local fact = { kind = 'recovered', at = now, jobId = r.job, job = j.name or r.job, timezone = j.timezone,
+    slot = tonumber(r.slot), failures = failures }
+  if was.disabled or was.to == '*' then post('*', nil, fact) end
+  if was.to ~= '*' then post(was.to, was.target, fact) end
 end
 
 -- end_run is the only way a run ends: it leaves wake, open, the job's active set and
@@ -627,8 +778,8 @@ local function end_run(id, r, outcome, reason, message, fields)
   local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
   -- Nothing, if it is no hash.
-  local v, uid, name, most, claims, misfire, slot, due, failures, enabled = unpack(redis.pcall('HMGET', jk,
-    'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures', 'enabled'))
+  local v, uid, name, most, claims, misfire, slot, due, failures, enabled, told, told_failures = unpack(redis.pcall('HMGET', jk,
+    'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures', 'enabled', 'told', 'toldFailures'))
   if uid == r.uid and tonumber(v or '0') <= VERSION then
     claims = tonumber(claims or '0')
     if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
@@ -643,6 +794,10 @@ local function end_run(id, r, outcome, reason, message, fields)
         -- seldom
         redis.call('HDEL', jk, 'failures')
         redis.pcall('ZREM', FAILING, r.job)
+      end
+      if told then
+        -- seldom
+        pcall(tell_recovery, r, told, math.max(tonumber(failures) or 0, tonumber(told_failures) or 0))
       end
     end
     redis.call('HSET', jk, unpack(last))
@@ -770,34 +925,35 @@ local function enter(id, job, j, trigger, slot, look, ...)
   index(job, id)
 end
 
--- note_delivery notes in a job how the delivery of its newest reply stands. Until another one
--- has arrived, or goes elsewhere, a job is known for one that did not.
-local function note_delivery(id, uid, run, state)
-  local j = pick(job_key(id), { 'v', 'uid', 'lastReplyId' })
-  if j.uid ~= uid or newer(j) or j.lastReplyId ~= run then return end
-  redis.call('HSET', job_key(id), 'lastDelivery', state)
-  if state == 'failed' or state == 'unknown' then
-    redis.pcall('ZADD', UNDELIVERED, 'NX', int(now), id)
-  elseif state == 'delivered' then
-    redis.pcall('ZREM', UNDELIVERED, id)
+-- end_facts ends the facts of a target that were being sent: they leave the outbox, and
+-- the runs they are about have the outcome. a is the target's record. forward: whoever the
+-- deployment tells gets them instead.
+local function end_facts(to, a, outcome, message, message_id, forward)
+  local facts, n = facts_key(to), tonumber(a.n) or 0
+  for _, text in ipairs(n > 0 and redis.call('LRANGE', facts, 0, n - 1) or {}) do
+    local readable, fact = pcall(cjson.decode, text)
+    if readable and type(fact) == 'table' then
+      if fact.run and fact.n then
+        local key = delivery_key(fact.run, int(fact.n))
+        if redis.pcall('HGET', key, 'state') == 'waiting' then
+          redis.call('HSET', key, 'attempt', (tonumber(a.retries) or 0) + 1, 'parts', 1)
+          if message_id ~= '' then redis.call('HSET', key, 'p0', 's:' .. message_id) end
+          end_delivery(fact.run, int(fact.n), outcome, message)
+        end
+        fact.n = nil
+      end
+      if forward then post('*', nil, fact) end
+    end
   end
-end
-
--- end_delivery is the only way a delivery ends.
-local function end_delivery(run, n, outcome, message)
-  local key = delivery_key(run, n)
-  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
-  if message ~= '' then redis.call('HSET', key, 'error', message) end
-  redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
-  redis.call('PEXPIRE', key, RETENTION)
-  redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
-  redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
-  -- It is the run's newest: the next one is made after the end of this.
-  if redis.call('HGET', key, 'kind') == 'alert' then
-    redis.call('HSET', run_key(run), 'alert', outcome)
+  redis.call('LTRIM', facts, n, -1)
+  local key, left = alert_key(to), (tonumber(a.more) or 0) - (tonumber(a.told) or 0)
+  if forward and tonumber(a.told or '0') > 0 then redis.call('HINCRBY', alert_key('*'), 'more', a.told) end
+  redis.call('HDEL', key, 'token', 'n', 'told', 'retries', 'since')
+  redis.call('HSET', key, 'more', int(left), 'free', int(now + ALERT_EVERY))
+  if left > 0 or redis.call('LLEN', facts) > 0 then
+    redis.call('ZADD', ALERTS, int(now + ALERT_EVERY), to)
   else
-    redis.call('HSET', run_key(run), 'delivery', outcome)
-    local of = redis.call('HMGET', run_key(run), 'job', 'uid')
-    if of[1] then note_delivery(of[1], of[2], run, outcome) end
+    redis.call('ZREM', ALERTS, to)
+    redis.call('PEXPIRE', key, ALERT_EVERY + 1000)
   end
 end
