@@ -116,8 +116,9 @@ func (w *window) refresh(ctx context.Context) error {
 	first := head
 	if n := len(head.Entries); n == headSize && head.Entries[n-1].Look <= head.Now {
 		if head.Now.Time().Sub(head.Entries[0].Look.Time()) <= backlogAfter {
-			// All on time: they start while the others are read.
-			if err := w.emit(ctx, head.Entries, head.Now, emitter); err != nil {
+			// They start while the others are read. What of them is late by its slot is read
+			// again, so that a round lets one second's worth of a backlog go, not two.
+			if _, err := w.emitOnTime(ctx, head.Entries, head.Now, emitter); err != nil {
 				return err
 			}
 		}
@@ -222,19 +223,33 @@ func (w *window) config(c job.Cursor) *asynq.PeriodicTaskConfig {
 // emit enqueues what is due, after the misfire decision: what is on time first, and
 // of a backlog as much as its pace allows.
 func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitter bool) error {
+	late, err := w.emitOnTime(ctx, due, now, emitter)
+	if err != nil || len(late) == 0 {
+		return err
+	}
+	ready, later, err := w.pace(late, looksOf(due), now)
+	if err != nil {
+		return err
+	}
+	// Before anything is enqueued: another scheduler must not find the rest due.
+	if err := w.store.Postpone(ctx, later); err != nil {
+		return err
+	}
+	return w.place(ctx, ready, func() bool { return false }) // few at a time, and perhaps no worker is back yet
+}
+
+// emitOnTime enqueues what is due and no backlog, after the misfire decision, and returns
+// the cursors of the backlog.
+func (w *window) emitOnTime(ctx context.Context, due []job.Due, now job.Millis, emitter bool) (late []job.Cursor, err error) {
 	w.mu.Lock()
 	ringing := maps.Clone(w.armed)
 	w.mu.Unlock()
-	looks := make(map[string]job.Millis, len(due))
-	for _, d := range due {
-		looks[d.JobID] = d.Look
-	}
+	looks := looksOf(due)
 	mayJoin := sync.OnceValue(func() bool { return w.enqueue.flows(w.queues.Run()) })
-	var late []job.Cursor
 	for _, chunk := range onTimeFirst(due, now) {
 		cursors, err := w.cursors(ctx, chunk)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		cursors = slices.DeleteFunc(cursors, func(c job.Cursor) bool {
 			overdue := now.Time().Sub(looks[c.JobID].Time())
@@ -244,7 +259,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 		})
 		ready, err := w.settleAll(ctx, cursors, looks, now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var onTime []job.Cursor
 		for _, c := range ready {
@@ -255,21 +270,10 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 			}
 		}
 		if err := w.place(ctx, onTime, mayJoin); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(late) == 0 {
-		return nil
-	}
-	ready, later, err := w.pace(late, looks, now)
-	if err != nil {
-		return err
-	}
-	// Before anything is enqueued: another scheduler must not find the rest due.
-	if err := w.store.Postpone(ctx, later); err != nil {
-		return err
-	}
-	return w.place(ctx, ready, func() bool { return false }) // few at a time, and perhaps no worker is back yet
+	return late, nil
 }
 
 // place enqueues the carriers of slots, and notes those that stand in the queue.
@@ -414,6 +418,15 @@ func (w *window) collapse(ctx context.Context, c job.Cursor, collapse job.Collap
 
 func slotPayload(c job.Cursor) tasks.Run {
 	return tasks.Run{Job: c.JobID, UID: c.UID, Slot: int64(c.NextSlot), Revision: c.Revision, Name: c.Name}.WithTiming(c.Timing)
+}
+
+// looksOf are the looks of due entries, by job id.
+func looksOf(due []job.Due) map[string]job.Millis {
+	looks := make(map[string]job.Millis, len(due))
+	for _, d := range due {
+		looks[d.JobID] = d.Look
+	}
+	return looks
 }
 
 func jobIDs(entries []job.Due) []string {

@@ -38,7 +38,7 @@ func TestHourOfDowntime(t *testing.T) {
 	first := last - (hour-1)*60_000
 	w.rewind(ids, first)
 
-	rounds := &rounds{Store: w.store, until: last}
+	rounds := &rounds{Store: w.store, until: last, seen: map[job.Slot]bool{}}
 	stop := w.emit(rounds)
 	w.until("every job is past the hour", 5*time.Minute, func() bool { return w.past(ids, last) })
 	w.quiet(3 * time.Minute)
@@ -108,11 +108,13 @@ func (w *world) past(ids []string, slot job.Millis) bool {
 }
 
 // rounds is the store of a scheduler that counts, for each of its rounds of emission,
-// the slots up to a given one that were enqueued.
+// the slots up to a given one that were enqueued for the first time: one that nobody has
+// claimed for a minute is enqueued again, at no pace.
 type rounds struct {
 	*store.Store
 	until job.Millis
 	mu    sync.Mutex
+	seen  map[job.Slot]bool
 	late  []int
 }
 
@@ -128,7 +130,8 @@ func (r *rounds) DueWindow(ctx context.Context, behind, horizon time.Duration, l
 func (r *rounds) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 	r.mu.Lock()
 	for _, s := range slots {
-		if s.At <= r.until && len(r.late) > 0 {
+		if s.Shared = false; s.At <= r.until && len(r.late) > 0 && !r.seen[s] {
+			r.seen[s] = true
 			r.late[len(r.late)-1]++
 		}
 	}
