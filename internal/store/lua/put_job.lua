@@ -7,7 +7,8 @@
 --       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
 --       have, its agent and its session (see owned); of a new job the run that it is made in
 --       ('' none), else the job that made it elsewhere ('' none), and how many a job may make
---   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
+--   keep: the cursor is not touched; check: nor may it have moved; set: it is set, maybe to
+--   the slot where it stands, to be due at another time.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
 --       as many jobs as it may have) | {in_run, why not (see scheduling)} | {changed} (read again) | {late} (the
@@ -70,7 +71,7 @@ if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' }
 if ARGV[7] == 'set' then
   -- A slot that came due since the caller looked needs its record too.
   if ARGV[14] ~= '' and tonumber(ARGV[14]) <= now then return { 'changed' } end
-  if next ~= '' and tonumber(next) <= now then return { 'late' } end
+  if next ~= '' and next ~= ARGV[6] and tonumber(next) <= now then return { 'late' } end
 end
 
 if mode == 'create' then
