@@ -33,6 +33,7 @@ type Store interface {
 	sweepStore
 	leaseStore
 	repairStore
+	cursorStore
 }
 
 // Options are the dependencies of a Scheduler.
@@ -67,6 +68,7 @@ type Scheduler struct {
 	window *window
 	sweep  *sweeper
 	repair *repairer
+	check  *checker
 	marks  *marker
 	mgr    *asynq.PeriodicTaskManager
 }
@@ -81,9 +83,12 @@ func New(o Options) (*Scheduler, error) {
 		sweep:  &sweeper{store: o.Store, queues: o.Queues, enqueue: enqueue, logger: o.Logger},
 	}
 	s.repair = &repairer{store: o.Store, emitter: s.lease.held, logger: o.Logger, cursors: map[job.Index]string{}}
+	s.check = newChecker(o.Store, s.lease.held, s.repair.report, o.Logger)
+	s.repair.scanned = s.check.again
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
+		doubt: s.check.doubtful,
 	}
 	// The one local clock that rings; nil means UTC.
 	var zone *time.Location
@@ -124,6 +129,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.marks.run(ctx) })
 	wg.Go(func() {
 		s.lease.ask(ctx) // or the first look would be that of a scheduler which is not the emitter
+		_ = s.check.run(ctx) // or it would look in doubt about every cursor; what fails is said below
+		wg.Go(func() { s.every(ctx, "check", after(tick), s.check.run) })
 		s.every(ctx, "emit", s.window.clock.nextSecond, s.window.refresh)
 	})
 	wg.Go(func() { s.every(ctx, "sweep", after(tick), s.sweep.run) })

@@ -25,6 +25,8 @@ type windowStore interface {
 	Collapse(ctx context.Context, c job.Collapse) (bool, error)
 	Redue(ctx context.Context, id string, seen job.Millis) error
 	Postpone(ctx context.Context, entries []job.Later) error
+	NoteStep(ctx context.Context, step job.ClockStep) (bool, error)
+	CheckCursor(ctx context.Context, id string) (bool, error)
 }
 
 const (
@@ -86,8 +88,12 @@ type window struct {
 	heldUntil job.Millis
 	// ahead are cursors that were read before they were due, by job id, for one refresh.
 	ahead map[string]job.Cursor
-	// clock is that of Redis, as refresh has read it.
+	// clock is that of Redis, as refresh has read it, and held how it was set, if that is not
+	// believed.
 	clock redisClock
+	held  job.ClockStep
+	// doubt reports whether cursors are still to be checked, so that one may stand at no slot.
+	doubt func() bool
 }
 
 // GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
@@ -109,6 +115,9 @@ func (w *window) refresh(ctx context.Context) error {
 	asked := time.Now()
 	head, err := w.store.DueWindow(ctx, 0, previewHorizon, headSize)
 	if err != nil {
+		return err
+	}
+	if err := w.step(ctx, head.Step); err != nil || head.Step.By != 0 {
 		return err
 	}
 	w.clock.learn(asked, time.Now(), head.Now.Time())
@@ -143,7 +152,7 @@ func (w *window) refresh(ctx context.Context) error {
 			ahead = append(ahead, entry)
 		}
 	}
-	if err := w.arm(ctx, head.Now, ahead, emitter); err != nil {
+	if err := w.arm(ctx, head.Now, ahead, emitter && !w.doubt()); err != nil {
 		return err
 	}
 	err = w.emit(ctx, due, head.Now, emitter)
@@ -151,6 +160,28 @@ func (w *window) refresh(ctx context.Context) error {
 		return err
 	}
 	return w.readAhead(ctx, first)
+}
+
+// step notes when Redis's clock was set, and when it is right again or believed. Nothing is
+// armed or emitted in between.
+func (w *window) step(ctx context.Context, held job.ClockStep) error {
+	if held == w.held {
+		return nil
+	}
+	if _, err := w.store.NoteStep(ctx, held); err != nil {
+		return err
+	}
+	if held.By == 0 {
+		w.logger.Warn("the clock of redis counts again", "now_by", w.held.By.String(), "since", w.held.Since.Time())
+	} else {
+		w.logger.Error("the clock of redis was set, nothing is emitted or claimed until that is undone or proves right",
+			"by", held.By.String(), "since", held.Since.Time(), "until", held.Until.Time())
+		w.mu.Lock()
+		w.armed = map[string]armed{}
+		w.mu.Unlock()
+	}
+	w.held = held
+	return nil
 }
 
 // arm makes the armed set what the index says, and keeps what has just rung.
@@ -356,6 +387,8 @@ func (w *window) settle(ctx context.Context, u unsettled, later job.Later) error
 	switch {
 	case errors.Is(err, errNewer): // nobody has done it: not in the way of the others
 		return w.store.Postpone(ctx, []job.Later{later})
+	case errors.Is(err, errNoSlot):
+		_, err = w.store.CheckCursor(ctx, u.JobID)
 	case errors.Is(err, errMisplaced):
 		err = w.store.Redue(ctx, u.JobID, u.NextSlot)
 	case err == nil:
@@ -371,10 +404,11 @@ func (w *window) settle(ctx context.Context, u unsettled, later job.Later) error
 var (
 	errNewer     = errors.New("written by a newer version")
 	errMisplaced = errors.New("not due")
+	errNoSlot    = errors.New("no slot of its timetable")
 )
 
 // decide says what becomes of a cursor that the index calls due: nil if its slot is to be
-// emitted now. Errors: errNewer, errMisplaced.
+// emitted now. Errors: errNewer, errMisplaced, errNoSlot.
 func (w *window) decide(c job.Cursor, now job.Millis) (*job.Collapse, error) {
 	switch {
 	case c.Newer:
@@ -387,6 +421,9 @@ func (w *window) decide(c job.Cursor, now job.Millis) (*job.Collapse, error) {
 	timetable, err := w.schedules.Timetable(c.Timing)
 	if err != nil {
 		return nil, fmt.Errorf("read the stored schedule: %w", err)
+	}
+	if w.doubt() && !timetable.Has(c.NextSlot.Time()) {
+		return nil, errNoSlot
 	}
 	if held := hold(c, timetable, w.heldUntil.Time()); held != nil {
 		return held, nil

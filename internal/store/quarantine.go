@@ -163,7 +163,8 @@ func (s *Store) jobHeads(ctx context.Context, ids []string) ([]jobHead, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	names := append([]string{"v", "uid", "rev", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue"}, timingFields...)
+	names := append([]string{"v", "uid", "rev", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue",
+		"enabled", "claims", "lastSlot", "ranSlot", "updatedAt"}, timingFields...)
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/clock"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -31,9 +32,12 @@ type Options struct {
 	// Replicated says that a replica may become the master, so that what is
 	// acknowledged must have reached one; see durable.go.
 	Replicated bool
+	// Clock says when the clock of Redis counts as set, and for how long it is not believed.
+	Clock clock.Options
 }
 
 func (o Options) withDefaults() Options {
+	o.Clock = o.Clock.WithDefaults()
 	if o.Prefix == "" {
 		o.Prefix = "gateway-cron"
 	}
@@ -62,6 +66,7 @@ type Store struct {
 	keys      keys
 	scripts   scripts
 	schedules *schedule.Cache
+	clock     *clock.Clock // of Redis, as this process knows it
 
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
@@ -71,7 +76,8 @@ type Store struct {
 func New(rdb redis.UniversalClient, o Options) *Store {
 	o = o.withDefaults()
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096), replicated: o.Replicated}
+	return &Store{rdb: rdb, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
+		clock: clock.New(o.Clock), replicated: o.Replicated}
 }
 
 // header declares the constants of a deployment for the scripts.
@@ -86,8 +92,9 @@ local MAX_RETRIES = %d
 local MAX_ATTEMPTS = %d
 local MAX_UNFINISHED = %d
 local LATE = %d
+local CLOCK_STEP = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
-		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds())
+		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(), o.Clock.Step.Milliseconds())
 }
 
 // Ping reports whether Redis answers.
@@ -96,18 +103,6 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("ping redis: %w", err)
 	}
 	return nil
-}
-
-// Now is the time by the clock of Redis, in UTC.
-func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	clock, err := s.run(ctx, s.scripts.now).Slice()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read the time of redis: %w", err)
-	}
-	if len(clock) != 2 {
-		return time.Time{}, fmt.Errorf("read the time of redis: script answered %d values", len(clock))
-	}
-	return time.Unix(number(clock[0]), 1000*number(clock[1])).UTC(), nil
 }
 
 // newToken is a random token: an identity for one call, so that a resend by the
@@ -128,7 +123,7 @@ type scripts struct {
 	holdEmitter, releaseEmitter                      *redis.Script
 	repair, quarantine                               *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
-	now                                              *redis.Script
+	now, clockStep, setCursor                        *redis.Script
 }
 
 func newScripts(header string) scripts {
@@ -155,13 +150,13 @@ func newScripts(header string) scripts {
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
 		repair: load("repair"), quarantine: load("quarantine"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
-		now: load("now"),
+		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"),
 	}
 }
 
 // run calls a script. The one key only routes it; see newKeys.
 func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.Cmd {
-	return sc.Run(ctx, s.rdb, []string{s.keys.prefix}, args...)
+	return sc.Run(ctx, s.rdb, []string{s.keys.prefix}, s.timed(ctx, args)...)
 }
 
 // answer calls a script that answers a table whose first element is a word.

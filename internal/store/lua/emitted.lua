@@ -5,7 +5,7 @@
 --       overwritten. The slot is looked at again after RECHECK, or RECHECK_SHARED if it
 --       shares its carrier, and collapse leaves it alone for the grace. While everything
 --       is paused nothing is noted: a claim would be refused, and the slot wants its record.
-if paused() then return 0 end
+if stepped or paused() then return 0 end
 local look, sooner, entries = int(now + RECHECK), int(now + RECHECK_SHARED), {}
 for i = 1, #ARGV, 3 do
   local id, slot = ARGV[i], ARGV[i + 1]

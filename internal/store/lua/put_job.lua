@@ -80,7 +80,7 @@ if mode == 'create' then
   local score = micros
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
   redis.call('ZADD', JOBS, int(score), id)
-  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
+  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now), 'ranSlot', 0) -- none ran
   if maker ~= '' then
     redis.call('HSET', key, 'maker', maker)
     redis.call('SADD', token_jobs_key(maker), id)
