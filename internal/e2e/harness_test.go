@@ -42,9 +42,9 @@ type world struct {
 
 // newWorld starts Redis and the stand-ins. turn is what the ai-server does for a
 // call; nil answers at once.
-func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer) *world {
+func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer, opts ...redistest.Option) *world {
 	t.Helper()
-	w := &world{t: t, redis: redistest.Start(t, redistest.WithAOF())}
+	w := &world{t: t, redis: redistest.Start(t, append(opts, redistest.WithAOF())...)}
 	w.rdb = w.redis.Client()
 	w.store = store.New(w.rdb, store.Options{})
 	w.env = []string{"GATEWAY_CRON_REDIS_URL=" + w.redis.URL(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none"}
