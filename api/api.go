@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/doctor"
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -91,6 +93,15 @@ type Switch interface {
 	Status(ctx context.Context) (job.Status, error)
 }
 
+// Deployment says how the deployment as a whole stands. Neither fails: what cannot be read
+// is part of what they say.
+type Deployment interface {
+	// Health says what is wrong, by facts that are a second old at most.
+	Health(ctx context.Context) health.Report
+	// Doctor says of everything how it is.
+	Doctor(ctx context.Context) []doctor.Finding
+}
+
 // Options are what the API needs.
 type Options struct {
 	Jobs     JobStore
@@ -100,6 +111,9 @@ type Options struct {
 	Switch   Switch
 	Audit    AuditLog
 	Tokens   TokenStore
+
+	Deployment Deployment
+	Records    doctor.Records // for the explanation of a job
 
 	// CheckTarget says what is wrong with a job's chat target, such as a channel
 	// that is not connected. It is asked when a job with a channel is created or

@@ -29,15 +29,17 @@ type bundle struct {
 	t       *testing.T
 	store   *fakeStore
 	tokens  *fakeTokens
+	stands  *fakeDeployment
 	handler http.Handler
 	log     *bytes.Buffer
 }
 
 func setup(t *testing.T, change ...func(*api.Options)) *bundle {
 	t.Helper()
-	b := &bundle{t: t, store: newFakeStore(), tokens: &fakeTokens{tokens: map[string]job.Token{}}, log: &bytes.Buffer{}}
+	b := &bundle{t: t, store: newFakeStore(), tokens: &fakeTokens{tokens: map[string]job.Token{}}, stands: &fakeDeployment{}, log: &bytes.Buffer{}}
 	o := api.Options{
 		Jobs: b.store, History: b.store, Find: b.store, Sessions: b.store, Switch: b.store, Audit: b.store, Tokens: b.tokens,
+		Deployment: b.stands, Records: b.store,
 		CheckTarget: func(target job.Target) []job.Problem {
 			if target.Channel == "telegram" {
 				return nil

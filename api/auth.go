@@ -40,6 +40,16 @@ func (s *server) guard() func(http.Handler) http.Handler {
 	}
 }
 
+// isAdministrator reports whether a request to a page that is open to everybody comes from
+// the administrator.
+func (s *server) isAdministrator(r *http.Request) bool {
+	allow := localOnly()
+	if s.Token != "" {
+		allow = bearer(s.Token)
+	}
+	return madeToken(r) == "" && allow(r) == nil
+}
+
 // madeToken is the token of the request if it has the form of those that are made here.
 // Whoever shows one is bound by it, even where nobody would have to show any.
 func madeToken(r *http.Request) string {

@@ -301,6 +301,19 @@ func (f *fakeStore) Status(context.Context) (job.Status, error) {
 	return f.status, f.called("status", "")
 }
 
+func (f *fakeStore) Now(context.Context) (time.Time, error) { return now, f.called("now", "") }
+
+func (f *fakeStore) Trace(_ context.Context, j job.Job) (job.Trace, error) {
+	return job.Trace{Look: j.NextSlot}, f.called("trace", j.ID)
+}
+
+func (f *fakeStore) Runs(_ context.Context, id, cursor string, limit int) ([]job.Run, string, error) {
+	if err := f.called("runs", id); err != nil {
+		return nil, "", err
+	}
+	return fakePage(f.runs[id], cursor, limit)
+}
+
 func (f *fakeStore) Audit(_ context.Context, target, cursor string, limit int) ([]job.Audited, string, error) {
 	f.limits = append(f.limits, limit)
 	if err := f.called("audit", target); err != nil {

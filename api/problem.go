@@ -23,6 +23,7 @@ type problem struct {
 	Problems  []job.Problem `json:"problems,omitempty"`
 	ETag      string        `json:"etag,omitempty"` // as it is now; with 412
 	RequestID string        `json:"requestId,omitempty"`
+	Health    *healthView   `json:"health,omitempty"` // of a deployment whose status cannot be read
 }
 
 // apiError is an error made here, its text meant for the client.
@@ -139,8 +140,16 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; the run's record has it."
 	case errors.Is(err, job.ErrNewerVersion):
 		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
+	case errors.Is(err, errFailing):
+		p.Status = http.StatusServiceUnavailable
 	case unreachable(err):
 		p.Status, p.Detail = http.StatusServiceUnavailable, "The store cannot be reached at the moment; send the request again."
+	}
+	if ill, ok := errors.AsType[*unhealthyError](err); ok {
+		v := viewOfHealth(ill.report)
+		if p.Health = &v; len(v.Reasons) > 0 {
+			p.Detail = "The deployment is " + string(v.State) + ": " + v.Reasons[0].Text + "."
+		}
 	}
 	p.Title = http.StatusText(p.Status)
 	return p

@@ -33,6 +33,8 @@ func (s *server) routes() http.Handler {
 
 		r.Get("/api/cron/upcoming", s.handle(s.upcoming))
 		r.Get("/api/cron/status", s.handle(s.status))
+		r.Get("/api/cron/doctor", s.handle(s.doctor))
+		r.Get("/api/cron/jobs/{id}/explain", s.handle(s.explainJob))
 		r.Get("/api/cron/audit", s.handle(s.listAudit))
 
 		// What agents change, perhaps in a run.

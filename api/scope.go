@@ -73,6 +73,7 @@ type ownStatus struct {
 	Paused      bool       `json:"paused"`
 	PausedSince job.Millis `json:"pausedSince,omitempty"`
 	Reason      string     `json:"reason,omitempty"` // of the pause
+	Health      healthView `json:"health"`
 	Token       tokenView  `json:"token"`
 }
 
@@ -83,7 +84,7 @@ func (s *server) answerOwnStatus(w http.ResponseWriter, r *http.Request, t *job.
 	}
 	own := viewOfToken(*t)
 	own.CreatedBy = ""
-	return writeJSON(w, http.StatusOK, ownStatus{Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason, Token: own})
+	return writeJSON(w, http.StatusOK, ownStatus{Health: viewOfHealth(s.report(r)), Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason, Token: own})
 }
 
 // ownAudit returns from when on the holder of a token may see what was done to a target, 0

@@ -12,6 +12,8 @@ type statusView struct {
 	PausedSince job.Millis `json:"pausedSince,omitempty"`
 	Reason      string     `json:"reason,omitempty"` // of the pause
 
+	Health healthView `json:"health"`
+
 	Jobs       int `json:"jobs"`
 	Due        int `json:"due"`        // jobs that a scheduler has to look at now
 	Unfinished int `json:"unfinished"` // runs and deliveries
@@ -117,9 +119,9 @@ func (s *server) resumeAll(w http.ResponseWriter, r *http.Request) error {
 func (s *server) readStatus(r *http.Request) (statusView, error) {
 	st, err := s.Switch.Status(r.Context())
 	if err != nil {
-		return statusView{}, err
+		return statusView{}, &unhealthyError{s.report(r), err}
 	}
-	v := statusView{Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason,
+	v := statusView{Health: viewOfHealth(s.report(r)), Paused: st.PausedSince != 0, PausedSince: st.PausedSince, Reason: st.PauseReason,
 		Jobs: st.Jobs, Due: st.Due, Unfinished: st.Unfinished,
 		Repaired: st.Repairs.Counts, QuarantinedCount: len(st.Repairs.Quarantined)}
 	for _, q := range st.Repairs.Quarantined[:min(v.QuarantinedCount, maxQuarantined)] {

@@ -182,6 +182,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
+// Places returns how many runs this worker makes at once, and how many of these places are
+// taken.
+func (w *Worker) Places() (taken, places int) { return len(w.atRun.places), cap(w.atRun.places) }
+
 // crew counts who is at work, whatever asynq thinks, and lets no more than its
 // size work at once.
 type crew struct {

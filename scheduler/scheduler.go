@@ -118,6 +118,9 @@ func New(o Options) (*Scheduler, error) {
 	return s, nil
 }
 
+// Leads reports whether this scheduler does the ordinary work.
+func (s *Scheduler) Leads() bool { return s.lease.held() }
+
 // Run emits and sweeps until ctx ends, and then gives the lease up. It survives
 // any outage of Redis.
 func (s *Scheduler) Run(ctx context.Context) error {

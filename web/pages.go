@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
@@ -38,7 +39,8 @@ func parsePages() (*template.Template, string, error) {
 		"; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", nil
 }
 
-// landing says what runs here. It is open to everybody and asks nothing of Redis.
+// landing says what runs here and how it stands. It is open to everybody; what is wrong is
+// told to whoever may see the dashboard, others learn only how it stands.
 func (d *Dashboard) landing(w http.ResponseWriter, r *http.Request) {
 	if !isReading(r) {
 		refuseMethod(w, "This page can only be read.", "GET, HEAD")
@@ -51,7 +53,15 @@ func (d *Dashboard) landing(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		Base, Version string
 		Open, Known   bool // no token is needed; the visitor is signed in
-	}{scheme + "://" + r.Host, d.version, d.guard.open(), !d.guard.open() && d.guard.signedIn(r)}
+		Health        *health.Report
+	}{Base: scheme + "://" + r.Host, Version: d.version, Open: d.guard.open(), Known: !d.guard.open() && d.guard.signedIn(r)}
+	if d.health != nil {
+		report := d.health(r.Context())
+		if !data.Open && !data.Known {
+			report = health.Report{State: report.State}
+		}
+		data.Health = &report
+	}
 	d.render(w, http.StatusOK, "landing.html", data)
 }
 

@@ -2,11 +2,12 @@
 // sign-in page, and asynqmon, the dashboard of the queue, mounted at /monitoring
 // behind a guard of ours, because it has none and can delete and run tasks.
 //
-// It knows nothing of jobs or runs: everything it shows comes from the queue in
-// Redis.
+// It knows nothing of jobs or runs: what it shows comes from the queue in Redis, or is
+// handed in.
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -18,6 +19,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
 
@@ -44,6 +46,8 @@ type Options struct {
 	ReadOnly bool
 	// Version is shown on the landing page.
 	Version string
+	// Health says how the deployment stands, for the landing page; nil says nothing.
+	Health func(ctx context.Context) health.Report
 	// Now is the clock of sign-ins; nil is time.Now.
 	Now func() time.Time
 	// Logger is told of refused sign-ins; nil discards.
@@ -53,6 +57,7 @@ type Options struct {
 // Dashboard serves the pages. It is an http.Handler; Register names its paths.
 type Dashboard struct {
 	version  string
+	health   func(ctx context.Context) health.Report
 	readOnly bool
 	logger   *slog.Logger
 	guard    *guard
@@ -84,7 +89,7 @@ func New(o Options) (*Dashboard, error) {
 		return nil, err
 	}
 	d := &Dashboard{
-		version: o.Version, readOnly: o.ReadOnly, logger: o.Logger,
+		version: o.Version, health: o.Health, readOnly: o.ReadOnly, logger: o.Logger,
 		guard: g, origins: http.NewCrossOriginProtection(), pages: pages, pagesCSP: csp,
 		monitor: asynqmon.New(asynqmon.Options{
 			RootPath: root, RedisConnOpt: o.Redis, ReadOnly: o.ReadOnly,

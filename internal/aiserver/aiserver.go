@@ -8,11 +8,14 @@
 package aiserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -209,23 +212,50 @@ func (c *Client) Session(ctx context.Context, id, workspaceID string) (session S
 	return session, true, nil
 }
 
-// Health asks the ai-server whether it is up. The error is an *Error.
-func (c *Client) Health(ctx context.Context) error {
+// Keys are the providers whose key the ai-server has, or lacks, in lower case. It says
+// nothing of those that are absent.
+type Keys map[string]bool
+
+// Lacks says whose key is missing for a model, whose name begins with its provider; "" for
+// the model that the ai-server takes by itself. It returns "" if nothing is missing, or if
+// the ai-server does not say.
+func (k Keys) Lacks(model string) (provider string) {
+	provider, _, _ = strings.Cut(cmp.Or(model, defaultModel), "/")
+	if has, said := k[strings.ToLower(provider)]; has || !said {
+		return ""
+	}
+	return provider
+}
+
+// Any reports whether there is a key at all.
+func (k Keys) Any() bool { return slices.Contains(slices.Collect(maps.Values(k)), true) }
+
+// defaultModel is the model of calls that name none.
+const defaultModel = "anthropic/claude-opus-4-5"
+
+// Health asks the ai-server whether it is up, and which keys it has. The error is an *Error.
+func (c *Client) Health(ctx context.Context) (Keys, error) {
 	answer, err := c.get(ctx, "health", "/health", 64<<10)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !ok(answer) {
-		return c.refused(answer)
+		return nil, c.refused(answer)
 	}
-	var health struct {
-		Status string `json:"status"`
-	}
+	var health map[string]any
 	// Anything can listen on a port and answer 200.
-	if err := json.Unmarshal(answer.Body, &health); err != nil || health.Status != "ok" {
-		return c.unreadable(`{"status":"ok"}`, answer, err)
+	if err := json.Unmarshal(answer.Body, &health); err != nil || health["status"] != "ok" {
+		return nil, c.unreadable(`{"status":"ok"}`, answer, err)
 	}
-	return nil
+	keys := Keys{}
+	for name, value := range health { // "hasAnthropicKey": true
+		provider, prefixed := strings.CutPrefix(name, "has")
+		provider, suffixed := strings.CutSuffix(provider, "Key")
+		if has, is := value.(bool); is && prefixed && suffixed && provider != "" {
+			keys[strings.ToLower(provider)] = has
+		}
+	}
+	return keys, nil
 }
 
 func (c *Client) get(ctx context.Context, what, path string, most int64) (wire.Answer, error) {

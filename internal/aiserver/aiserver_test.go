@@ -134,7 +134,7 @@ func TestBasePathIsKept(t *testing.T) {
 	if _, _, err := c.Session(t.Context(), "a", ""); err != nil {
 		t.Error(err)
 	}
-	if err := c.Health(t.Context()); err != nil {
+	if _, err := c.Health(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"/prefix/api/gateway/chat", "/prefix/api/gateway/sessions/a", "/prefix/health"}, paths); diff != "" {
@@ -482,6 +482,26 @@ func TestSessionPathProperty(t *testing.T) {
 	})
 }
 
+func TestKeys(t *testing.T) {
+	for _, tt := range []struct {
+		body, model, lacks string
+		any                bool
+	}{
+		{`{"status":"ok"}`, "", "", false},
+		{`{"status":"ok","hasAnthropicKey":true,"hasOpenAIKey":false}`, "", "", true},
+		{`{"status":"ok","hasAnthropicKey":false,"hasOpenAIKey":true}`, "", "anthropic", true},
+		{`{"status":"ok","hasAnthropicKey":false,"hasOpenAIKey":true}`, "openai/gpt-5.2-codex", "", true},
+		{`{"status":"ok","hasAnthropicKey":false,"hasKey":true,"has":1}`, "anthropic/x", "anthropic", false},
+		{`{"status":"ok","hasAnthropicKey":"no"}`, "", "", false},
+	} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, tt.body) })
+		keys, err := c.Health(t.Context())
+		if err != nil || keys.Lacks(tt.model) != tt.lacks || keys.Any() != tt.any {
+			t.Errorf("%s, model %q: %v lacks %q, any %v, %v", tt.body, tt.model, keys, keys.Lacks(tt.model), keys.Any(), err)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	tests := []struct {
 		status int
@@ -502,7 +522,7 @@ func TestHealth(t *testing.T) {
 			w.WriteHeader(tt.status)
 			io.WriteString(w, tt.body)
 		})
-		err := c.Health(t.Context())
+		_, err := c.Health(t.Context())
 		if tt.kind == "" {
 			if err != nil {
 				t.Error(err)
@@ -511,7 +531,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%d %s: %s: %v; want %s", tt.status, tt.body, e.Kind, e, tt.kind)
 		}
 	}
-	err := newClient(t, wiretest.Refusing(t)).Health(t.Context())
+	_, err := newClient(t, wiretest.Refusing(t)).Health(t.Context())
 	if e := errorOf(t, err); e.Kind != KindRetryable || !strings.Contains(e.Message, "cannot be reached") {
 		t.Errorf("%s: %v", e.Kind, e)
 	}

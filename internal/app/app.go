@@ -26,8 +26,10 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/api"
 	"github.com/gatewaycron/gatewaycron/handlers"
+	"github.com/gatewaycron/gatewaycron/internal/absence"
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc"
 	"github.com/gatewaycron/gatewaycron/internal/store"
@@ -58,6 +60,9 @@ type Options struct {
 	Logger        *slog.Logger
 	// WithoutEmitterLease is for tests; see scheduler.Options.
 	WithoutEmitterLease bool
+	// Health are the times after which something counts as wrong; zero values are the usual
+	// ones.
+	Health health.Options
 }
 
 // App is a running process.
@@ -77,10 +82,6 @@ type App struct {
 
 	closers []func() // last in, first out
 }
-
-// beatEvery is how often a role gives the sign of life that healthcheck looks for, which
-// lasts for three of them.
-const beatEvery = 5 * time.Second
 
 // Run runs the process until ctx ends, and stops it cleanly.
 func Run(ctx context.Context, o Options) error {
@@ -193,11 +194,13 @@ func (a *App) Serve(ctx context.Context) error {
 	}
 	var roles []func(context.Context) error
 	if a.opts.Roles.API {
-		front, err := a.newFront(queues, channels)
+		beat := a.newHeartbeat("api", nil)
+		front, err := a.newFront(queues, channels, beat)
 		if err != nil {
 			return err
 		}
 		a.setFront(front)
+		roles = append(roles, beat.run)
 	}
 	if a.opts.Roles.Scheduler {
 		s, err := scheduler.New(scheduler.Options{Store: a.store, Redis: a.queue, Queues: queues, ID: a.id,
@@ -205,7 +208,8 @@ func (a *App) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		roles = append(roles, s.Run, a.beating("scheduler"))
+		check := absence.New(absence.Options{Store: a.store, Leads: s.Leads, Logger: a.logger})
+		roles = append(roles, s.Run, check.Run, a.newHeartbeat("scheduler", nil).run)
 	}
 	if a.opts.Roles.Worker {
 		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})
@@ -213,10 +217,17 @@ func (a *App) Serve(ctx context.Context) error {
 			return fmt.Errorf("GATEWAY_CRON_AI_SERVER_URL: %w", err)
 		}
 		a.onClose(ai.CloseIdle)
-		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store, AI: ai, Channels: channels,
+		watch := &partyWatch{}
+		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store,
+			AI: watch.watchAI(ai, c.Model), Channels: watch.watchChannels(channels),
 			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
 			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
-		roles = append(roles, w.Run, a.beating("worker"))
+		count := places(w.Places)
+		beat := a.newHeartbeat("worker", func(p *job.Process) {
+			count(p)
+			p.Parties = watch.report()
+		})
+		roles = append(roles, w.Run, watch.watch, beat.run)
 	}
 
 	var wg sync.WaitGroup
@@ -283,42 +294,15 @@ func (a *App) ready(ctx context.Context) error {
 	return a.store.Ping(ctx)
 }
 
-// beating gives the sign of life of a role.
-func (a *App) beating(role string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ticker := time.NewTicker(beatEvery)
-		defer ticker.Stop()
-		for {
-			if err := a.store.Beat(ctx, role, a.host, 3*beatEvery); err != nil && ctx.Err() == nil {
-				a.logger.Debug("no sign of life given", "role", role, "err", err)
-			}
-			select {
-			case <-ctx.Done():
-				a.rest(context.WithoutCancel(ctx), role)
-				return nil
-			case <-ticker.C:
-			}
-		}
-	}
-}
-
-// rest takes the sign of life back.
-func (a *App) rest(ctx context.Context, role string) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	if err := a.store.Rest(ctx, role, a.host); err != nil {
-		a.logger.Debug("sign of life not taken back, it runs out by itself", "role", role, "err", err)
-	}
-}
-
 // newFront is the API and the dashboard on one port.
-func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handler, error) {
+func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heartbeat) (http.Handler, error) {
 	c := a.opts.Config
+	signals := &signals{store: a.store, rdb: a.rdb, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
 	client := asynq.NewClientFromRedisClient(a.queue)
 	records := recordStore{a.store, queues, client, a.logger}
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
-		CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
 		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	}
@@ -332,7 +316,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager) (http.Handl
 		return nil, err
 	}
 	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
-		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
+		Health: signals.Health, Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {
 		return nil, fmt.Errorf("make the dashboard: %w", err)
 	}
@@ -406,7 +390,7 @@ func (a *App) close() {
 // starting answers /health and turns everything else away until the parts stand.
 func starting(version string, logger *slog.Logger) http.Handler {
 	errStarting := errors.New("starting")
-	probes := api.New(api.Options{Version: version, Now: time.Now, Logger: logger,
+	probes := api.New(api.Options{Version: version, Now: time.Now, Logger: logger, Deployment: startingUp{},
 		Ready: func(context.Context) error { return errStarting }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" || r.URL.Path == "/readyz" {

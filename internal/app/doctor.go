@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 )
@@ -33,52 +35,71 @@ type DoctorOptions struct {
 // fullMemory is the share of maxmemory above which Redis is reported as nearly full.
 const fullMemory = 0.9
 
-// Doctor examines the deployment that the configuration describes, or explains one of
-// its jobs, and writes what it finds. It writes nothing into Redis and sends nothing to
-// anybody. The error wraps ErrUnhealthy if anything fails.
-func Doctor(ctx context.Context, c config.Loaded, o DoctorOptions) error {
+// Diagnosis is what was found out about a deployment, or about one of its jobs.
+type Diagnosis struct {
+	Gateway  string           `json:"-"` // whoever found it out; "" for this process
+	State    health.State     `json:"state"`
+	Findings []doctor.Finding `json:"findings"`
+}
+
+// Doctor writes what a running gateway has found out, or, without one, examines the
+// deployment that the configuration describes, or explains one of its jobs. It writes
+// nothing into Redis and sends nothing to anybody. The error wraps ErrUnhealthy if anything
+// fails.
+func Doctor(ctx context.Context, c config.Loaded, asked *Diagnosis, o DoctorOptions) error {
 	redis.SetLogger(redisLog{slog.New(slog.DiscardHandler)}) // what fails is a finding
-	findings := examine(ctx, c, o)
+	if asked == nil {
+		asked = new(examine(ctx, c, o))
+	}
+	for _, w := range c.Warnings {
+		asked.Findings = slices.Insert(asked.Findings, 0, doctor.Finding{Level: doctor.Warn, What: "configuration", Found: w})
+	}
 	write := doctor.WriteText
 	if o.JSON {
-		write = doctor.WriteJSON
+		write = func(w io.Writer, findings []doctor.Finding) error { return doctor.WriteJSON(w, asked.State, findings) }
 	}
-	if err := write(o.Stdout, findings); err != nil {
+	if err := write(o.Stdout, asked.Findings); err != nil {
 		return err
 	}
-	if n := doctor.Failed(findings); n > 0 {
-		return fmt.Errorf("%w: %d of %d findings are failures", ErrUnhealthy, n, len(findings))
+	if n := doctor.Failed(asked.Findings); n > 0 {
+		return fmt.Errorf("%w: %d of %d findings are failures", ErrUnhealthy, n, len(asked.Findings))
 	}
 	return nil
 }
 
-func examine(ctx context.Context, c config.Loaded, o DoctorOptions) []doctor.Finding {
+// examine looks for itself, where no gateway answers.
+func examine(ctx context.Context, c config.Loaded, o DoctorOptions) Diagnosis {
 	schedules := schedule.NewCache(16)
-	var findings []doctor.Finding
-	for _, w := range c.Warnings {
-		findings = append(findings, doctor.Finding{Level: doctor.Warn, What: "configuration", Found: w})
-	}
 	rdb, s, reached := openRedis(ctx, c.Config)
 	if rdb != nil {
 		defer rdb.Close()
 	}
-	if o.Job != "" {
-		if reached.Level == doctor.Fail {
-			return append(findings, reached)
-		}
-		about, err := doctor.Explain(ctx, s, schedules, o.Job, o.At)
-		return append(append(findings, about...), unread(err)...)
-	}
+	findings := []doctor.Finding{{Level: doctor.OK, What: "gateway", Found: "none answers at " + c.APIURL() + "; looked at Redis instead"}}
 	if reached.Level == doctor.Fail {
 		findings = append(findings, reached)
-	} else {
-		findings = append(findings, redisFindings(ctx, rdb, c.RedisCheck)...)
-		about, err := doctor.Deployment(ctx, s)
-		findings = append(append(findings, about...), unread(err)...)
+		if o.Job != "" {
+			return Diagnosis{State: health.Failing, Findings: findings}
+		}
 	}
-	findings = append(findings, doctor.Zones(schedules))
+	d := Diagnosis{State: health.Failing, Findings: findings}
+	if reached.Level != doctor.Fail {
+		signals := &signals{store: s, rdb: rdb, check: c.RedisCheck}
+		_, report := signals.look(ctx)
+		d.State = report.State
+		if o.Job != "" {
+			about, err := doctor.Explain(ctx, s, schedules, report, o.Job, o.At)
+			d.Findings = append(append(d.Findings, about...), unread(err)...)
+			return d
+		}
+		// The parties are asked below.
+		d.Findings = append(d.Findings, slices.DeleteFunc(signals.deployment(ctx), func(f doctor.Finding) bool {
+			return f.What == "ai-server" || f.What == "channels"
+		})...)
+	}
+	d.Findings = append(d.Findings, doctor.Zones(schedules))
 	asked, wrong := parties(c.Config)
-	return append(append(findings, wrong...), doctor.Parties(ctx, asked)...)
+	d.Findings = append(append(d.Findings, wrong...), doctor.Parties(ctx, asked)...)
+	return d
 }
 
 // unread is the finding of records that Redis did not give out.
@@ -121,69 +142,34 @@ func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *st
 }
 
 // redisFindings say how Redis is set up and how it is. In a cluster every master is asked.
-func redisFindings(ctx context.Context, rdb redis.UniversalClient, mode config.RedisCheck) []doctor.Finding {
-	ctx, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
-	found, err := inspectMasters(ctx, rdb, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return []doctor.Finding{{Level: doctor.Warn, What: "redis", Found: "it could not be asked: " + err.Error(), Remedy: "allow INFO, TIME and CONFIG GET"}}
-	}
-	var findings []doctor.Finding
-	for _, f := range found {
-		level := doctor.Warn
-		if mode == config.RedisCheckStrict && !f.harmless {
-			level = doctor.Fail
+func redisFindings(nodes []redisNode, mode config.RedisCheck) (findings []doctor.Finding) {
+	for _, n := range nodes {
+		for _, f := range inspectNode(n) {
+			level := doctor.Warn
+			if mode == config.RedisCheckStrict && !f.harmless {
+				level = doctor.Fail
+			}
+			findings = append(findings, doctor.Finding{Level: level, What: "redis", Found: f.place() + f.what, Remedy: f.remedy})
 		}
-		findings = append(findings, doctor.Finding{Level: level, What: "redis", Found: f.place() + f.what, Remedy: f.remedy})
+		findings = append(findings, n.finding())
 	}
-	if cluster, ok := rdb.(*redis.ClusterClient); ok {
-		nodes := make(chan doctor.Finding)
-		go func() {
-			defer close(nodes)
-			err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-				nodes <- redisState(ctx, node, node.Options().Addr+": ")
-				return nil
-			})
-		}()
-		for f := range nodes {
-			findings = append(findings, f)
-		}
-		if err != nil {
-			findings = append(findings, doctor.Finding{Level: doctor.Warn, What: "redis", Found: "not every master could be asked: " + err.Error()})
-		}
-		return findings
-	}
-	return append(findings, redisState(ctx, rdb, ""))
+	return findings
 }
 
-// redisState is how one server is.
-func redisState(ctx context.Context, rdb redis.Cmdable, place string) doctor.Finding {
-	f := doctor.Finding{Level: doctor.OK, What: "redis"}
-	text, err := rdb.Info(ctx).Result()
-	if err != nil {
-		f.Level, f.Found = doctor.Warn, place+"it could not be asked: "+err.Error()
-		return f
-	}
-	info := parseInfo(text)
-	offset, err := clockOffset(ctx, rdb)
-	clock := "clock " + offset.Round(time.Millisecond).String() + " off ours"
-	if err != nil {
+// finding is how one server is.
+func (n redisNode) finding() doctor.Finding {
+	clock := "clock " + n.offset.Round(time.Millisecond).String() + " off ours"
+	if n.clockErr != nil {
 		clock = "clock unknown"
 	}
-	role := info["role"] + " with " + info["connected_slaves"] + " replicas"
-	f.Found = place + strings.Join([]string{"version " + info["redis_version"], role, "appendonly " + yesNo(info["aof_enabled"]),
-		"appendfsync " + orUnknown(configValue(ctx, rdb, "appendfsync")), "maxmemory-policy " + info["maxmemory_policy"], clock}, ", ")
-	refused := rdb.Ping(ctx).Err()
-	used, most := amount(info["used_memory"]), amount(info["maxmemory"])
-	switch {
-	case info["role"] == "slave":
-		f.Level, f.Remedy = doctor.Fail, "it is a replica, which takes no writes: let GATEWAY_CRON_REDIS_URL name the master, or Sentinel"
-	case info["loading"] == "1":
-		f.Level, f.Remedy = doctor.Fail, "it is still loading its data: wait"
-	case refused != nil && strings.Contains(refused.Error(), "MISCONF"):
-		f.Level, f.Remedy = doctor.Fail, "it cannot write to its disk and refuses changes: is the disk full?"
-	case most > 0 && used > fullMemory*most:
-		f.Level, f.Remedy = doctor.Warn, fmt.Sprintf("%.0f %% of maxmemory is used; when it is full, changes are refused: raise it", 100*used/most)
+	f := doctor.Finding{Level: doctor.OK, What: "redis", Found: n.place() + strings.Join([]string{"version " + n.info["redis_version"],
+		n.info["role"] + " with " + n.info["connected_slaves"] + " replicas", "appendonly " + yesNo(n.info["aof_enabled"]),
+		"appendfsync " + orUnknown(n.fsync), "maxmemory-policy " + n.info["maxmemory_policy"], clock}, ", ")}
+	if why, _ := n.refuses(); why != "" {
+		return f // the report says it
+	}
+	if full := n.full(); full > fullMemory {
+		f.Level, f.Remedy = doctor.Warn, fmt.Sprintf("%.0f %% of maxmemory is used; when it is full, changes are refused: raise it", 100*full)
 	}
 	return f
 }
@@ -216,7 +202,10 @@ func parties(c config.Config) (all []doctor.Party, found []doctor.Finding) {
 		wrong("ai-server", err)
 	} else {
 		all = append(all, doctor.Party{What: "ai-server", Remedy: "start it, or set GATEWAY_CRON_AI_SERVER_URL",
-			Ask: func(ctx context.Context) (string, error) { return c.AIServerURL + " is well", ai.Health(ctx) }})
+			Ask: func(ctx context.Context) (string, error) {
+				_, err := ai.Health(ctx)
+				return c.AIServerURL + " is well", err
+			}})
 	}
 	if c.TelegramToken != "" {
 		if telegram, err := channel.NewTelegram(channel.TelegramOptions{Token: c.TelegramToken, ServerURL: c.TelegramURL}); err != nil {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/config"
-	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
@@ -18,14 +18,15 @@ import (
 func diagnosis(t *testing.T, c config.Config, o DoctorOptions) (string, bool) {
 	t.Helper()
 	var text bytes.Buffer
-	findings := examine(t.Context(), config.Loaded{Config: c, Warnings: []string{"a warning"}}, o)
-	if err := doctor.WriteText(&text, findings); err != nil {
+	o.Stdout = &text
+	err := Doctor(t.Context(), config.Loaded{Config: c, Warnings: []string{"a warning"}}, nil, o)
+	if err != nil && !errors.Is(err, ErrUnhealthy) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(text.String(), "warn  configuration") {
 		t.Errorf("the warnings of the configuration are missing:\n%s", &text)
 	}
-	return text.String(), doctor.Failed(findings) > 0
+	return text.String(), err != nil
 }
 
 func TestDoctorOfRedis(t *testing.T) {
@@ -37,10 +38,10 @@ func TestDoctorOfRedis(t *testing.T) {
 		"durable":  {[]redistest.Option{redistest.WithAOF()}, config.RedisCheckWarn, []string{"ok    redis", "version ", "master with 0 replicas, appendonly yes, appendfsync ", "maxmemory-policy noeviction, clock "}},
 		"volatile": {nil, config.RedisCheckWarn, []string{"warn  redis", "appendonly is no: it may lose jobs", "-> set appendonly yes"}},
 		"strict":   {nil, config.RedisCheckStrict, []string{"fail  redis", "appendonly is no"}},
-		"replica":  {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--replicaof", "127.0.0.1", "1")}, config.RedisCheckWarn, []string{"fail  redis", "it is a replica, which takes no writes"}},
-		"full":     {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--maxmemory", "1mb")}, config.RedisCheckWarn, []string{"warn  redis", "of maxmemory is used"}},
+		"replica":  {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--replicaof", "127.0.0.1", "1")}, config.RedisCheckWarn, []string{"fail  redis", "takes no changes: it is a replica, which takes no writes"}},
+		"full":     {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--maxmemory", "1mb")}, config.RedisCheckWarn, []string{"fail  redis", "takes no changes: its memory is full"}},
 		"managed":  {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--rename-command", "CONFIG", "")}, config.RedisCheckWarn, []string{"ok    redis", "appendfsync unknown"}},
-		"silent":   {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--rename-command", "TIME", "")}, config.RedisCheckWarn, []string{"warn  redis", "it could not be asked", "fail  records"}},
+		"silent":   {[]redistest.Option{redistest.WithAOF(), redistest.WithArgs("--rename-command", "TIME", "")}, config.RedisCheckWarn, []string{"fail  redis", "Redis denies what is needed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,8 +79,8 @@ func TestDoctorOfServe(t *testing.T) {
 	dir := t.TempDir()
 	p := boot(t, AllRoles(), func(c *config.Config) { c.StateDir, c.AIServerURL = dir, "http://127.0.0.1:1" })
 	eventually(t, "signs of life", func() bool {
-		s, err := p.store.Signs(t.Context())
-		return err == nil && len(s.Beats) == 2 && s.Emitter != ""
+		s, err := p.store.Signs(t.Context(), time.Minute)
+		return err == nil && len(s.Processes) == 3 && s.Emitter != ""
 	})
 	c := p.opts.Config
 	text, failed := diagnosis(t, c, DoctorOptions{})

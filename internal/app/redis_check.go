@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,7 +44,13 @@ func checkRedis(ctx context.Context, rdb redis.UniversalClient, mode config.Redi
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	findings, err := inspectMasters(ctx, rdb, logger)
+	nodes, err := redisNodes(ctx, rdb)
+	logNodes(nodes, logger)
+	var findings []finding
+	for _, n := range nodes {
+		findings = append(findings, inspectNode(n)...)
+		err = errors.Join(err, n.clockErr)
+	}
 	if err != nil {
 		findings = append(findings, finding{what: "it could not be asked: " + err.Error(),
 			remedy: "allow INFO, TIME and CONFIG GET, or say GATEWAY_CRON_REDIS_CHECK=off"})
@@ -70,65 +75,6 @@ func (f finding) place() string {
 		return ""
 	}
 	return f.node + ": "
-}
-
-func inspectMasters(ctx context.Context, rdb redis.UniversalClient, logger *slog.Logger) ([]finding, error) {
-	cluster, ok := rdb.(*redis.ClusterClient)
-	if !ok {
-		return inspectRedis(ctx, rdb, logger)
-	}
-	var (
-		mu  sync.Mutex
-		all []finding
-	)
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		addr := node.Options().Addr
-		found, err := inspectRedis(ctx, node, logger.With("node", addr))
-		mu.Lock()
-		defer mu.Unlock()
-		for _, f := range found {
-			f.node = addr
-			all = append(all, f)
-		}
-		return err
-	})
-	return all, err
-}
-
-// inspectRedis looks at one server.
-func inspectRedis(ctx context.Context, rdb redis.Cmdable, logger *slog.Logger) (found []finding, err error) {
-	text, err := rdb.Info(ctx).Result()
-	if err != nil {
-		return nil, fmt.Errorf("ask for INFO: %w", err)
-	}
-	info := parseInfo(text)
-	if v := info["redis_version"]; !atLeast(v, 6, 2) {
-		found = append(found, finding{what: "it is version " + v, remedy: "use Redis 6.2 or newer, or Valkey"})
-	}
-	if p := info["maxmemory_policy"]; p != "noeviction" {
-		found = append(found, finding{what: "maxmemory-policy is " + p + ": it may drop jobs when memory is short",
-			remedy: "set maxmemory-policy noeviction"})
-	}
-	if info["aof_enabled"] != "1" {
-		found = append(found, finding{what: "appendonly is no: it may lose jobs when it is killed",
-			remedy: "set appendonly yes"})
-	}
-	fsync := configValue(ctx, rdb, "appendfsync")
-	if info["aof_enabled"] == "1" && fsync == "no" {
-		found = append(found, finding{what: "appendfsync is no: a power cut may cost the changes of half a minute",
-			remedy: "set appendfsync always or everysec"})
-	}
-	logger.Info("redis checked", "redis_version", info["redis_version"], "appendfsync", fsync)
-	offset, err := clockOffset(ctx, rdb)
-	if err != nil {
-		return found, err
-	}
-	if offset.Abs() > clockOff {
-		found = append(found, finding{harmless: true,
-			what:   "its clock is " + offset.Round(time.Second).String() + " away from this machine's; schedules follow its clock",
-			remedy: "keep the clocks of all machines in step, with NTP"})
-	}
-	return found, nil
 }
 
 // configValue reads a setting that INFO does not tell; "" if Redis keeps it to itself.

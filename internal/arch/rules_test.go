@@ -35,6 +35,18 @@ var rules = []rule{
 		why:    "the domain is what all others agree on; whatever it imported, everybody would",
 	},
 	{
+		pkg:    "internal/health",
+		ours:   []string{"internal/job"},
+		forbid: impure,
+		why:    "judges facts that are handed in: whoever reads them, all are told the same",
+	},
+	{
+		pkg:    "internal/absence",
+		ours:   []string{"internal/job", "internal/schedule"},
+		forbid: join(redis, asynq, router, io, commands),
+		why:    "the check on those who fire shares nothing with them but the arithmetic: what it imported of the scheduler could be wrong in both",
+	},
+	{
 		pkg:    "internal/ratelimit",
 		forbid: impure,
 		why:    "counts for the API and for the sign-in, which know nothing of each other",
@@ -150,19 +162,19 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/job", "internal/ratelimit", "internal/schedule"},
+		ours:   []string{"internal/doctor", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},
 	{
 		pkg:    "internal/doctor",
-		ours:   []string{"internal/job", "internal/schedule"},
+		ours:   []string{"internal/health", "internal/job", "internal/schedule"},
 		forbid: join(redis, asynq, router, logging, commands),
 		why:    "says what records and answers mean; where they come from is handed in, so that it can only read",
 	},
 	{
 		pkg:    "web",
-		ours:   []string{"internal/ratelimit"},
+		ours:   []string{"internal/health", "internal/ratelimit"},
 		forbid: commands,
 		why:    "pages and the dashboard's mount; they show what is handed in",
 	},

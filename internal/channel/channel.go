@@ -95,6 +95,16 @@ func (m *Manager) Lookup(name string) (Channel, bool) {
 	return m.fallback, m.fallback != nil && name != ""
 }
 
+// All returns the channels by the names that people know them by: their own, and "channel
+// manager".
+func (m *Manager) All() map[string]Channel {
+	all := maps.Clone(m.direct)
+	if m.fallback != nil {
+		all["channel manager"] = m.fallback
+	}
+	return all
+}
+
 // Check says what is wrong with a job's target. A target without a channel asks
 // for no delivery and has nothing wrong with it.
 func (m *Manager) Check(t job.Target) []job.Problem {

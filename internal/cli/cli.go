@@ -194,35 +194,6 @@ func apiSettings(tokenFile string) (url, token string, err error) {
 	return c.APIURL(), c.Token, nil
 }
 
-func newDoctor(stdout io.Writer) *cobra.Command {
-	o := app.DoctorOptions{Stdout: stdout}
-	var at string
-	cmd := &cobra.Command{Use: "doctor", Short: "say what is wrong, or why a job did not run; changes nothing",
-		Long: `Looks at Redis, the ai-server, the channels, the schedulers and the workers, and at
-what stands still, and says of each how it is and what to do. With --job it says why
-that job ran, or did not. It only reads. Exit code 1 if anything fails.`,
-		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if at != "" {
-				if o.At, err = time.Parse(time.RFC3339, at); err != nil {
-					return usageError{fmt.Errorf("--at %q: must be a time such as %s", at, "2026-11-23T09:00:00+01:00")}
-				}
-				if o.Job == "" {
-					return usageError{errors.New("--at needs --job: the id of the job to explain")}
-				}
-			}
-			c, err := load()
-			if err != nil {
-				return err
-			}
-			c.Warnings = append(c.Warnings, ignored()...)
-			return app.Doctor(cmd.Context(), c, o)
-		}}
-	cmd.Flags().StringVar(&o.Job, "job", "", "explain the job of this id")
-	cmd.Flags().StringVar(&at, "at", "", "explain the job at this time (RFC 3339) instead of its last slots")
-	cmd.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
-	return cmd
-}
-
 // noArgs refuses arguments as a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if err := cobra.NoArgs(cmd, args); err != nil {

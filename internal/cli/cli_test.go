@@ -157,9 +157,9 @@ func TestExitCodes(t *testing.T) {
 		{"worker", map[string]string{"REDIS_URL": "redis://u:hunter2@h:1/none"}, 1, "", "GATEWAY_CRON_REDIS_URL cannot be read"},
 		{"healthcheck", map[string]string{"ADDR": "127.0.0.1:1"}, 1, "", "unhealthy"},
 		{"healthcheck --role worker", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, "", "unhealthy"},
-		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
-		{"doctor", map[string]string{"STATE_DIR": "/does/not/exist", "REDIS": "hunter2"}, 1, "warn  configuration  GATEWAY_CRON_REDIS is no setting, and is ignored", "unhealthy: 2 of "},
-		{"doctor --json --job a", map[string]string{"REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"level": "fail"`, "unhealthy: 1 of 1"},
+		{"doctor", map[string]string{"ADDR": "127.0.0.1:1", "STATE_DIR": "/does/not/exist"}, 1, "fail  redis       GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in /does/not/exist", "unhealthy: 2 of "},
+		{"doctor", map[string]string{"ADDR": "127.0.0.1:1", "STATE_DIR": "/does/not/exist", "REDIS": "hunter2"}, 1, "warn  configuration  GATEWAY_CRON_REDIS is no setting, and is ignored", "unhealthy: 2 of "},
+		{"doctor --json --job a", map[string]string{"ADDR": "127.0.0.1:1", "REDIS_URL": "redis://u:hunter2@127.0.0.1:1"}, 1, `"state": "failing"`, "unhealthy: 1 of 2"},
 		{"stand-ins --ai-addr nowhere", nil, 1, "", "stand-in ai-server"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

@@ -82,6 +82,7 @@ type Status struct {
 	Paused           bool             `json:"paused"`
 	PausedSince      int64            `json:"pausedSince"`
 	Reason           string           `json:"reason"`
+	Health           Health           `json:"health"`
 	Jobs             int              `json:"jobs"`
 	Due              int              `json:"due"`
 	Unfinished       int              `json:"unfinished"`
@@ -91,6 +92,33 @@ type Status struct {
 	QuarantinedCount int              `json:"quarantinedCount"`
 	// Token is the caller's, whom the numbers are not told; nil for the administrator.
 	Token *Token `json:"token"`
+}
+
+// Health says what is wrong with a deployment.
+type Health struct {
+	State   string         `json:"state"` // ok, degraded or failing; "" of an API that does not say
+	Reasons []HealthReason `json:"reasons"`
+}
+
+// HealthReason is one thing that is not as it should be.
+type HealthReason struct {
+	Code    string `json:"code"`
+	State   string `json:"state"`
+	Text    string `json:"text"`
+	Since   int64  `json:"since"`
+	Late    bool   `json:"late"` // work is late because of it, or missing
+	Remedy  string `json:"remedy"`
+	Command string `json:"command"` // the remedy for the command line, where that is another
+}
+
+// Urgent reports whether somebody should act at once: nothing starts, or work is late.
+func (h Health) Urgent() bool {
+	for _, r := range h.Reasons {
+		if r.State == "failing" || r.Late {
+			return true
+		}
+	}
+	return false
 }
 
 // Quarantined is a record that cannot be read.

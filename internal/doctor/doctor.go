@@ -7,12 +7,15 @@
 package doctor
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/gatewaycron/gatewaycron/internal/health"
 )
 
 // Level says how a finding is to be taken.
@@ -28,11 +31,17 @@ const (
 // Finding is one thing that was looked at.
 type Finding struct {
 	Level Level  `json:"level"`
+	Code  string `json:"code,omitempty"` // of a reason of the health; see health.Code
 	What  string `json:"what"`
 	Found string `json:"found"`
-	// Remedy is what to do about it; "" if there is nothing to do.
-	Remedy string `json:"remedy,omitempty"`
+	// Remedy is what to do about it; "" if there is nothing to do. Where that is a call of
+	// the API, Command is the same for the command line.
+	Remedy  string `json:"remedy,omitempty"`
+	Command string `json:"command,omitempty"`
 }
+
+// remedy is what to do, for who reads this at a command line.
+func (f Finding) remedy() string { return cmp.Or(f.Command, f.Remedy) }
 
 // Failed counts the findings that are failures.
 func Failed(findings []Finding) int {
@@ -54,8 +63,8 @@ func WriteText(w io.Writer, findings []Finding) error {
 	}
 	for _, f := range findings {
 		line := fmt.Sprintf("%-4s  %-*s  %s", f.Level, wide, oneLine(f.What), oneLine(f.Found))
-		if f.Remedy != "" {
-			line += "  -> " + oneLine(f.Remedy)
+		if remedy := f.remedy(); remedy != "" {
+			line += "  -> " + oneLine(remedy)
 		}
 		if _, err := fmt.Fprintln(w, line); err != nil {
 			return fmt.Errorf("write the findings: %w", err)
@@ -64,15 +73,16 @@ func WriteText(w io.Writer, findings []Finding) error {
 	return nil
 }
 
-// WriteJSON writes {"ok": …, "findings": […]}; ok is false if any is a failure.
-func WriteJSON(w io.Writer, findings []Finding) error {
+// WriteJSON writes {"ok": …, "state": …, "findings": […]}; ok is false if any is a failure.
+func WriteJSON(w io.Writer, state health.State, findings []Finding) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	err := e.Encode(struct {
-		OK       bool      `json:"ok"`
-		Findings []Finding `json:"findings"`
-	}{Failed(findings) == 0, findings})
+		OK       bool         `json:"ok"`
+		State    health.State `json:"state"`
+		Findings []Finding    `json:"findings"`
+	}{Failed(findings) == 0, state, findings})
 	if err != nil {
 		return fmt.Errorf("write the findings: %w", err)
 	}
@@ -91,27 +101,4 @@ func oneLine(s string) string {
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
-// span is a duration as people say it: no more than two units.
-func span(d time.Duration) string {
-	d = d.Abs()
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return units(d, time.Minute, "min", time.Second, "s")
-	case d < 48*time.Hour:
-		return units(d, time.Hour, "h", time.Minute, "min")
-	default:
-		return units(d, 24*time.Hour, "days", time.Hour, "h")
-	}
-}
-
-func units(d, big time.Duration, bigName string, small time.Duration, smallName string) string {
-	text := fmt.Sprintf("%d %s", d/big, bigName)
-	if rest := d % big / small; rest > 0 {
-		text += fmt.Sprintf(" %d %s", rest, smallName)
-	}
-	return text
-}
+func span(d time.Duration) string { return health.Span(d) }

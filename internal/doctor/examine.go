@@ -9,19 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
-
-// Records is what an examination reads of the records.
-type Records interface {
-	Now(ctx context.Context) (time.Time, error)
-	Status(ctx context.Context) (job.Status, error)
-	Signs(ctx context.Context) (job.Signs, error)
-	Job(ctx context.Context, id string) (job.Job, error)
-	Trace(ctx context.Context, j job.Job) (job.Trace, error)
-	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
-}
 
 // Party is somebody outside whom we need.
 type Party struct {
@@ -84,147 +75,130 @@ func Zones(schedules *schedule.Cache) Finding {
 
 const zoneRemedy = "mend the tz database of this machine, or unset ZONEINFO; the program has one of its own"
 
-// Deployment says how a deployment stands by its records.
-func Deployment(ctx context.Context, r Records) ([]Finding, error) {
-	status, err := r.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	signs, err := r.Signs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Concat(
-		[]Finding{schedulers(signs), workers(signs)}, dead(signs),
-		[]Finding{paused(status, signs.Now), due(status, signs), unfinished(status, signs)}, quarantine(status.Repairs),
-	), nil
+// areas are what a deployment is told by, in this order: each with the reasons that belong
+// to it, and what is said where there are none.
+var areas = []struct {
+	what  string
+	codes []health.Code
+	well  func(health.Facts) string // "" says nothing
+}{
+	{"redis", []health.Code{health.RedisAway, health.RedisDenies, health.RedisRefuses, health.ClockStep}, nil},
+	{"store", []health.Code{health.StoreEmptied}, nil},
+	{"schedulers", []health.Code{health.NoScheduler, health.NoLeader}, schedulers},
+	{"workers", []health.Code{health.NoWorker, health.PlacesTaken, health.RunsWaiting}, workers},
+	{"processes", []health.Code{health.ProcessLost}, nil},
+	{"queues", []health.Code{health.QueuePaused}, nil},
+	{"pause", []health.Code{health.Paused}, func(health.Facts) string { return "not paused" }},
+	{"slots", []health.Code{health.SlotsLate, health.SlotsAbsent}, func(f health.Facts) string { return count(f.Status.Jobs, "job") + ", none late" }},
+	{"jobs", []health.Code{health.JobDisabled, health.JobFailing}, func(health.Facts) string { return "none keeps failing" }},
+	{"deliveries", []health.Code{health.DeliveryFailing}, func(health.Facts) string { return "none keeps failing" }},
+	{"unfinished", []health.Code{health.WorkStuck}, func(f health.Facts) string {
+		return fmt.Sprintf("%d runs and deliveries, none stuck", f.Status.Unfinished)
+	}},
+	{"records", []health.Code{health.Unreadable}, func(health.Facts) string { return "all that were looked at can be read" }},
+	{"ai-server", []health.Code{health.AIServerAway, health.AIServerKey, health.AIServerFailing}, aiServer},
+	{"channels", []health.Code{health.ChannelAway, health.ChannelFailing}, channels},
 }
 
-// lookedLately is how old the last look of a scheduler may be.
-const lookedLately = 10 * time.Second
-
-func schedulers(s job.Signs) Finding {
-	f := Finding{Level: OK, What: "schedulers"}
-	alive := hosts(s, "scheduler")
-	ago := s.Now.Time().Sub(s.Looked.Time())
-	switch {
-	case s.Looked == 0:
-		f.Level, f.Found, f.Remedy = Fail, "none has ever run", startScheduler
-	case ago > lookedLately:
-		f.Level, f.Found, f.Remedy = Fail, fmt.Sprintf("none has looked for %s, since %s", span(ago), moment(s.Looked.Time())), startScheduler
-	case s.Emitter == "":
-		f.Level, f.Found = Warn, "none does the ordinary work at the moment: another takes over within 3 s"
-		f.Remedy = "ask again"
-	default:
-		f.Found = fmt.Sprintf("one looked %s ago; the emitter is %s", span(ago), s.Emitter)
-		if alive != "" {
-			f.Found = alive + "; " + f.Found
-		}
-	}
-	return f
-}
-
-const startScheduler = "start one: gateway-cron scheduler, or serve"
-
-func workers(s job.Signs) Finding {
-	f := Finding{Level: OK, What: "workers", Found: hosts(s, "worker")}
-	if f.Found == "" {
-		f.Level, f.Found, f.Remedy = Fail, "none gives a sign of life: nothing runs", "start one: gateway-cron worker, or serve"
-		return f
-	}
-	if n := s.Untouched.Count; n > 0 {
-		f.Level = Fail
-		f.Found += fmt.Sprintf("; but %s could have begun since %s and did not: %s", count(n, "run"),
-			moment(s.Untouched.Oldest.Time()), strings.Join(s.Untouched.IDs, ", "))
-		f.Remedy = "more workers, a higher GATEWAY_CRON_CONCURRENCY, or see their logs"
-	}
-	return f
-}
-
-// hosts lists where a role is alive.
-func hosts(s job.Signs, role string) string {
-	var alive []string
-	for _, b := range s.Beats {
-		if b.Role == role && b.Alive {
-			alive = append(alive, b.Host)
-		}
-	}
-	if len(alive) == 0 {
-		return ""
-	}
-	return "on " + strings.Join(alive, ", ")
-}
-
-// dead tells of roles that ended without saying so.
-func dead(s job.Signs) []Finding {
+// Deployment says how a deployment stands: what is wrong is what its report says, and
+// of the rest that it is well.
+func Deployment(f health.Facts, r health.Report) []Finding {
+	read := f.Redis.Away == "" && f.Redis.Denies == "" && f.Redis.Refuses == ""
 	var findings []Finding
-	for _, b := range s.Beats {
-		if !b.Alive {
-			findings = append(findings, Finding{Level: Warn, What: b.Role + "s",
-				Found: fmt.Sprintf("the %s on %s gave its last sign of life %s ago and did not say that it stops",
-					b.Role, b.Host, span(s.Now.Time().Sub(b.Last.Time()))),
-				Remedy: "see its log; forgotten an hour after the last sign"})
+	for _, area := range areas {
+		said := false
+		for _, reason := range r.Reasons {
+			if slices.Contains(area.codes, reason.Code) {
+				said = true
+				findings = append(findings, Of(reason, area.what))
+			}
+		}
+		if said || area.well == nil || !read {
+			continue
+		}
+		if found := area.well(f); found != "" {
+			findings = append(findings, Finding{Level: OK, What: area.what, Found: found})
 		}
 	}
-	return findings
-}
-
-func paused(s job.Status, now job.Millis) Finding {
-	if s.PausedSince == 0 {
-		return Finding{Level: OK, What: "pause", Found: "not paused"}
-	}
-	found := fmt.Sprintf("everything is paused since %s, for %s", moment(s.PausedSince.Time()), span(now.Time().Sub(s.PausedSince.Time())))
-	if s.PauseReason != "" {
-		found += ": " + s.PauseReason
-	}
-	return Finding{Level: Warn, What: "pause", Found: found, Remedy: "POST /api/cron/all/resume ends it"}
-}
-
-func due(s job.Status, signs job.Signs) Finding {
-	f := Finding{Level: OK, What: "jobs", Found: fmt.Sprintf("%d, none overdue", s.Jobs)}
-	if o := signs.Due; o.Count > 0 {
-		f.Level, f.Remedy = Fail, "a scheduler settles them; if one runs, see its log, or gateway-cron doctor --job "+o.IDs[0]
-		f.Found = fmt.Sprintf("%d, of which %d overdue, since %s: %s", s.Jobs, o.Count, moment(o.Oldest.Time()), strings.Join(o.IDs, ", "))
-	}
-	return f
-}
-
-func unfinished(s job.Status, signs job.Signs) Finding {
-	f := Finding{Level: OK, What: "unfinished", Found: fmt.Sprintf("%d runs and deliveries, none stuck", s.Unfinished)}
-	if o := signs.Wake; o.Count > 0 {
-		f.Level, f.Remedy = Fail, "a scheduler looks at them; if one runs, see its log"
-		f.Found = fmt.Sprintf("%d runs and deliveries, of which %d stuck, since %s: %s", s.Unfinished, o.Count,
-			moment(o.Oldest.Time()), strings.Join(o.IDs, ", "))
-	}
-	return f
-}
-
-// toldRecords is how many records in quarantine are told one by one.
-const toldRecords = 5
-
-func quarantine(r job.Repairs) []Finding {
-	var findings []Finding
-	for i, q := range r.Quarantined {
-		if i == toldRecords {
-			findings = append(findings, Finding{Level: Fail, What: "records", Found: fmt.Sprintf("%d more cannot be read", len(r.Quarantined)-i),
-				Remedy: "GET /api/cron/status has them all"})
-			break
-		}
-		findings = append(findings, Finding{Level: Fail, What: "records", Found: unreadable(q),
-			Remedy: "mend its key in Redis, or delete it; it is tried every minute"})
-	}
-	if len(findings) == 0 {
-		findings = append(findings, Finding{Level: OK, What: "records", Found: "all that were looked at can be read"})
-	}
-	if len(r.Counts) > 0 {
+	if counts := f.Status.Repairs.Counts; len(counts) > 0 {
 		var kinds []string
-		for _, kind := range slices.Sorted(maps.Keys(r.Counts)) {
-			kinds = append(kinds, fmt.Sprintf("%s %d", kind, r.Counts[kind]))
+		for _, kind := range slices.Sorted(maps.Keys(counts)) {
+			kinds = append(kinds, fmt.Sprintf("%s %d", kind, counts[kind]))
 		}
 		findings = append(findings, Finding{Level: Warn, What: "repairs", Found: "damage was repaired: " + strings.Join(kinds, ", "),
 			Remedy: "look for the cause: no step of ours leaves such damage"})
 	}
 	return findings
+}
+
+// Of is a reason as a finding: a failure if it is one of the deployment, or if work is
+// late because of it.
+func Of(r health.Reason, what string) Finding {
+	f := Finding{Level: Warn, What: what, Code: string(r.Code), Found: r.Text, Remedy: r.Fix.Call}
+	if r.State == health.Failing || r.Late {
+		f.Level = Fail
+	}
+	if r.Since != 0 {
+		f.Found += " (since " + moment(r.Since.Time()) + ")"
+	}
+	if r.Fix.Command != r.Fix.Call {
+		f.Command = r.Fix.Command
+	}
+	return f
+}
+
+func schedulers(f health.Facts) string {
+	looked := fmt.Sprintf("one looked %s ago; the leader is %s", span(f.Now.Time().Sub(f.Signs.Looked.Time())), f.Signs.Emitter)
+	if alive := places(f.Signs, "scheduler"); alive != "" {
+		return alive + "; " + looked
+	}
+	return looked
+}
+
+func workers(f health.Facts) string {
+	text := places(f.Signs, "worker")
+	if taken, all := health.Places(f.Signs); all > 0 {
+		text += fmt.Sprintf("; %d of %d places taken", taken, all)
+	}
+	return text
+}
+
+func aiServer(f health.Facts) string {
+	if found := partiesOf(f.Signs); slices.Contains(found, health.AIServer) {
+		return "well, say the workers"
+	}
+	return ""
+}
+
+func channels(f health.Facts) string {
+	found := slices.DeleteFunc(partiesOf(f.Signs), func(name string) bool { return name == health.AIServer })
+	if len(found) == 0 {
+		return "none is connected to a worker: replies stay in the history"
+	}
+	return strings.Join(found, ", ") + ": well, say the workers"
+}
+
+// partiesOf are the names of everybody outside whom workers have told of.
+func partiesOf(s job.Signs) (names []string) {
+	for _, w := range health.Alive(s, "worker") {
+		for _, p := range w.Parties {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// places lists where a role is alive.
+func places(s job.Signs, role string) string {
+	var alive []string
+	for _, p := range health.Alive(s, role) {
+		alive = append(alive, health.Place(p))
+	}
+	if len(alive) == 0 {
+		return ""
+	}
+	return "on " + strings.Join(alive, ", ")
 }
 
 func unreadable(q job.Quarantined) string {

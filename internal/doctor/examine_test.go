@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -23,13 +24,18 @@ func sorted(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 func (f *fixture) deployment() string {
 	f.t.Helper()
 	before := f.dump()
-	findings, err := Deployment(f.ctx, f.Store)
+	facts := health.Facts{}
+	var err error
+	facts.Signs, err = f.Signs(f.ctx, time.Minute)
 	f.must(err)
+	facts.Status, err = f.Status(f.ctx)
+	f.must(err)
+	facts.Now = facts.Signs.Now
 	if f.dump() != before {
 		f.t.Error("the examination changed Redis")
 	}
 	var text bytes.Buffer
-	f.must(WriteText(&text, findings))
+	f.must(WriteText(&text, Deployment(facts, health.Judge(facts, health.Options{}))))
 	return text.String()
 }
 
@@ -44,23 +50,27 @@ func (f *fixture) expect(text string, lines ...string) {
 
 func TestDeployment(t *testing.T) {
 	f := setup(t)
-	f.expect(f.deployment(), "fail  schedulers  none has ever run  -> start one", "fail  workers  none gives a sign of life: nothing runs",
-		"ok    pause  not paused", "ok    jobs  0, none overdue", "ok    unfinished  0 runs and deliveries, none stuck", "ok    records")
+	f.expect(f.deployment(), "fail  schedulers  no scheduler works*  -> start one", "fail  workers  no worker gives a sign of life: nothing runs",
+		"ok    pause  not paused", "ok    slots  0 jobs, none late", "ok    unfinished  0 runs and deliveries, none stuck", "ok    records")
 
-	for _, role := range []string{"scheduler", "worker"} {
-		f.must(f.Beat(f.ctx, role, "h1", time.Minute))
+	beat := func(role, host string, parties ...job.Party) {
+		t.Helper()
+		f.must(f.Beat(f.ctx, job.Process{Role: role, Host: host, PID: 1, Places: 2, Taken: 1, Parties: parties}, time.Minute))
 	}
-	f.must(f.Beat(f.ctx, "worker", "h2", time.Minute))
+	beat("scheduler", "h1")
+	beat("worker", "h1", job.Party{Name: health.AIServer}, job.Party{Name: "telegram"})
+	beat("worker", "h2")
 	f.create(nil)
 	_, _, err := f.Look(f.ctx, 10)
 	f.must(err)
-	f.expect(f.deployment(), "warn  schedulers  none does the ordinary work at the moment")
+	f.expect(f.deployment(), "warn  schedulers  no scheduler leads at the moment")
 	if _, err := f.HoldEmitter(f.ctx, "s1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	text := f.deployment()
-	f.expect(text, "ok    schedulers  on h1; one looked * ago; the emitter is s1", "ok    workers  on h1, h2", "ok    jobs  1, none overdue")
-	if strings.Contains(text, "fail") || strings.Contains(text, "warn") {
+	f.expect(text, "ok    schedulers  on h1 (pid 1); one looked * ago; the leader is s1", "ok    workers  on h1 (pid 1), h2 (pid 1); 2 of 4 places taken",
+		"ok    slots  1 job, none late", "ok    ai-server  well", "ok    channels  telegram: well")
+	if strings.Contains(text, "fail  ") || strings.Contains(text, "warn") {
 		t.Errorf("a deployment that is well:\n%s", text)
 	}
 
@@ -68,7 +78,7 @@ func TestDeployment(t *testing.T) {
 	f.must(f.rdb.HSet(f.ctx, prefix+"run:"+b.Run.ID, "state", "waiting", "notBefore", int64(f.minute(-10))).Err())
 	f.must(f.rdb.ZAdd(f.ctx, prefix+"wake", redis.Z{Score: float64(f.minute(-10)), Member: "r:" + b.Run.ID}).Err())
 	f.rewind(f.minute(-5))
-	f.must(f.rdb.Del(f.ctx, prefix+"beat:worker:h2").Err())
+	f.must(f.rdb.Del(f.ctx, prefix+"beat:worker:h2:1").Err())
 	f.must(f.rdb.HSet(f.ctx, prefix+"looks", "last", int64(f.minute(-7))).Err())
 	f.must(f.rdb.HSet(f.ctx, prefix+"repairs", "due_missing", 2).Err())
 	f.must(f.Pause(f.ctx, "wrong\nchat"))
@@ -79,12 +89,13 @@ func TestDeployment(t *testing.T) {
 	_, err = f.Quarantine(f.ctx, bad)
 	f.must(err)
 	text = f.deployment()
-	f.expect(text, "fail  schedulers  none has looked for 7 min*, since * UTC  -> start one",
-		"fail  workers  on h1; but 1 run could have begun since * UTC and did not: j:*  -> more workers",
-		"warn  workers  the worker on h2 gave its last sign of life * ago and did not say that it stops",
-		"warn  pause  everything is paused since * UTC, for *: wrong chat  -> POST /api/cron/all/resume",
-		"fail  jobs  1, of which 1 overdue, since * UTC: j  -> ", "fail  unfinished  1 runs and deliveries, of which 1 stuck, since * UTC: r:j:",
-		"fail  records  job:* cannot be read since * UTC: uid is missing", "fail  records  2 more cannot be read",
+	f.expect(text, "fail  schedulers  no scheduler works: *; one looked last 7 min* ago (since * UTC)  -> start one",
+		"fail  workers  1 run could have begun and did not, for 1*: j:*  -> see the logs",
+		"warn  processes  the worker on h2 (pid 1) gave its last sign of life * ago and did not say that it stops",
+		"warn  pause  everything is paused, for *: wrong chat (since * UTC)  -> gateway-cron resume-all",
+		"fail  slots  1 slot late, the oldest 5 min*; workers: 1 of 2 places taken (since * UTC)  -> gateway-cron doctor --job j says",
+		"fail  unfinished  nobody looks after 1 unfinished run or delivery, for *: r:j:",
+		"warn  records  7 records cannot be read: job:*, job:*, job:*, job:*, job:* and 2 more (since * UTC)",
 		"warn  repairs  damage was repaired: due_missing 2")
 }
 
@@ -117,7 +128,7 @@ func TestParties(t *testing.T) {
 func TestWrite(t *testing.T) {
 	findings := []Finding{{Level: OK, What: "a", Found: "well"}, {Level: Fail, What: "longer", Found: "<x>\nfail  y", Remedy: "mend it"}}
 	var text, encoded bytes.Buffer
-	if err := errors.Join(WriteText(&text, findings), WriteJSON(&encoded, findings)); err != nil {
+	if err := errors.Join(WriteText(&text, findings), WriteJSON(&encoded, health.Failing, findings)); err != nil {
 		t.Fatal(err)
 	}
 	if want := "ok    a       well\nfail  longer  <x> fail  y  -> mend it\n"; text.String() != want {
@@ -132,16 +143,5 @@ func TestWrite(t *testing.T) {
 	}
 	if d := cmp.Diff(findings, got.Findings); d != "" || got.OK {
 		t.Errorf("ok %t: %s", got.OK, d)
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0 ms", -7 * time.Millisecond: "7 ms", 59 * time.Second: "59 s", time.Minute: "1 min", 61 * time.Second: "1 min 1 s",
-		time.Hour: "1 h", 47*time.Hour + time.Minute: "47 h 1 min", 49 * time.Hour: "2 days 1 h",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("%s: %q, want %q", d, got, want)
-		}
 	}
 }

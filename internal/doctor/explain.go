@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -22,6 +23,15 @@ const (
 	overdueAfter = time.Minute
 )
 
+// Records is what an explanation reads of the records.
+type Records interface {
+	Now(ctx context.Context) (time.Time, error)
+	Status(ctx context.Context) (job.Status, error)
+	Job(ctx context.Context, id string) (job.Job, error)
+	Trace(ctx context.Context, j job.Job) (job.Trace, error)
+	Runs(ctx context.Context, jobID, cursor string, limit int) ([]job.Run, string, error)
+}
+
 // subject is a job under examination, with all that was read of it.
 type subject struct {
 	now       time.Time
@@ -30,12 +40,14 @@ type subject struct {
 	trace     job.Trace
 	runs      []job.Run // newest first
 	timetable *schedule.Timetable
+	report    health.Report
 }
 
 // Explain says how a job stands and why it ran, or did not, at a time; at the last of
-// its slots if at is zero. A job that does not exist is a finding, no error.
-func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id string, at time.Time) ([]Finding, error) {
-	s := subject{}
+// its slots if at is zero. What keeps a due slot from running is looked for in the report
+// of the deployment. A job that does not exist is a finding, no error.
+func Explain(ctx context.Context, r Records, schedules *schedule.Cache, report health.Report, id string, at time.Time) ([]Finding, error) {
+	s := subject{report: report}
 	var err error
 	if s.now, err = r.Now(ctx); err != nil {
 		return nil, err
@@ -57,12 +69,13 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, id strin
 	findings := s.quarantined("job:" + id)
 	if s.timetable, err = schedules.Timetable(s.job.Timing(id, s.job.Anchor)); err != nil {
 		f := Finding{Level: Fail, What: "schedule", Found: "it cannot be read: " + err.Error(),
-			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can"}
+			Remedy: "PATCH /api/cron/jobs/" + id + " with a schedule and a timezone that can", Command: "gateway-cron job edit " + id}
 		return append(findings, f), nil //nolint:nilerr // it is the finding
 	}
 	findings = append(findings, s.definition(), s.schedule())
 	if s.status.PausedSince != 0 {
-		findings = append(findings, paused(s.status, job.ToMillis(s.now)))
+		findings = append(findings, Finding{Level: Warn, What: "pause", Found: pausedFor(s.status, s.now),
+			Remedy: "POST /api/cron/all/resume", Command: "gateway-cron resume-all"})
 	}
 	findings = append(findings, s.cursor())
 	for _, run := range s.trace.Unfinished {
@@ -109,6 +122,7 @@ func (s subject) withoutJob(id string, err error, at time.Time) []Finding {
 		return append(s.quarantined("job:"+id), f)
 	case len(s.runs) == 0:
 		f.Found, f.Remedy = "there is none of that id, and no history of one", "GET /api/cron/jobs lists those that exist; their ids are case-sensitive"
+		f.Command = "gateway-cron job list shows those that exist; their ids are case-sensitive"
 		return []Finding{f}
 	}
 	f.Level, f.Found = Warn, "it was deleted, by somebody or after its last run; its history is still kept"
@@ -157,7 +171,7 @@ func (s subject) definition() Finding {
 	j := s.job
 	f := Finding{Level: OK, What: "job", Found: "enabled"}
 	if !j.Enabled {
-		f = Finding{Level: Warn, What: "job", Found: "paused", Remedy: "POST /api/cron/jobs/" + j.ID + "/resume"}
+		f = resume(j.ID, Finding{Level: Warn, What: "job", Found: "paused"})
 		if j.PauseReason != "" {
 			f.Found += ": " + j.PauseReason
 		}
@@ -186,6 +200,20 @@ func (s subject) schedule() Finding {
 	return f
 }
 
+// resume returns f with the remedy of a job that is paused.
+func resume(id string, f Finding) Finding {
+	f.Remedy, f.Command = "POST /api/cron/jobs/"+id+"/resume", "gateway-cron job resume "+id
+	return f
+}
+
+func pausedFor(s job.Status, now time.Time) string {
+	text := "everything is paused since " + moment(s.PausedSince.Time()) + ", for " + span(now.Sub(s.PausedSince.Time()))
+	if s.PauseReason != "" {
+		text += ": " + s.PauseReason
+	}
+	return text
+}
+
 // cursor says which slot is the next one, or why there is none.
 func (s subject) cursor() Finding {
 	j := s.job
@@ -200,7 +228,7 @@ func (s subject) cursor() Finding {
 			f.Found = "no slot: its one instant, " + s.clock(j.At.Time()) + ", is over"
 		default:
 			f.Level, f.Found = Warn, "no slot: its schedule has ended"
-			f.Remedy = "PATCH /api/cron/jobs/" + j.ID + " with another schedule or endAt"
+			f.Remedy, f.Command = "PATCH /api/cron/jobs/"+j.ID+" with another schedule or endAt", "gateway-cron job edit "+j.ID
 		}
 		return f
 	}
@@ -210,7 +238,7 @@ func (s subject) cursor() Finding {
 	}
 	if s.trace.Look == 0 {
 		f.Level, f.Found = Fail, f.Found+", but the index that schedulers read does not have it"
-		f.Remedy = "a scheduler mends that within minutes; see repairs in gateway-cron doctor"
+		f.Remedy = "a scheduler mends that within minutes, and counts it among the repairs"
 	}
 	return f
 }
@@ -218,7 +246,7 @@ func (s subject) cursor() Finding {
 func (s subject) unfinished(r job.Run) Finding {
 	f := Finding{Level: OK, What: "unfinished", Found: "run " + r.ID + " " + s.progress(r)}
 	if r.State == job.StateWaiting && s.now.Sub(r.NotBefore.Time()) > overdueAfter {
-		f.Level, f.Remedy = Fail, "is a worker alive? gateway-cron doctor"
+		f = s.because(f, forWorkers)
 	}
 	return f
 }
@@ -369,9 +397,11 @@ func (s subject) slot(slot time.Time) Finding {
 		}
 		switch {
 		case !j.Enabled:
-			f.Level, f.Found, f.Remedy = Warn, "will not run: the job is paused", "POST /api/cron/jobs/"+j.ID+"/resume"
+			f.Level, f.Found = Warn, "will not run: the job is paused"
+			f = resume(j.ID, f)
 		case s.status.PausedSince != 0:
-			f.Level, f.Found, f.Remedy = Warn, f.Found+"; it will not run while everything is paused", "POST /api/cron/all/resume"
+			f.Level, f.Found = Warn, f.Found+"; it will not run while everything is paused"
+			f.Remedy, f.Command = "POST /api/cron/all/resume", "gateway-cron resume-all"
 		}
 	case slot.Before(j.CreatedAt.Time()):
 		f.Found = "the job was not there yet: it was created " + s.clock(j.CreatedAt.Time())
@@ -381,7 +411,8 @@ func (s subject) slot(slot time.Time) Finding {
 		f.Found = "has no record; the job was edited later, " + s.clock(j.UpdatedAt.Time()) +
 			": if it was paused or had another schedule until then, that was no slot of it, and it is not made up for"
 	case !j.Enabled:
-		f.Found, f.Remedy = "did not run: the job was paused", "POST /api/cron/jobs/"+j.ID+"/resume"
+		f.Found = "did not run: the job was paused"
+		f = resume(j.ID, f)
 		if j.PauseReason != "" {
 			f.Found += ": " + j.PauseReason
 		}
@@ -400,28 +431,51 @@ func (s subject) slot(slot time.Time) Finding {
 func (s subject) pending(slot, due time.Time) Finding {
 	late := s.now.Sub(due)
 	f := Finding{Level: OK, What: s.name(slot)}
-	if late > overdueAfter {
-		f.Level, f.Remedy = Fail, "gateway-cron doctor says whether schedulers and workers are alive"
-	}
-	since := "has been due for " + span(late)
+	since, waits := "has been due for "+span(late), false // for something that will come
 	switch {
 	case len(s.quarantined("job:"+s.job.ID)) > 0:
 		f.Level, f.Found = Fail, since+": the job's record cannot be read"
 	case s.status.PausedSince != 0, job.ToMillis(due) <= s.trace.HeldUntil:
-		f.Level, f.Found, f.Remedy = Warn, since+" and does not run: everything was paused when it came due; a scheduler records it as skipped(paused)", ""
+		f = Finding{Level: Warn, What: f.What, Found: since + " and does not run: everything was paused when it came due; a scheduler records it as skipped(paused)"}
 	case slot.After(s.job.NextSlot.Time()):
 		f.Found = since + " behind an earlier slot, " + s.clock(s.job.NextSlot.Time()) + ", which nobody has settled"
 	case s.trace.Emitted:
 		f.Found = since + " and in the queue; no worker has taken it"
 		if len(s.trace.Unfinished) > 0 && s.job.Misfire == job.MisfireRunAll {
-			f.Level, f.Remedy = OK, ""
+			waits = true
 			f.Found = since + ", and caught up with when run " + s.trace.Unfinished[0].ID + " has ended (misfire: run_all)"
 		}
 	case s.trace.Look.Time().After(s.now):
-		f.Level, f.Remedy = OK, ""
+		waits = true
 		f.Found = since + " and waits for its turn in the backlog of an outage, until " + s.clock(s.trace.Look.Time())
 	default:
 		f.Found = since + ", and no scheduler has put it into the queue"
 	}
+	if f.Level == OK && late > overdueAfter && !waits {
+		if s.trace.Emitted {
+			return s.because(f, forWorkers)
+		}
+		return s.because(f, forSchedulers)
+	}
+	return f
+}
+
+// What keeps schedulers from putting a slot into the queue, and workers from beginning what
+// stands there.
+var (
+	forSchedulers = []health.Code{health.RedisRefuses, health.ClockStep, health.NoScheduler}
+	forWorkers    = []health.Code{health.RedisRefuses, health.ClockStep, health.NoWorker, health.QueuePaused, health.PlacesTaken, health.SlotsLate}
+)
+
+// because adds to what stands still why it does, as far as the deployment knows.
+func (s subject) because(f Finding, codes []health.Code) Finding {
+	f.Level, f.Remedy = Fail, "see the logs of the schedulers and workers"
+	i := slices.IndexFunc(s.report.Reasons, func(r health.Reason) bool { return slices.Contains(codes, r.Code) })
+	if i < 0 {
+		return f
+	}
+	why := Of(s.report.Reasons[i], f.What)
+	f.Found += ", because " + s.report.Reasons[i].Text
+	f.Remedy, f.Command = why.Remedy, why.Command
 	return f
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -125,6 +126,8 @@ func (f *fixture) update(edit func(job.Spec) job.Spec) {
 
 // TestExplain: for each way in which a slot may end or hang, the words that say so.
 func TestExplain(t *testing.T) {
+	taken := health.Report{State: health.Degraded, Reasons: []health.Reason{{Code: health.Paused, Text: "no"},
+		{Code: health.PlacesTaken, State: health.Degraded, Late: true, Text: "all 1 place of the workers is taken", Fix: health.Fix{Command: "more workers"}}}}
 	for name, tc := range map[string]struct {
 		prepare func(f *fixture) (at job.Millis) // 0: the last slots
 		want    []string                         // each begins a line, * stands for anything
@@ -140,12 +143,12 @@ func TestExplain(t *testing.T) {
 			f.commit(b, job.DeliveryNotRequested)
 			f.must(f.rdb.HSet(f.ctx, prefix+"run:"+b.Run.ID, "delivery", "unknown").Err())
 			return f.minute(0)
-		}, []string{`warn  slot *  succeeded: * it may have arrived  -> POST /api/cron/runs/j:*/redeliver`}},
+		}, []string{`warn  slot *  succeeded: * it may have arrived  -> gateway-cron run redeliver j:*`}},
 		"failed": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.fail(f.claim(f.minute(0)), job.RetryNever)
 			return f.minute(0)
-		}, []string{`ok    job * 1 run failed in a row`, `warn  slot *  failed: run j:* ended * after 1 attempt, the last with: no model  -> GET /api/cron/runs/j:`}},
+		}, []string{`ok    job * 1 run failed in a row`, `warn  slot *  failed: run j:* ended * after 1 attempt, the last with: no model  -> gateway-cron run show j:`}},
 		"retried": {func(f *fixture) job.Millis {
 			f.create(func(s *job.Spec) { s.Schedule = "* * * * *"; s.At, s.Schedule = f.minute(60), "" })
 			b := f.claim(f.minute(0))
@@ -181,7 +184,7 @@ func TestExplain(t *testing.T) {
 			b := f.claim(f.minute(0))
 			f.must(f.rdb.HSet(f.ctx, prefix+"run:"+b.Run.ID, "state", "waiting", "notBefore", int64(f.minute(-5))).Err())
 			return f.minute(0)
-		}, []string{`fail  unfinished * may begin, for * min* already, and no worker has begun it`}},
+		}, []string{`fail  unfinished * may begin, for * min* already, and no worker has begun it*, because all 1 place of the workers is taken  -> more workers`}},
 		"stale": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.collapse(f.minute(-90), f.minute(-80), job.Missed, job.ReasonStale)
@@ -214,13 +217,13 @@ func TestExplain(t *testing.T) {
 			f.must(f.Pause(f.ctx, "wrong chat"))
 			f.rewind(f.minute(0))
 			return f.minute(0)
-		}, []string{`warn  pause  everything is paused since *: wrong chat  -> POST /api/cron/all/resume`, `warn  slot *  has been due for * and does not run: everything was paused`}},
+		}, []string{`warn  pause  everything is paused since *: wrong chat  -> gateway-cron resume-all`, `warn  slot *  has been due for * and does not run: everything was paused`}},
 		"job paused": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.update(func(s job.Spec) job.Spec { return s.Paused("holiday") })
 			f.set("updatedAt", int64(f.minute(-60)))
 			return f.minute(-1)
-		}, []string{`warn  job  paused: holiday; *  -> POST /api/cron/jobs/j/resume`, `ok    next  no slot, while it is paused`,
+		}, []string{`warn  job  paused: holiday; *  -> gateway-cron job resume j`, `ok    next  no slot, while it is paused`,
 			`warn  slot *  did not run: the job was paused: holiday`}},
 		"job paused, ahead": {func(f *fixture) job.Millis {
 			f.create(nil)
@@ -238,7 +241,7 @@ func TestExplain(t *testing.T) {
 			f.create(nil)
 			f.rewind(f.minute(-5))
 			return f.minute(-5)
-		}, []string{`fail  slot *  has been due for 5 min*, and no scheduler has put it into the queue  -> gateway-cron doctor`}},
+		}, []string{`fail  slot *  has been due for 5 min*, and no scheduler has put it into the queue  -> see the logs`}},
 		"behind": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.rewind(f.minute(-5))
@@ -249,7 +252,7 @@ func TestExplain(t *testing.T) {
 			f.rewind(f.minute(-5))
 			f.must(f.MarkEmitted(f.ctx, []job.Slot{{JobID: "j", At: f.minute(-5)}}))
 			return f.minute(-5)
-		}, []string{`fail  slot *  has been due for 5 min* and in the queue; no worker has taken it`}},
+		}, []string{`fail  slot *  has been due for 5 min* and in the queue; no worker has taken it, because all 1 place of the workers is taken  -> more workers`}},
 		"in the backlog": {func(f *fixture) job.Millis {
 			f.create(nil)
 			f.rewind(f.minute(-5))
@@ -349,7 +352,7 @@ func TestExplain(t *testing.T) {
 			f := setup(t)
 			at := tc.prepare(f)
 			before := f.dump()
-			findings, err := Explain(f.ctx, f.Store, schedule.NewCache(16), "j", at.Time())
+			findings, err := Explain(f.ctx, f.Store, schedule.NewCache(16), taken, "j", at.Time())
 			f.must(err)
 			if f.dump() != before {
 				t.Error("the examination changed Redis")

@@ -28,13 +28,15 @@ func (s subject) recorded(slot time.Time, r job.Run) Finding {
 		switch r.DeliveryState {
 		case job.DeliveryFailed, job.DeliveryUnknown:
 			f.Level, f.Remedy = Warn, "POST /api/cron/runs/"+r.ID+"/redeliver sends the reply again, without the model"
+			f.Command = "gateway-cron run redeliver " + r.ID
 		case job.DeliveryPending, job.DeliveryDelivered, job.DeliverySuppressed, job.DeliveryNotRequested:
 		}
 	case job.Failed, job.TimedOut:
 		f.Remedy = "GET /api/cron/runs/" + r.ID + " has every attempt; POST /api/cron/jobs/" + r.JobID + "/run runs it now"
+		f.Command = "gateway-cron run show " + r.ID + " has every attempt; gateway-cron job run " + r.JobID + " runs it now"
 	case job.Cancelled, job.Skipped, job.Missed:
 		if s.job.UID != "" {
-			f.Remedy = s.remedy(r)
+			f.Remedy, f.Command = s.remedy(r)
 		}
 	}
 	return f
@@ -95,18 +97,19 @@ func (s subject) reason(slot time.Time, r job.Run) string {
 }
 
 // remedy is what may keep such a slot from being lost again.
-func (s subject) remedy(r job.Run) string {
+func (s subject) remedy(r job.Run) (call, command string) {
 	switch r.Reason {
 	case job.ReasonOverlap:
-		return "a longer interval, a shorter timeoutSeconds, or overlap queue_one or allow"
+		return "a longer interval, a shorter timeoutSeconds, or overlap queue_one or allow", ""
 	case job.ReasonDisabled:
 		if !s.job.Enabled {
-			return "POST /api/cron/jobs/" + s.job.ID + "/resume"
+			return "POST /api/cron/jobs/" + s.job.ID + "/resume", "gateway-cron job resume " + s.job.ID
 		}
 	case job.ReasonSuperseded, job.ReasonLate, job.ReasonStale:
-		return "were Redis, a scheduler and a worker up then? POST /api/cron/jobs/" + s.job.ID + "/run runs it now"
+		up := "were Redis, a scheduler and a worker up then? "
+		return up + "POST /api/cron/jobs/" + s.job.ID + "/run runs it now", up + "gateway-cron job run " + s.job.ID + " runs it now"
 	}
-	return ""
+	return "", ""
 }
 
 // inProgress is the run that was in the way of a slot.

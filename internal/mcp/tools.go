@@ -100,6 +100,11 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 			})...),
 		},
 		{
+			name: "get_cron_status", title: "How the scheduler stands", hints: reads, do: getStatus,
+			description: `Says whether what comes due starts: whether everything is paused, and what is wrong with the scheduler, if anything is, with what to do about it.`,
+			input:       object(nil),
+		},
+		{
 			name: "list_cron_runs", title: "List the runs of a job", hints: reads, do: listRuns,
 			description: `Lists the runs of a job, the newest first, also of a job that is gone: when, how each ended and why, the beginning of its reply, and whether that was delivered. What did not run is listed, too, with the reason.`,
 			input: object([]string{"jobId"}, jobID,

@@ -143,6 +143,11 @@ There is more: call list_cron_jobs with "cursor":"c1".`,
 			want: `Started a run of job_1 "Morning summary": job_1:manual:7. It goes on by itself; get_cron_run with this runId tells how it ended. The reply goes to telegram chat 123.`,
 		},
 		{
+			name: "status", tool: "get_cron_status", arguments: `{}`,
+			api:  map[string]string{"GET /status": `200 {"paused":false,"health":{"state":"failing","reasons":[{"code":"no_worker","state":"failing","text":"no worker gives a sign of life: nothing runs","remedy":"start one"}]}}`},
+			want: "The scheduler is failing: what comes due does not start, or cannot be written down.\n- no worker gives a sign of life: nothing runs. What to do: start one.",
+		},
+		{
 			name: "read a run", tool: "get_cron_run", arguments: `{"runId":"job_1:1796025600"}`,
 			api: map[string]string{"GET /runs/job_1:1796025600": `200 {"id":"job_1:1796025600","jobId":"job_1","state":"done","outcome":"succeeded","slot":1796025600000,
 				"startedAt":1796025600100,"finishedAt":1796025612500,"attempts":[{"n":1,"result":"succeeded"}],"reply":"Two\nmails","delivery":"delivered"}`},
@@ -363,7 +368,7 @@ func TestSchemas(t *testing.T) {
 	}
 	want := []string{
 		"create_cron_job:", "delete_cron_job: destroys idempotent", "get_cron_job: idempotent reads", "get_cron_run: idempotent reads",
-		"list_cron_jobs: idempotent reads", "list_cron_runs: idempotent reads", "pause_cron_job: idempotent", "preview_schedule: idempotent reads",
+		"get_cron_status: idempotent reads", "list_cron_jobs: idempotent reads", "list_cron_runs: idempotent reads", "pause_cron_job: idempotent", "preview_schedule: idempotent reads",
 		"resume_cron_job: idempotent", "run_cron_job:", "update_cron_job: destroys idempotent",
 	}
 	slices.Sort(got)

@@ -118,7 +118,7 @@ func NewEchoAI(o EchoOptions) (*EchoAI, error) {
 	e.mux.HandleFunc("POST /api/gateway/chat", e.chat)
 	e.mux.HandleFunc("GET /api/gateway/sessions/{id}", e.session)
 	e.mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "version": "echo stand-in", "hasAnthropicKey": false})
+		writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "version": "echo stand-in", "hasAnthropicKey": true})
 	})
 	return e, nil
 }

@@ -116,7 +116,7 @@ func TestEchoRewritesItsSession(t *testing.T) {
 		calls[0].Gateway.Lane != "subagent" || calls[0].At != noon.UnixMilli() || calls[0].LastUserText() != "und jetzt 😀" {
 		t.Errorf("calls %+v", calls)
 	}
-	if err := c.Health(t.Context()); err != nil {
+	if _, err := c.Health(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

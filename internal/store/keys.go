@@ -20,6 +20,11 @@ func (k keys) jobs() string { return k.prefix + "jobs" }
 // due: ZSET of job ids by the next look (ms): the slot, or the re-check of an enqueued one.
 func (k keys) due() string { return k.prefix + "due" }
 
+// unclaimed: ZSET of the jobs whose next slot was put into the queue and that no worker has
+// claimed, by when the slot was due (ms). It is there to be read only: damaged, it stops
+// nothing.
+func (k keys) unclaimed() string { return k.prefix + "unclaimed" }
+
 // wake: ZSET of what is unfinished, r:<run> and d:<run>:<n>, by the next look (ms).
 func (k keys) wake() string { return k.prefix + "wake" }
 
@@ -104,8 +109,17 @@ func (k keys) quarantine() string { return k.prefix + "quarantine" }
 // repairs: HASH of how often each kind of damage was repaired.
 func (k keys) repairs() string { return k.prefix + "repairs" }
 
-// beat: STRING with a short time to live, the sign of life of a role on a host.
-func (k keys) beat(role, host string) string { return k.prefix + "beat:" + role + ":" + host }
+// beat: STRING with a short time to live, the sign of life of a role of a process,
+// <role>:<host>:<pid>, and what it says of itself (JSON).
+func (k keys) beat(process string) string { return k.prefix + "beat:" + process }
 
-// beats: ZSET of <role>:<host> by its last sign of life (ms); an hour.
+// beats: ZSET of <role>:<host>:<pid> by its last sign of life (ms); an hour.
 func (k keys) beats() string { return k.prefix + "beats" }
+
+// absent: HASH of the jobs of which a slot should have run and has no record, with the slot
+// (ms); minutes after the check has last been.
+func (k keys) absent() string { return k.prefix + "absent" }
+
+// identity: HASH, which store this is (id, since), and when somebody emptied it (emptied,
+// and how many jobs it had had).
+func (k keys) identity() string { return k.prefix + "identity" }

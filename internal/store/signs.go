@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,85 +28,164 @@ const (
 	named, examined = 5, 200
 )
 
-// Beat is the sign of life of a role on a host; it lasts for ttl.
-func (s *Store) Beat(ctx context.Context, role, host string, ttl time.Duration) error {
-	now, err := s.Now(ctx)
+// Beat is the sign of life of a role of a process; it lasts for ttl. The store that it
+// answers about is known by its id from then on: see job.Emptied.
+func (s *Store) Beat(ctx context.Context, p job.Process, ttl time.Duration) error {
+	says, err := json.Marshal(p)
 	if err != nil {
-		return fmt.Errorf("beat of %s: %w", role, err)
+		return fmt.Errorf("beat of %s: %w", processName(p), err)
 	}
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Set(ctx, s.keys.beat(role, host), 1, ttl)
-		p.ZAdd(ctx, s.keys.beats(), redis.Z{Score: float64(now.UnixMilli()), Member: role + ":" + host})
-		p.ZRemRangeByScore(ctx, s.keys.beats(), "-inf", strconv.FormatInt(now.Add(-beatsKept).UnixMilli(), 10))
-		p.PExpire(ctx, s.keys.beats(), beatsKept)
-		return nil
-	})
+	known := s.known.Load()
+	if known == nil {
+		known = &identity{}
+	}
+	reply, err := s.run(ctx, s.scripts.heartbeat, processName(p), says, ttl.Milliseconds(), beatsKept.Milliseconds(),
+		known.id, known.jobs, newToken()).Slice()
+	if err == nil && len(reply) != 2 {
+		err = fmt.Errorf("script returned %d values", len(reply))
+	}
 	if err != nil {
-		return fmt.Errorf("beat of %s: %w", role, err)
+		return fmt.Errorf("beat of %s: %w", processName(p), err)
 	}
+	s.known.Store(&identity{text(reply[0]), number(reply[1])})
 	return nil
+}
+
+// identity is which store this is, and how many jobs it had when that was seen.
+type identity struct {
+	id   string
+	jobs int64
 }
 
 // Rest takes the sign of life back when a role stops.
-func (s *Store) Rest(ctx context.Context, role, host string) error {
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Del(ctx, s.keys.beat(role, host))
-		p.ZRem(ctx, s.keys.beats(), role+":"+host)
+func (s *Store) Rest(ctx context.Context, p job.Process) error {
+	_, err := s.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Del(ctx, s.keys.beat(processName(p)))
+		pipe.ZRem(ctx, s.keys.beats(), processName(p))
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("rest of %s: %w", role, err)
+		return fmt.Errorf("rest of %s: %w", processName(p), err)
 	}
 	return nil
 }
 
-// Alive reports whether the role gave a sign of life on the host lately.
+// Alive reports whether a process of the role gave a sign of life on the host lately.
 func (s *Store) Alive(ctx context.Context, role, host string) (bool, error) {
-	n, err := s.rdb.Exists(ctx, s.keys.beat(role, host)).Result()
+	processes, err := s.processes(ctx)
 	if err != nil {
-		return false, fmt.Errorf("look for the beat of %s: %w", role, err)
+		return false, err
 	}
-	return n > 0, nil
+	return slices.ContainsFunc(processes, func(p job.Process) bool { return p.Alive && p.Role == role && p.Host == host }), nil
 }
 
-// Signs reads the signs of life of the deployment, and what is overdue.
-func (s *Store) Signs(ctx context.Context) (job.Signs, error) {
+// processName names a role of a process.
+func processName(p job.Process) string {
+	return p.Role + ":" + p.Host + ":" + strconv.Itoa(p.PID)
+}
+
+// processOf is what processName has named. A release before this one leaves the pid out.
+func processOf(name string) job.Process {
+	role, host, _ := strings.Cut(name, ":")
+	p := job.Process{Role: role, Host: host}
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		if pid, err := strconv.Atoi(host[i+1:]); err == nil {
+			p.Host, p.PID = host[:i], pid
+		}
+	}
+	return p
+}
+
+// processes reads the signs of life, by role, host and pid.
+func (s *Store) processes(ctx context.Context) ([]job.Process, error) {
+	beats, err := s.rdb.ZRevRangeWithScores(ctx, s.keys.beats(), 0, examined-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the signs of life: %w", err)
+	}
+	if len(beats) == 0 {
+		return nil, nil
+	}
+	processes := make([]job.Process, len(beats))
+	says := make([]*redis.StringCmd, len(beats))
+	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, z := range beats {
+			says[i] = p.Get(ctx, s.keys.beat(member(z)))
+		}
+		return nil
+	})
+	if err != nil && !isReply(err) {
+		return nil, fmt.Errorf("read the signs of life: %w", err)
+	}
+	for i, z := range beats {
+		p := processOf(member(z))
+		if p.Last = job.Millis(z.Score); says[i].Err() == nil {
+			p.Alive = true
+			_ = json.Unmarshal([]byte(says[i].Val()), &p) // it is alive, whatever it says
+			toOurClock(&p)
+		}
+		processes[i] = p
+	}
+	slices.SortFunc(processes, func(a, b job.Process) int {
+		return cmp.Or(strings.Compare(a.Role, b.Role), strings.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID))
+	})
+	return processes, nil
+}
+
+// toOurClock moves the times that a process tells by its own clock to that of Redis: it
+// said them when it gave its last sign.
+func toOurClock(p *job.Process) {
+	if p.At == 0 {
+		return
+	}
+	off := p.Last - p.At
+	move := func(at *job.Millis) {
+		if *at != 0 {
+			*at += off
+		}
+	}
+	move(&p.At)
+	move(&p.StartedAt)
+	move(&p.FullSince)
+	for i := range p.Parties {
+		for _, at := range []*job.Millis{&p.Parties[i].Since, &p.Parties[i].LastSuccess, &p.Parties[i].LastFailure} {
+			move(at)
+		}
+	}
+}
+
+// Signs reads the signs of life of the deployment, and what is overdue: slots that have
+// been due for longer than lateAfter, and what should have been looked at or begun.
+func (s *Store) Signs(ctx context.Context, lateAfter time.Duration) (job.Signs, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return job.Signs{}, fmt.Errorf("read the signs of life: %w", err)
 	}
 	var (
-		emitter     *redis.StringCmd
-		looked      *redis.StringCmd
-		beats, open *redis.ZSliceCmd
+		emitter  *redis.StringCmd
+		looked   *redis.StringCmd
+		identity *redis.MapStringStringCmd
+		open     *redis.ZSliceCmd
 	)
 	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		emitter = p.Get(ctx, s.keys.emitter())
 		looked = p.HGet(ctx, s.keys.looks(), "last")
-		beats = p.ZRangeWithScores(ctx, s.keys.beats(), 0, examined-1)
+		identity = p.HGetAll(ctx, s.keys.identity())
 		open = p.ZRangeWithScores(ctx, s.keys.wake(), 0, examined-1)
 		return nil
 	})
 	if err != nil && !isReply(err) {
 		return job.Signs{}, fmt.Errorf("read the signs of life: %w", err)
 	}
-	signs := job.Signs{Now: job.ToMillis(now), Emitter: emitter.Val(), Looked: fields{"last": looked.Val()}.millis("last")}
-	for _, z := range beats.Val() {
-		role, host, _ := strings.Cut(member(z), ":")
-		signs.Beats = append(signs.Beats, job.Beat{Role: role, Host: host, Last: job.Millis(z.Score)})
+	lost := fields(identity.Val())
+	signs := job.Signs{Now: job.ToMillis(now), Emitter: emitter.Val(), Looked: fields{"last": looked.Val()}.millis("last"),
+		Emptied: job.Emptied{At: lost.millis("emptied"), Jobs: int(lost.int("jobs"))}}
+	if signs.Processes, err = s.processes(ctx); err != nil {
+		return job.Signs{}, err
 	}
-	slices.SortFunc(signs.Beats, func(a, b job.Beat) int {
-		return cmp.Or(strings.Compare(a.Role, b.Role), strings.Compare(a.Host, b.Host))
-	})
-	for i, b := range signs.Beats {
-		if signs.Beats[i].Alive, err = s.Alive(ctx, b.Role, b.Host); err != nil {
-			return job.Signs{}, err
-		}
+	if signs.Late, err = s.late(ctx, now.Add(-lateAfter)); err != nil {
+		return job.Signs{}, fmt.Errorf("read what is late: %w", err)
 	}
-	if signs.Due, err = s.overdue(ctx, s.keys.due(), now); err != nil {
-		return job.Signs{}, fmt.Errorf("read the due index: %w", err)
-	}
-	if signs.Wake, err = s.overdue(ctx, s.keys.wake(), now); err != nil {
+	if signs.Wake, err = s.overdue(ctx, s.keys.wake(), now.Add(-slowLook), named); err != nil {
 		return job.Signs{}, fmt.Errorf("read what is unfinished: %w", err)
 	}
 	if signs.Untouched, err = s.untouched(ctx, open.Val(), now); err != nil {
@@ -114,16 +194,16 @@ func (s *Store) Signs(ctx context.Context) (job.Signs, error) {
 	return signs, nil
 }
 
-// overdue counts the entries of an index whose look should have been a while ago.
-func (s *Store) overdue(ctx context.Context, key string, now time.Time) (job.Overdue, error) {
-	until := strconv.FormatInt(now.Add(-slowLook).UnixMilli(), 10)
+// overdue counts the entries of an index that lie before a time, and names the first.
+func (s *Store) overdue(ctx context.Context, key string, until time.Time, most int64) (job.Overdue, error) {
+	stop := strconv.FormatInt(until.UnixMilli(), 10)
 	var (
 		count *redis.IntCmd
 		some  *redis.ZSliceCmd
 	)
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		count = p.ZCount(ctx, key, "-inf", until)
-		some = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "-inf", Stop: until, Count: named})
+		count = p.ZCount(ctx, key, "-inf", stop)
+		some = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "-inf", Stop: stop, Count: most})
 		return nil
 	})
 	if err != nil {
@@ -136,6 +216,52 @@ func (s *Store) overdue(ctx context.Context, key string, now time.Time) (job.Ove
 		}
 	}
 	return o, nil
+}
+
+// late finds the slots that were due by then and that are still nobody's: those in the
+// queue that no worker has claimed, and those that no scheduler has looked at. What the two
+// indexes say is held against the jobs, because a release before this one keeps only one
+// of them; of more than are examined the number is at least what is told.
+func (s *Store) late(ctx context.Context, until time.Time) (job.Overdue, error) {
+	unclaimed, err := s.overdue(ctx, s.keys.unclaimed(), until, examined)
+	if err != nil {
+		return job.Overdue{}, err
+	}
+	unseen, err := s.overdue(ctx, s.keys.due(), until, examined)
+	if err != nil {
+		return job.Overdue{}, err
+	}
+	ids := slices.Concat(unclaimed.IDs, unseen.IDs)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	cursors, err := s.Cursors(ctx, ids)
+	if err != nil {
+		return job.Overdue{}, err
+	}
+	cursors = slices.DeleteFunc(cursors, func(c job.Cursor) bool { return c.NextSlot == 0 || c.NextDue > job.ToMillis(until) })
+	slots := make([]job.Slot, len(cursors))
+	for i, c := range cursors {
+		slots[i] = job.Slot{JobID: c.JobID, At: c.NextDue}
+	}
+	o := oldest(slots)
+	if unclaimed.Count > examined || unseen.Count > examined {
+		o.Count = max(o.Count, unclaimed.Count, unseen.Count)
+	}
+	return o, nil
+}
+
+// oldest counts slots, and names the jobs of the oldest.
+func oldest(slots []job.Slot) job.Overdue {
+	slices.SortFunc(slots, func(a, b job.Slot) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.JobID, b.JobID))
+	})
+	o := job.Overdue{Count: len(slots)}
+	for i, slot := range slots[:min(named, len(slots))] {
+		if o.IDs = append(o.IDs, slot.JobID); i == 0 {
+			o.Oldest = slot.At
+		}
+	}
+	return o
 }
 
 // untouched are the runs among unfinished entries that could have begun a while ago.

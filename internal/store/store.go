@@ -70,6 +70,7 @@ type Store struct {
 
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
+	known      atomic.Pointer[identity]
 }
 
 // New returns a store on the given client, which stays the caller's to close.
@@ -121,7 +122,7 @@ type scripts struct {
 	pause, resume, cancelPaused                      *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
-	repair, quarantine                               *redis.Script
+	repair, quarantine, heartbeat                    *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
 	now, clockStep, setCursor                        *redis.Script
 }
@@ -148,7 +149,7 @@ func newScripts(header string) scripts {
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
-		repair: load("repair"), quarantine: load("quarantine"),
+		repair: load("repair"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"),
 	}

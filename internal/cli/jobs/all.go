@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -17,8 +19,13 @@ import (
 func (t *tool) status() *cobra.Command {
 	cmd := t.command("status", "tell how everything stands", "  gateway-cron status\n  gateway-cron status --json", none,
 		func(cmd *cobra.Command, _ []string) error {
-			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodGet, Path: client.Path("status")})
+			s, err := t.changeAll(cmd.Context(), client.Request{Method: http.MethodGet, Path: client.Path("status")})
+			if err == nil && s.Health.Urgent() {
+				return &Failure{Code: exitFailed, Err: errors.New("the deployment is " + s.Health.State), Hint: "'gateway-cron doctor' says more."}
+			}
+			return err
 		})
+	cmd.Long = "Tell how everything stands. Exit code 1 if the deployment is failing, or if slots are late or\nall places taken."
 	t.common(cmd)
 	return cmd
 }
@@ -36,7 +43,8 @@ func (t *tool) pauseAll() *cobra.Command {
 			if cancelRuns {
 				body["cancelRuns"] = true
 			}
-			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "pause"), Body: body})
+			_, err := t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "pause"), Body: body})
+			return err
 		})
 	cmd.Long = "Stop everything, on all machines. After the answer nothing begins; runs under way go on to\ntheir end unless --cancel-runs ends them too. What comes due meanwhile is not made up for."
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever looks at the status")
@@ -48,34 +56,35 @@ func (t *tool) pauseAll() *cobra.Command {
 func (t *tool) resumeAll() *cobra.Command {
 	cmd := t.command("resume-all", "let everything go on after pause-all", "  gateway-cron resume-all", none,
 		func(cmd *cobra.Command, _ []string) error {
-			return t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "resume")})
+			_, err := t.changeAll(cmd.Context(), client.Request{Method: http.MethodPost, Path: client.Path("all", "resume")})
+			return err
 		})
 	t.common(cmd)
 	return cmd
 }
 
 // changeAll calls and tells how everything stands then.
-func (t *tool) changeAll(ctx context.Context, r client.Request) error {
+func (t *tool) changeAll(ctx context.Context, r client.Request) (s client.Status, err error) {
 	a, err := t.call(ctx, r)
 	if err != nil {
-		return err
+		return s, err
 	}
+	s, err = answer[client.Status](a)
 	if t.json {
 		t.printJSON(a.Raw)
-		return nil
+		return s, nil //nolint:nilerr // programs read it themselves
 	}
-	s, err := answer[client.Status](a)
 	if err != nil {
-		return err
+		return s, err
 	}
 	state := cell{"going on", good}
 	if s.Paused {
 		state = cell{"everything is paused since " + t.clockAndDistance(s.PausedSince, time.UTC), bad}
 	}
-	facts := []fact{{"state", state}, {"reason", cell{text: s.Reason}}}
+	facts := append([]fact{{"state", state}, {"reason", cell{text: s.Reason}}}, healthFacts(s.Health)...)
 	if s.Token != nil {
 		t.facts(append(facts, fact{"token", cell{text: s.Token.Name + ", for " + whose(*s.Token)}}))
-		return nil
+		return s, nil
 	}
 	if s.CancelledRuns > 0 {
 		facts = append(facts, fact{"cancelled", cell{text: strconv.Itoa(s.CancelledRuns) + " runs"}})
@@ -94,5 +103,28 @@ func (t *tool) changeAll(ctx context.Context, r client.Request) error {
 		facts = append(facts, fact{"cannot be read", cell{fmt.Sprintf("%d more", more), bad}})
 	}
 	t.facts(facts)
-	return nil
+	return s, nil
+}
+
+// healthFacts are what is wrong, each with what to do.
+func healthFacts(h client.Health) []fact {
+	if h.State == "" {
+		return nil
+	}
+	tone := bad
+	if h.State == "ok" {
+		tone = good
+	}
+	facts := []fact{{"health", cell{h.State, tone}}}
+	for _, r := range h.Reasons {
+		if r.Code == "paused" {
+			continue // the state says it
+		}
+		text := r.Text
+		if remedy := cmp.Or(r.Command, r.Remedy); remedy != "" {
+			text += " -> " + remedy
+		}
+		facts = append(facts, fact{"", cell{text: text}})
+	}
+	return facts
 }

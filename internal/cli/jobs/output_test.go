@@ -46,6 +46,8 @@ func TestPages(t *testing.T) {
 		{"the next times of a job that never runs", "job next b", 0, map[string][]reply{"GET /api/cron/jobs/b": one200(`{"id":"b","every":60,"timezone":"UTC","description":"Every minute"}`)}, ""},
 		{"the next times of a schedule", "job next --every 1h --tz Europe/Berlin", 0, map[string][]reply{"POST /api/cron/preview": one200(`{"timezone":"Europe/Berlin","description":"Every hour","next":["2026-11-23T15:00:00Z"]}`)}, ""},
 		{"the status", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"jobs":3,"due":1,"unfinished":2}`)}, ""},
+		{"the status of a job that fails", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"jobs":5,"health":{"state":"degraded","reasons":[
+{"code":"job_failing","state":"degraded","text":"job a keeps failing","remedy":"GET /api/cron/jobs/a/runs","command":"gateway-cron job runs a"}]}}`)}, ""},
 		{"the status for the holder of a token", "status", 0, map[string][]reply{"GET /api/cron/status": one200(`{"paused":false,"token":{"id":"abc","name":"tools","agentId":"main","maxJobs":20}}`)}, ""},
 		{"the status of what is stopped", "pause-all --reason x --cancel-runs", 0, map[string][]reply{"POST /api/cron/all/pause": one200(`{"paused":true,"pausedSince":1795442340000,"reason":"wrong chat","jobs":3,"due":0,"unfinished":0,"cancelledRuns":4,
 "repaired":{"b":2,"a":1},"quarantined":[{"entry":"job:x","since":1795442340000,"reason":"not readable"}],"quarantinedCount":3}`)}, ""},
@@ -232,5 +234,18 @@ func TestPaging(t *testing.T) {
 	b := setup(t, pages())
 	if out := b.ok("job", "list", "--all", "--json"); strings.Count(out, "\n") != 4 || !strings.HasSuffix(out, `{"jobs":[{"id":"d"}]}`+"\n") {
 		t.Errorf("%s", out)
+	}
+}
+
+// What must be acted on at once is an exit code, too; of a stop it is not.
+func TestStatusOfADeploymentInTrouble(t *testing.T) {
+	body := `{"paused":true,"pausedSince":1795442340000,"jobs":5,"health":{"state":"degraded","reasons":[
+{"code":"paused","state":"degraded","text":"everything is paused"},
+{"code":"slots_late","state":"degraded","late":true,"text":"4 slots late, the oldest 3 min; workers: 1 of 1 place taken","remedy":"start more workers"}]}}`
+	for args, code := range map[string]int{"status": exitFailed, "status --json": exitFailed, "pause-all": 0} {
+		b := setup(t, map[string][]reply{"GET /api/cron/status": one200(body), "POST /api/cron/all/pause": one200(body)})
+		if got := b.run(t.Context(), strings.Fields(args)...); got != code || !strings.Contains(b.stdout.String(), "4 slots late, the oldest 3 min; workers: 1 of 1 place taken") {
+			t.Errorf("%s: exit code %d, want %d:\n%s%s", args, got, code, &b.stdout, &b.stderr)
+		}
 	}
 }

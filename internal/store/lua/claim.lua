@@ -60,7 +60,10 @@ local catching = false
 for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
 local behind = j.misfire == 'run_all' and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
 -- What is caught up with runs one after the other, and overlap is about other slots.
-if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then return { 'behind' } end
+if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then
+  settled(id, j) -- it waits for that run, not for a worker
+  return { 'behind' }
+end
 
 if j.maker then
   -- seldom
@@ -116,6 +119,7 @@ end
 enter(run, id, j, 'schedule', slot, look, unpack(fields))
 
 if j.range then redis.call('HDEL', job_key(id), 'range') end
+settled(id, j)
 j.emitted = nil -- of this slot alone, which never comes back: not worth another write
 local claims = tonumber(j.claims or '0') + 1
 if not j.maxRuns or claims < tonumber(j.maxRuns) then

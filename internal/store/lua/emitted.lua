@@ -6,15 +6,20 @@
 --       shares its carrier, and collapse leaves it alone for the grace. While everything
 --       is paused nothing is noted: a claim would be refused, and the slot wants its record.
 if stepped or paused() then return 0 end
-local look, sooner, entries = int(now + RECHECK), int(now + RECHECK_SHARED), {}
+local look, sooner, entries, unclaimed = int(now + RECHECK), int(now + RECHECK_SHARED), {}, {}
 for i = 1, #ARGV, 3 do
   local id, slot = ARGV[i], ARGV[i + 1]
-  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v') -- nothing, if it is no hash
+  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v', 'nextDue') -- nothing, if it is no hash
   if j[1] == slot and (tonumber(j[2] or '0') or VERSION + 1) <= VERSION then
     redis.call('HSET', job_key(id), 'emitted', slot)
     entries[#entries + 1] = ARGV[i + 2] == '1' and sooner or look
     entries[#entries + 1] = id
+    unclaimed[#unclaimed + 1] = j[3] or slot
+    unclaimed[#unclaimed + 1] = id
   end
 end
-if #entries > 0 then redis.call('ZADD', DUE, unpack(entries)) end
+if #entries > 0 then
+  redis.call('ZADD', DUE, unpack(entries))
+  redis.pcall('ZADD', UNCLAIMED, unpack(unclaimed))
+end
 return #entries / 2

@@ -58,6 +58,7 @@ local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
 local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
 local JOBS = P .. 'jobs'
 local DUE = P .. 'due'
+local UNCLAIMED = P .. 'unclaimed'
 local WAKE = P .. 'wake'
 local OPEN = P .. 'open'
 local RUNS = P .. 'runs'
@@ -71,6 +72,8 @@ local CANCELS = P .. 'cancels'
 local PAUSED = P .. 'paused'
 local CLOCK = P .. 'clock'
 local CHECK = P .. 'check'
+local BEATS = P .. 'beats'
+local IDENTITY = P .. 'identity'
 
 -- Carriers that the caller may enqueue at once, as a shortcut: {kind, id, n}.
 -- Losing them costs only the time until the next look.
@@ -317,12 +320,18 @@ end
 -- due_of is when a job's next slot is due: the slot, or later by the jitter.
 local function due_of(j) return tonumber(j.nextDue or j.nextSlot) end
 
+-- settled notes that the next slot of a job no longer waits for a claim.
+local function settled(id, j)
+  if j.emitted and j.emitted == j.nextSlot then redis.pcall('ZREM', UNCLAIMED, id) end
+end
+
 -- move_cursor passes the slots up to last; next is the new cursor, '' for none, and
 -- due is when it is due. lastSlot never goes back. j is the job as it stands, if the
 -- caller has it whole; what follows are fields to write along.
 local function move_cursor(id, last, next, due, j, ...)
   local key, fields = job_key(id), { ... }
   j = j or hash(key)
+  settled(id, j)
   if last ~= '' and (not j.lastSlot or tonumber(last) > tonumber(j.lastSlot)) then
     fields[#fields + 1] = 'lastSlot'
     fields[#fields + 1] = last
@@ -359,6 +368,7 @@ local function drop_job(id)
   if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', DUE, id)
+  redis.pcall('ZREM', UNCLAIMED, id)
   redis.call('ZREM', JOBS, id)
 end
 
