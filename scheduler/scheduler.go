@@ -131,7 +131,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.lease.keep(ctx) })
 	wg.Go(func() { s.marks.run(ctx) })
 	wg.Go(func() {
-		s.lease.ask(ctx) // or the first look would be that of a scheduler which is not the emitter
+		s.lease.ask(ctx)     // or the first look would be that of a scheduler which is not the emitter
 		_ = s.check.run(ctx) // or it would look in doubt about every cursor; what fails is said below
 		wg.Go(func() { s.every(ctx, "check", after(tick), s.check.run) })
 		s.every(ctx, "emit", s.window.clock.nextSecond, s.window.refresh)
