@@ -298,7 +298,8 @@ func (s *server) tryJob(ctx context.Context, in *input[importedJob], j importedJ
 		return 0, err
 	}
 	found := s.lineProblems(j.spec)
-	if !known || !j.spec.SameSlots(before.Spec) {
+	claimed := known && j.spec.At != 0 && j.spec.At == before.At && before.Enabled && before.NextSlot == 0
+	if !known || !claimed && !j.spec.SameSlots(before.Spec) {
 		found = append(found, s.noSlotLeft(j)...)
 	}
 	if known && j.spec.MaxRuns > 0 && j.spec.MaxRuns != before.MaxRuns && j.spec.MaxRuns <= before.Claims {

@@ -236,7 +236,9 @@ func (g *giveBack) Unwrap() error { return g.why }
 var (
 	errEarly = errors.New("its time has not come")
 	errNewer = errors.New("needs a newer release")
-	errGone  = errors.New("what it carries is gone")
+	// errClockStep is said of every slot as long as it lasts.
+	errClockStep = errors.New("the clock of redis was set, and is not believed yet")
+	errGone      = errors.New("what it carries is gone")
 )
 
 // maxGiveBack bounds the delay of a carrier: the wake list knows better when to
@@ -264,6 +266,8 @@ func settle(v job.Verdict, delay time.Duration) error {
 	switch v {
 	case job.BeginEarly:
 		return &giveBack{delay: delay, why: errEarly}
+	case job.BeginClockStep:
+		return &giveBack{delay: maxGiveBack, why: errClockStep}
 	case job.BeginNewer:
 		return &giveBack{delay: maxGiveBack, why: errNewer}
 	case job.BeginGone, job.BeginMoved, job.BeginBehind:

@@ -67,6 +67,26 @@ func TestBacklogKeepsToItsPace(t *testing.T) {
 	}
 }
 
+// TestBacklogKeepsToItsPaceInSlowRounds: a round that comes seconds after the one before
+// finds several seconds' worth due, all looked at lately, and lets one second's worth go.
+func TestBacklogKeepsToItsPaceInSlowRounds(t *testing.T) {
+	f := setup(t)
+	w, clock := f.emitter()
+	late, now := f.outage("late", 750)
+	clock.now = now
+	for n := range 8 {
+		before := len(f.queue())
+		f.refresh(w)
+		if let := len(f.queue()) - before; let != min(backlogRate, len(late)-before) {
+			t.Errorf("round %d let %d slots of the backlog go", n, let)
+		}
+		clock.now += 4000
+	}
+	if d := cmp.Diff(sorted(late), sorted(f.queue())); d != "" {
+		t.Errorf("emitted: %s", d)
+	}
+}
+
 // beforeCollapse is a store at which something else happens before a cursor is moved.
 type beforeCollapse struct {
 	*at

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 
 // prefix names the deployment of every test; each has a database of its own.
 const prefix = "t"
+
+var zoneRules = sync.OnceValue(schedule.ZoneRules)
 
 // fixture is the real store and the real queue on an empty Redis, with a way to
 // reach behind them.
@@ -49,6 +52,10 @@ func setup(t testing.TB) *fixture {
 }
 
 func newFixture(t testing.TB, rdb *redis.Client) *fixture {
+	// Many tests put cursors where their jobs have no slot.
+	if err := rdb.HSet(t.Context(), "{"+prefix+"}:check", "rules", zoneRules()).Err(); err != nil {
+		t.Fatal(err)
+	}
 	return &fixture{Store: store.New(rdb, store.Options{Prefix: prefix}), t: t, ctx: t.Context(), rdb: rdb,
 		queues: tasks.NewQueues(prefix, 0), inspector: asynq.NewInspectorFromRedisClient(rdb), logs: &logs{}}
 }
@@ -71,6 +78,7 @@ func (f *fixture) emitter() (*window, *at) {
 	f.t.Helper()
 	w := f.scheduler().window
 	w.emitter = func() bool { return true }
+	w.doubt = func() bool { return false }
 	clock := &at{Store: f.Store}
 	w.store = clock
 	return w, clock

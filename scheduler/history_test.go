@@ -70,6 +70,7 @@ func TestManagerLeavesNoHistory(t *testing.T) {
 
 func TestOnlyHistoryIsDropped(t *testing.T) {
 	f := setup(t)
+	f.must(f.rdb.FlushDB(f.ctx).Err())
 	c := withoutHistory{f.rdb}
 	const history = "asynq:scheduler_history:e"
 	script := redis.NewScript("return redis.call('SET', KEYS[1], ARGV[1])")

@@ -34,6 +34,7 @@ type Store interface {
 	leaseStore
 	repairStore
 	keeperStore
+	cursorStore
 }
 
 // Options are the dependencies of a Scheduler.
@@ -72,6 +73,7 @@ type Scheduler struct {
 	sweep  *sweeper
 	repair *repairer
 	keep   *queueKeeper
+	check  *checker
 	marks  *marker
 	mgr    *asynq.PeriodicTaskManager
 }
@@ -88,9 +90,12 @@ func New(o Options) (*Scheduler, error) {
 	s.repair = &repairer{store: o.Store, emitter: s.lease.held, logger: o.Logger, cursors: map[job.Index]string{}}
 	s.keep = &queueKeeper{store: o.Store, queue: enqueue.queue, names: []string{o.Queues.Run(), o.Queues.Deliver()},
 		emitter: s.lease.held, logger: o.Logger}
+	s.check = newChecker(o.Store, s.lease.held, func(repaired []job.Repaired) { report(o.Logger, repaired) }, o.Logger)
+	s.repair.scanned = s.check.again
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
+		doubt: s.check.doubtful,
 	}
 	// The one local clock that rings; nil means UTC.
 	var zone *time.Location
@@ -133,7 +138,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.lease.keep(ctx) })
 	wg.Go(func() { s.marks.run(ctx) })
 	wg.Go(func() {
-		s.lease.ask(ctx) // or the first look would be that of a scheduler which is not the emitter
+		s.lease.ask(ctx)     // or the first look would be that of a scheduler which is not the emitter
+		_ = s.check.run(ctx) // or it would look in doubt about every cursor; what fails is said below
+		wg.Go(func() { s.every(ctx, "check", after(tick), s.check.run) })
 		s.every(ctx, "emit", s.window.clock.nextSecond, s.window.refresh)
 	})
 	wg.Go(func() { s.every(ctx, "sweep", after(tick), s.sweep.run) })

@@ -51,6 +51,7 @@ func TestArmedSlotsRing(t *testing.T) {
 	}
 	const n, taken = 60, 20
 	ids := f.clone("x", "job", n, all(slot))
+	f.must(s.check.run(f.ctx))
 	f.refresh(s.window) // the only time: nothing is emitted directly
 	if armed := len(f.configs(s.window)); armed != n+1 {
 		t.Fatalf("%d slots are armed", armed)

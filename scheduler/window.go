@@ -25,6 +25,8 @@ type windowStore interface {
 	Collapse(ctx context.Context, c job.Collapse) (bool, error)
 	Redue(ctx context.Context, id string, seen job.Millis) error
 	Postpone(ctx context.Context, entries []job.Later) error
+	NoteStep(ctx context.Context, step job.ClockStep) (bool, error)
+	CheckCursor(ctx context.Context, id string) (bool, error)
 }
 
 const (
@@ -86,8 +88,12 @@ type window struct {
 	heldUntil job.Millis
 	// ahead are cursors that were read before they were due, by job id, for one refresh.
 	ahead map[string]job.Cursor
-	// clock is that of Redis, as refresh has read it.
+	// clock is that of Redis, as refresh has read it, and held how it was set, if that is not
+	// believed.
 	clock redisClock
+	held  job.ClockStep
+	// doubt reports whether cursors are still to be checked, so that one may stand at no slot.
+	doubt func() bool
 }
 
 // GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
@@ -111,13 +117,17 @@ func (w *window) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.step(ctx, head.Step); err != nil || head.Step.By != 0 {
+		return err
+	}
 	w.clock.learn(asked, time.Now(), head.Now.Time())
 	w.heldUntil = head.HeldUntil
 	first := head
 	if n := len(head.Entries); n == headSize && head.Entries[n-1].Look <= head.Now {
 		if head.Now.Time().Sub(head.Entries[0].Look.Time()) <= backlogAfter {
-			// All on time: they start while the others are read.
-			if err := w.emit(ctx, head.Entries, head.Now, emitter); err != nil {
+			// They start while the others are read. What of them is late by its slot is read
+			// again, so that a round lets one second's worth of a backlog go, not two.
+			if _, err := w.emitOnTime(ctx, head.Entries, head.Now, emitter); err != nil {
 				return err
 			}
 		}
@@ -142,7 +152,7 @@ func (w *window) refresh(ctx context.Context) error {
 			ahead = append(ahead, entry)
 		}
 	}
-	if err := w.arm(ctx, head.Now, ahead, emitter); err != nil {
+	if err := w.arm(ctx, head.Now, ahead, emitter && !w.doubt()); err != nil {
 		return err
 	}
 	err = w.emit(ctx, due, head.Now, emitter)
@@ -150,6 +160,28 @@ func (w *window) refresh(ctx context.Context) error {
 		return err
 	}
 	return w.readAhead(ctx, first)
+}
+
+// step notes when Redis's clock was set, and when it is right again or believed. Nothing is
+// armed or emitted in between.
+func (w *window) step(ctx context.Context, held job.ClockStep) error {
+	if held == w.held {
+		return nil
+	}
+	if _, err := w.store.NoteStep(ctx, held); err != nil {
+		return err
+	}
+	if held.By == 0 {
+		w.logger.Warn("the clock of redis counts again", "now_by", w.held.By.String(), "since", w.held.Since.Time())
+	} else {
+		w.logger.Error("the clock of redis was set, nothing is emitted or claimed until that is undone or proves right",
+			"by", held.By.String(), "since", held.Since.Time(), "until", held.Until.Time())
+		w.mu.Lock()
+		w.armed = map[string]armed{}
+		w.mu.Unlock()
+	}
+	w.held = held
+	return nil
 }
 
 // arm makes the armed set what the index says, and keeps what has just rung.
@@ -222,19 +254,33 @@ func (w *window) config(c job.Cursor) *asynq.PeriodicTaskConfig {
 // emit enqueues what is due, after the misfire decision: what is on time first, and
 // of a backlog as much as its pace allows.
 func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitter bool) error {
+	late, err := w.emitOnTime(ctx, due, now, emitter)
+	if err != nil || len(late) == 0 {
+		return err
+	}
+	ready, later, err := w.pace(late, looksOf(due), now)
+	if err != nil {
+		return err
+	}
+	// Before anything is enqueued: another scheduler must not find the rest due.
+	if err := w.store.Postpone(ctx, later); err != nil {
+		return err
+	}
+	return w.place(ctx, ready, func() bool { return false }) // few at a time, and perhaps no worker is back yet
+}
+
+// emitOnTime enqueues what is due and no backlog, after the misfire decision, and returns
+// the cursors of the backlog.
+func (w *window) emitOnTime(ctx context.Context, due []job.Due, now job.Millis, emitter bool) (late []job.Cursor, err error) {
 	w.mu.Lock()
 	ringing := maps.Clone(w.armed)
 	w.mu.Unlock()
-	looks := make(map[string]job.Millis, len(due))
-	for _, d := range due {
-		looks[d.JobID] = d.Look
-	}
+	looks := looksOf(due)
 	mayJoin := sync.OnceValue(func() bool { return w.enqueue.flows(w.queues.Run()) })
-	var late []job.Cursor
 	for _, chunk := range onTimeFirst(due, now) {
 		cursors, err := w.cursors(ctx, chunk)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		cursors = slices.DeleteFunc(cursors, func(c job.Cursor) bool {
 			overdue := now.Time().Sub(looks[c.JobID].Time())
@@ -244,7 +290,7 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 		})
 		ready, err := w.settleAll(ctx, cursors, looks, now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var onTime []job.Cursor
 		for _, c := range ready {
@@ -255,21 +301,10 @@ func (w *window) emit(ctx context.Context, due []job.Due, now job.Millis, emitte
 			}
 		}
 		if err := w.place(ctx, onTime, mayJoin); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(late) == 0 {
-		return nil
-	}
-	ready, later, err := w.pace(late, looks, now)
-	if err != nil {
-		return err
-	}
-	// Before anything is enqueued: another scheduler must not find the rest due.
-	if err := w.store.Postpone(ctx, later); err != nil {
-		return err
-	}
-	return w.place(ctx, ready, func() bool { return false }) // few at a time, and perhaps no worker is back yet
+	return late, nil
 }
 
 // place enqueues the carriers of slots, and notes those that stand in the queue.
@@ -352,6 +387,8 @@ func (w *window) settle(ctx context.Context, u unsettled, later job.Later) error
 	switch {
 	case errors.Is(err, errNewer): // nobody has done it: not in the way of the others
 		return w.store.Postpone(ctx, []job.Later{later})
+	case errors.Is(err, errNoSlot):
+		_, err = w.store.CheckCursor(ctx, u.JobID)
 	case errors.Is(err, errMisplaced):
 		err = w.store.Redue(ctx, u.JobID, u.NextSlot)
 	case err == nil:
@@ -367,10 +404,11 @@ func (w *window) settle(ctx context.Context, u unsettled, later job.Later) error
 var (
 	errNewer     = errors.New("written by a newer version")
 	errMisplaced = errors.New("not due")
+	errNoSlot    = errors.New("no slot of its timetable")
 )
 
 // decide says what becomes of a cursor that the index calls due: nil if its slot is to be
-// emitted now. Errors: errNewer, errMisplaced.
+// emitted now. Errors: errNewer, errMisplaced, errNoSlot.
 func (w *window) decide(c job.Cursor, now job.Millis) (*job.Collapse, error) {
 	switch {
 	case c.Newer:
@@ -383,6 +421,9 @@ func (w *window) decide(c job.Cursor, now job.Millis) (*job.Collapse, error) {
 	timetable, err := w.schedules.Timetable(c.Timing)
 	if err != nil {
 		return nil, fmt.Errorf("read the stored schedule: %w", err)
+	}
+	if w.doubt() && !timetable.Has(c.NextSlot.Time()) {
+		return nil, errNoSlot
 	}
 	if held := hold(c, timetable, w.heldUntil.Time()); held != nil {
 		return held, nil
@@ -414,6 +455,15 @@ func (w *window) collapse(ctx context.Context, c job.Cursor, collapse job.Collap
 
 func slotPayload(c job.Cursor) tasks.Run {
 	return tasks.Run{Job: c.JobID, UID: c.UID, Slot: int64(c.NextSlot), Revision: c.Revision, Name: c.Name}.WithTiming(c.Timing)
+}
+
+// looksOf are the looks of due entries, by job id.
+func looksOf(due []job.Due) map[string]job.Millis {
+	looks := make(map[string]job.Millis, len(due))
+	for _, d := range due {
+		looks[d.JobID] = d.Look
+	}
+	return looks
 }
 
 func jobIDs(entries []job.Due) []string {

@@ -24,6 +24,11 @@ var rules = []rule{
 		why:    "cron arithmetic is pure, so that any instant of any zone can be tested without a clock or a server",
 	},
 	{
+		pkg:    "internal/clock",
+		forbid: impure,
+		why:    "what a reading of Redis's clock is worth, tried without a Redis whose clock is set",
+	},
+	{
 		pkg:    "internal/job",
 		ours:   []string{"internal/schedule"},
 		forbid: impure,
@@ -75,7 +80,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/store",
-		ours:   []string{"internal/job", "internal/redact", "internal/schedule"},
+		ours:   []string{"internal/clock", "internal/job", "internal/redact", "internal/schedule"},
 		forbid: join(asynq, router, commands),
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},

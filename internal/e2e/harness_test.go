@@ -42,9 +42,9 @@ type world struct {
 
 // newWorld starts Redis and the stand-ins. turn is what the ai-server does for a
 // call; nil answers at once.
-func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer) *world {
+func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer, opts ...redistest.Option) *world {
 	t.Helper()
-	w := &world{t: t, redis: redistest.Start(t, redistest.WithAOF())}
+	w := &world{t: t, redis: redistest.Start(t, append(opts, redistest.WithAOF())...)}
 	w.rdb = w.redis.Client()
 	w.store = store.New(w.rdb, store.Options{})
 	w.env = []string{"GATEWAY_CRON_REDIS_URL=" + w.redis.URL(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none"}
@@ -151,12 +151,16 @@ func spec(n int) job.Spec {
 		Channel: "telegram", ChatID: fmt.Sprint(n)}
 }
 
-// crowd makes n such jobs in the store and answers their ids.
-func (w *world) crowd(n int) []string {
+// crowd makes n such jobs in the store and returns their ids.
+func (w *world) crowd(n int, change ...func(*job.Spec)) []string {
 	w.t.Helper()
 	ids := make([]string, n)
 	for i := range ids {
-		j, err := w.store.CreateJob(w.t.Context(), fmt.Sprintf("job-%03d", i), spec(i))
+		s := spec(i)
+		for _, c := range change {
+			c(&s)
+		}
+		j, err := w.store.CreateJob(w.t.Context(), fmt.Sprintf("job-%03d", i), s)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -193,3 +197,12 @@ func nextMinute(away time.Duration) time.Time {
 
 // discard is for processes within the test, whose log would drown its own.
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -8,16 +8,17 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
-// ledger is the judge: the history of every job compared with the minutes that
+// ledger is the judge: the history of every job compared with the slots that
 // passed and with what arrived outside.
 type ledger struct {
-	w     *world
-	calls map[string]int // by run id, as the ai-server counted
-	sent  map[string]int // by idempotency key, as the channel counted
+	w      *world
+	period job.Millis     // from one slot to the next: a minute
+	calls  map[string]int // by run id, as the ai-server counted
+	sent   map[string]int // by idempotency key, as the channel counted
 }
 
 func (w *world) ledger() ledger {
-	l := ledger{w: w, calls: map[string]int{}, sent: map[string]int{}}
+	l := ledger{w: w, period: 60_000, calls: map[string]int{}, sent: map[string]int{}}
 	for _, c := range w.ai.Calls() {
 		l.calls[c.IdempotencyKey]++
 	}
@@ -38,7 +39,7 @@ func (w *world) history(id string) []job.Run {
 	return runs
 }
 
-// check holds a job's records against the minutes from its first slot to the
+// check holds a job's records against the slots from its first slot to the
 // newest one on record: each ended exactly once; each run that succeeded was
 // committed once, called at most most times, and delivered once; and nothing
 // arrived outside that is not on record. It answers how many slots ran.
@@ -50,10 +51,10 @@ func (l ledger) check(id string, first job.Millis, most int) (ran int) {
 		if r.Slot != expect {
 			t.Errorf("%s: the records go on at %s where %s is due", id, r.Slot.Time(), expect.Time())
 		}
-		if minutes := int(r.LastSlot-r.Slot)/60_000 + 1; minutes != r.Count {
-			t.Errorf("%s: a record of %d slots counts %d", r.ID, minutes, r.Count)
+		if slots := int((r.LastSlot-r.Slot)/l.period) + 1; slots != r.Count {
+			t.Errorf("%s: a record of %d slots counts %d", r.ID, slots, r.Count)
 		}
-		expect = r.LastSlot + 60_000
+		expect = r.LastSlot + l.period
 		if r.Outcome == "" {
 			t.Errorf("%s: no outcome (%s)", r.ID, r.State)
 		}

@@ -8,6 +8,7 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"hash/fnv"
 	"slices"
@@ -291,11 +292,21 @@ func (s Spec) SameSlots(o Spec) bool {
 	return s.SameTiming(o) && s.Enabled == o.Enabled
 }
 
-// SameTiming reports whether o is due whenever s is, were both enabled.
+// SameTiming reports whether o is due whenever s is, were both enabled. A zone says when
+// a cron schedule is due, and in what words the slots of the others are told.
 func (s Spec) SameTiming(o Spec) bool {
-	return s.Schedule == o.Schedule && s.Timezone == o.Timezone && s.EverySeconds == o.EverySeconds && s.At == o.At &&
+	return s.Schedule == o.Schedule && (s.Schedule == "" || zoneOf(s) == zoneOf(o)) && !s.MovesAnchor(o) && s.At == o.At &&
 		s.StartAt == o.StartAt && s.EndAt == o.EndAt && s.JitterSeconds == o.JitterSeconds
 }
+
+// MovesAnchor reports whether an edit from s to o, or back, begins to count EverySeconds
+// anew.
+func (s Spec) MovesAnchor(o Spec) bool {
+	return s.EverySeconds != o.EverySeconds || s.EverySeconds != 0 && s.StartAt != o.StartAt
+}
+
+// zoneOf is the zone of a job, by its one name where it has two.
+func zoneOf(s Spec) string { return cmp.Or(s.Timezone, "UTC") }
 
 // Timing says when the runs of the job of that id are due; EverySeconds counts from
 // anchor.

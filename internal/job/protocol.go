@@ -25,8 +25,9 @@ type Later struct {
 
 // DueWindow is the head of the due index at one instant.
 type DueWindow struct {
-	Now     Millis // by the clock of Redis
-	Entries []Due  // by Look, ascending
+	Now     Millis    // by the clock of Redis
+	Step    ClockStep // that is not believed yet, so that nothing is to be emitted
+	Entries []Due     // by Look, ascending
 	// HeldUntil is until when everything was paused: Now, while it is. Slots due by then
 	// and not claimed do not run. 0 if nothing was ever paused.
 	HeldUntil Millis
@@ -130,6 +131,7 @@ const (
 	DueWrong      Damage = "due_wrong"      // its entry would have come far too late
 	DueOrphan     Damage = "due_orphan"     // an entry of the due index was no job
 	JobOrphan     Damage = "job_orphan"     // an entry of the list of jobs was no job
+	CursorWrong   Damage = "cursor_wrong"   // a cursor was beyond its next slot, or at none
 	JobUnlisted   Damage = "job_unlisted"   // a job was not in the list of jobs
 	EndedOrphan   Damage = "ended_orphan"   // an entry of the list of ended jobs had not ended or was no job
 	RunStuck      Damage = "run_stuck"      // nothing was going to look at an unfinished run
@@ -178,6 +180,40 @@ type Repairs struct {
 	Quarantined []Quarantined    // the oldest first
 }
 
+// ClockStep is a clock that was set. Its times are by what it had said until then; the zero
+// value is none.
+type ClockStep struct {
+	Since Millis        // when that was seen first
+	By    time.Duration // how far it was set forward; below 0: back
+	Until Millis        // what it says then is the time
+}
+
+// CursorCheck is how far the check of all cursors is, or what came of it.
+type CursorCheck struct {
+	Why            string // CheckClock or CheckZones; "" if there was none yet
+	Since, Ended   Millis // Ended is 0 while it goes on
+	Checked, Moved int
+	Page           string // where it goes on
+	Rules          string // the zone rules that the cursors follow
+}
+
+// Pending reports whether cursors are still to be checked.
+func (c CursorCheck) Pending() bool { return c.Why != "" && c.Ended == 0 }
+
+// Why all cursors are checked.
+const (
+	CheckClock = "clock" // Redis's clock was set
+	CheckZones = "zones" // the rules of a zone are others
+)
+
+// Clock is how the clock of Redis stands.
+type Clock struct {
+	Now   Millis      // the time that counts
+	Held  ClockStep   // the step that holds emission, claims and the judging of leases; none if its By is 0
+	Last  ClockStep   // the last one on record
+	Check CursorCheck // the last check of the cursors, or the one that goes on
+}
+
 // Verdict is the answer to a carrier that asks to begin.
 type Verdict string
 
@@ -194,6 +230,8 @@ const (
 	BeginBehind  Verdict = "behind"  // becomes due when the run that is in progress has ended
 	BeginDropped Verdict = "dropped" // policy kept the slot from running
 	BeginStale   Verdict = "stale"   // the job was edited: compute the next slot again
+	// BeginClockStep says that Redis's clock was set and is not believed yet.
+	BeginClockStep Verdict = "clock_step"
 )
 
 // Claim asks to turn a slot into a run.

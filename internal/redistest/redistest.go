@@ -64,6 +64,7 @@ type Server struct {
 	args    []string
 	config  string // the file of a Sentinel, which is this program with another mode
 	child   *childproc.Child
+	clock   bool // it can be set
 }
 
 // Start starts a server, ready to answer, and ends it with the test. It fails
@@ -136,7 +137,13 @@ func (s *Server) start() error {
 	if err != nil {
 		return errors.New("these tests need redis-server in PATH: apt install redis-server, or brew install redis")
 	}
-	child, err := childproc.Start(exec.Command(bin, s.arguments()...)) //nolint:gosec // the test's own redis-server
+	cmd := exec.Command(bin, s.arguments()...) //nolint:gosec // the test's own redis-server
+	if s.clock {
+		if cmd.Env, err = s.clockEnv(); err != nil {
+			return err
+		}
+	}
+	child, err := childproc.Start(cmd)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", bin, err)
 	}

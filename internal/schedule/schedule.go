@@ -126,6 +126,12 @@ func (s *Schedule) from(t int64) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// sameSlots reports whether o, however it is spelt, has the slots of s.
+func (s *Schedule) sameSlots(o *Schedule) bool {
+	return s.minute == o.minute && s.hour == o.hour && s.dom == o.dom && s.month == o.month && s.dow == o.dow &&
+		(s.loc.String() == o.loc.String() || rulesOf(s.loc) == rulesOf(o.loc))
+}
+
 // wild reports whether the schedule follows real time through offset changes.
 func (s *Schedule) wild() bool { return s.minute.star || s.hour.star }
 

@@ -82,6 +82,26 @@ func (tt *Timetable) unbounded(after time.Time) (time.Time, bool) {
 	return time.Unix(next, 0).UTC(), next < maxMinute*60
 }
 
+// Has reports whether an instant is a slot.
+func (tt *Timetable) Has(slot time.Time) bool {
+	next, ok := tt.Next(slot.Add(-time.Millisecond))
+	return ok && next.Equal(slot)
+}
+
+// SameSlots reports whether o has the slots of tt, apart from what From and Until leave
+// out of them.
+func (tt *Timetable) SameSlots(o *Timetable) bool {
+	a, b := tt.timing, o.timing
+	switch {
+	case !a.At.IsZero() || !b.At.IsZero():
+		return a.At.Equal(b.At)
+	case tt.cron != nil && o.cron != nil:
+		return tt.cron.sameSlots(o.cron)
+	default:
+		return tt.cron == o.cron && a.Every == b.Every && a.Anchor.Equal(b.Anchor)
+	}
+}
+
 // Due returns when the run of a slot is due: the slot itself, or later by the
 // jitter, but at least a second before the next slot.
 func (tt *Timetable) Due(slot time.Time) time.Time {

@@ -39,7 +39,11 @@ func (s *Store) DueWindow(ctx context.Context, behind, horizon time.Duration, li
 	if err != nil {
 		return job.DueWindow{}, fmt.Errorf("read the due index: %w", err)
 	}
-	w := job.DueWindow{Now: job.ToMillis(now), Entries: make([]job.Due, len(entries.Val())), HeldUntil: fields(pause.Val()).millis("until")}
+	w := job.DueWindow{Now: job.ToMillis(now), Step: s.HeldStep(), Entries: make([]job.Due, len(entries.Val())),
+		HeldUntil: fields(pause.Val()).millis("until")}
+	if w.HeldUntil.Time().After(now.Add(s.clock.Tolerance())) {
+		w.HeldUntil = 0 // by a clock that was wrong
+	}
 	if pause.Val()["since"] != "" {
 		w.HeldUntil = w.Now
 	}

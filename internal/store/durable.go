@@ -84,7 +84,7 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 	}
 	conn := master.Conn()
 	defer conn.Close()
-	word, rest, err := answered(sc.Run(ctx, conn, []string{s.keys.prefix}, args...))
+	word, rest, err := answered(sc.Run(ctx, conn, []string{s.keys.prefix}, s.timed(ctx, args)...))
 	if err != nil {
 		return "", nil, err
 	}

@@ -14,7 +14,7 @@ import (
 // missing says what is known of a job that there is not: a *job.GoneError of one that has had
 // its runs, else job.ErrNotFound. Its newest record has that, and whose it was.
 func (s *Store) missing(ctx context.Context, id string) error {
-	ids, err := s.rdb.ZRange(ctx, s.keys.runs(id), -1, -1).Result()
+	ids, err := s.client(ctx).ZRange(ctx, s.keys.runs(id), -1, -1).Result()
 	if err != nil && !isReply(err) {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Store) ailing(ctx context.Context, index string, limit int, is func(job
 	if job.TokenOf(ctx) != nil {
 		examine = maxExamined
 	}
-	entries, err := s.rdb.ZRangeWithScores(ctx, index, 0, int64(examine)-1).Result()
+	entries, err := s.client(ctx).ZRangeWithScores(ctx, index, 0, int64(examine)-1).Result()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -94,7 +94,7 @@ func (s *Store) ailing(ctx context.Context, index string, limit int, is func(job
 	}
 	count := len(found)
 	if job.TokenOf(ctx) == nil && len(entries) == examine {
-		total, err := s.rdb.ZCard(ctx, index).Result()
+		total, err := s.client(ctx).ZCard(ctx, index).Result()
 		if err != nil {
 			return nil, 0, err
 		}
@@ -110,7 +110,7 @@ func (s *Store) addErrors(ctx context.Context, jobs []job.AilingJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, j := range jobs {
 			runs[i] = p.HGet(ctx, s.keys.run(j.LastRunID), "error")
 			replies[i] = p.HGet(ctx, s.keys.run(j.LastReplyID), "deliveries")

@@ -115,41 +115,8 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		if spec.Enabled && !old.Enabled { // the next failure is the first again
 			p.fields["failures"], p.fields["alertedAt"], p.fields["disabledAt"] = "", "", ""
 		}
-		used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
-		if spec.MaxRuns != old.MaxRuns {
-			if used {
-				return job.Job{}, &job.InvalidError{Problems: []job.Problem{{Field: "maxRuns",
-					Detail:  fmt.Sprintf("must be more than the %d runs the job has had", old.Claims),
-					Example: strconv.Itoa(old.Claims + 1)}}}
-			}
-			p.cursor = cursorCheck // a claim meanwhile would count
-		}
-		if !spec.SameSlots(old.Spec) || (p.cursor == cursorCheck && old.NextSlot == 0) {
-			p.cursor = cursorSet
-			if p.passed, err = s.passedSlots(old, now); err != nil {
-				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
-			}
-			p.reason = job.ReasonEdited
-			if !spec.Enabled || !old.Enabled { // the failure that disabled it may have left a due slot
-				p.reason = job.ReasonDisabled
-			}
-			after := now
-			if last := max(old.LastSlot, p.passed.Last); last.Time().After(after) {
-				after = last.Time()
-			}
-			if !used {
-				start := old.Anchor
-				if !spec.SameTiming(old.Spec) {
-					start = spec.AnchorAt(now)
-					p.fields["anchor"] = positive(int64(start))
-					if spec.At != 0 {
-						p.fields["claims"] = "" // another instant, another run
-					}
-				}
-				if p.next, err = s.firstSlot(id, spec, start, after); err != nil {
-					return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
-				}
-			}
+		if err := s.editCursor(&p, old, spec, now); err != nil {
+			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 		}
 		word, j, err := s.put(ctx, p)
 		switch {
@@ -166,6 +133,90 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		}
 	}
 	return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrConflict)
+}
+
+// editCursor says what an edit of a job at now does with its cursor. What leaves the slots
+// as they are moves none that is due, and only another EverySeconds or StartAt begins to
+// count anew. Errors: *job.InvalidError.
+func (s *Store) editCursor(p *put, old job.Job, spec job.Spec, now time.Time) error {
+	used := spec.MaxRuns > 0 && old.Claims >= spec.MaxRuns
+	if spec.MaxRuns != old.MaxRuns {
+		if used {
+			return &job.InvalidError{Problems: []job.Problem{{Field: "maxRuns",
+				Detail:  fmt.Sprintf("must be more than the %d runs the job has had", old.Claims),
+				Example: strconv.Itoa(old.Claims + 1)}}}
+		}
+		p.cursor = cursorCheck // a claim meanwhile would count
+	}
+	switch {
+	case !spec.SameSlots(old.Spec):
+		// Of a job for one instant that is claimed, there is no other slot.
+		if old.NextSlot == 0 && spec.Enabled && old.Enabled && spec.At != 0 && spec.At == old.At {
+			return nil
+		}
+	case p.cursor != cursorCheck || old.NextSlot != 0:
+		return nil
+	}
+	p.cursor = cursorSet
+	var err error
+	if p.passed, err = s.passedSlots(old, now); err != nil {
+		return err
+	}
+	start := old.Anchor
+	if spec.MovesAnchor(old.Spec) {
+		start = spec.AnchorAt(now)
+		p.fields["anchor"] = positive(int64(start))
+	}
+	if spec.At != old.At && spec.At != 0 {
+		p.fields["claims"] = "" // another instant, another run
+	}
+	if p.passed.Count > 0 && old.Enabled && spec.Enabled && !used {
+		stays, err := s.dueSlotStays(p, old, spec, start, now)
+		if err != nil || stays {
+			return err
+		}
+	}
+	p.reason = job.ReasonEdited
+	if !spec.Enabled || !old.Enabled { // the failure that disabled it may have left a due slot
+		p.reason = job.ReasonDisabled
+	}
+	after := now
+	if last := max(old.LastSlot, p.passed.Last); last.Time().After(after) {
+		after = last.Time()
+	}
+	if !used {
+		p.next, err = s.firstSlot(p.id, spec, start, after)
+	}
+	return err
+}
+
+// dueSlotStays reports whether the slots whose time has come, which were not claimed yet,
+// are slots by the new definition too. Then the cursor stays on the first of them, and so
+// does when that is due, if it is.
+func (s *Store) dueSlotStays(p *put, old job.Job, spec job.Spec, anchor job.Millis, now time.Time) (bool, error) {
+	before, err := s.schedules.Timetable(old.Timing(old.ID, old.Anchor))
+	if _, broken := errors.AsType[*schedule.ParseError](err); broken {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	after, err := s.schedules.Timetable(spec.Timing(p.id, anchor))
+	if err != nil {
+		return false, err
+	}
+	first, last := old.NextSlot, p.passed.Last
+	if !before.SameSlots(after) || spec.StartAt > first || spec.EndAt != 0 && spec.EndAt < last {
+		return false, nil
+	}
+	p.passed = passed{Next: p.passed.Next}
+	if old.NextDue.Time().After(now) { // put off by a jitter that may be another now
+		due := later(after.Due(first.Time()), now)
+		p.next = slot{At: first, Due: job.ToMillis(due)}
+	} else {
+		p.passed, p.cursor = passed{}, cursorCheck
+	}
+	return true, nil
 }
 
 // DeleteJob removes a job. Runs under way finish; waiting ones are cancelled when

@@ -9,7 +9,8 @@ type keys struct{ prefix string }
 
 func newKeys(name string) keys { return keys{prefix: "{" + name + "}:"} }
 
-// job: HASH, the definition, the cursor (nextSlot, lastSlot, emitted) and the revision; the
+// job: HASH, the definition, the cursor (nextSlot, lastSlot, emitted), the last slot that ran
+// (ranSlot) and the revision; the
 // job in whose run it was made (madeBy), and the ids of those made in its own (made).
 func (k keys) job(id string) string { return k.prefix + "job:" + id }
 
@@ -121,6 +122,13 @@ func (k keys) cancels() string { return k.prefix + "cancels" }
 
 // emitter: STRING with a short time to live, the scheduler that does the emitting.
 func (k keys) emitter() string { return k.prefix + "emitter" }
+
+// clock: HASH, how the clock of Redis was set last: since, by and until (ms).
+func (k keys) clock() string { return k.prefix + "clock" }
+
+// check: HASH, whether all cursors are to be checked (why, since), how far that is (page),
+// what came of it (checked, moved, ended), and the zone rules that they were made by (rules).
+func (k keys) check() string { return k.prefix + "check" }
 
 // mark: STRING with a short time to live, written to have something to wait for.
 func (k keys) mark() string { return k.prefix + "mark" }

@@ -50,8 +50,8 @@ func (s *Store) Repair(ctx context.Context, index job.Index, cursor string, size
 }
 
 // CheckJobs reads the jobs of one page of their index: it finds those that cannot be
-// read, puts entries of the due index right that would come far too late, and enters a job
-// in the lists that an older release does not keep.
+// read, puts cursors and entries of the due index right that would come too late, and enters
+// a job in the lists that an older release does not keep.
 func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.RepairPage, error) {
 	at, err := strconv.ParseUint(cursor, 10, 64)
 	if err != nil && cursor != "" {
@@ -62,10 +62,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	page := job.RepairPage{Next: nextCursor(strconv.FormatUint(at, 10))}
-	ids := make([]string, 0, len(flat)/2)
-	for i := 0; i < len(flat); i += 2 {
-		ids = append(ids, flat[i])
-	}
+	ids := scanned(flat)
 	if len(ids) == 0 {
 		return page, nil
 	}
@@ -96,15 +93,22 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 				return job.RepairPage{}, fmt.Errorf("check jobs: list %s: %w", id, unanswered(err))
 			}
 		}
+		moved, err := s.putCursorRight(ctx, id, heads[i], now, false)
+		if err != nil {
+			return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
+		}
+		if page.Repaired = append(page.Repaired, moved...); len(moved) > 0 {
+			continue // with its entry
+		}
 		slot, look := heads[i].fields.millis("nextSlot"), job.Millis(looks[i])
 		if heads[i].newer() || slot == 0 || !look.Time().After(later(slot.Time(), now).Add(dueSlack)) {
 			continue
 		}
-		moved, err := s.redue(ctx, id, slot)
+		put, err := s.redue(ctx, id, slot)
 		if err != nil {
 			return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 		}
-		if moved {
+		if put {
 			page.Repaired = append(page.Repaired, job.Repaired{Damage: job.DueWrong, ID: id})
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/clock"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -38,9 +39,12 @@ type Options struct {
 	// Reserve is a client whose connections are for calls under job.WithReserve alone; nil
 	// gives them none of their own.
 	Reserve redis.UniversalClient
+	// Clock says when the clock of Redis counts as set, and for how long it is not believed.
+	Clock clock.Options
 }
 
 func (o Options) withDefaults() Options {
+	o.Clock = o.Clock.WithDefaults()
 	if o.Prefix == "" {
 		o.Prefix = "gateway-cron"
 	}
@@ -82,6 +86,7 @@ type Store struct {
 	keys      keys
 	scripts   scripts
 	schedules *schedule.Cache
+	clock     *clock.Clock // of Redis, as this process knows it
 
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
@@ -95,7 +100,8 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 		o.Reserve = rdb
 	}
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096), replicated: o.Replicated}
+	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
+		clock: clock.New(o.Clock), replicated: o.Replicated}
 }
 
 // client is where the calls of ctx go.
@@ -122,9 +128,10 @@ local ALERT_AFTER = %d
 local ALERT_AGAIN = %d
 local ALERT_GATHER = %d
 local ALERT_EVERY = %d
+local CLOCK_STEP = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
-		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds())
+		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds())
 }
 
 // Ping reports whether Redis answers.
@@ -133,18 +140,6 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("ping redis: %w", err)
 	}
 	return nil
-}
-
-// Now is the time by the clock of Redis, in UTC.
-func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	clock, err := s.run(ctx, s.scripts.now).Slice()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read the time of redis: %w", err)
-	}
-	if len(clock) != 2 {
-		return time.Time{}, fmt.Errorf("read the time of redis: script answered %d values", len(clock))
-	}
-	return time.Unix(number(clock[0]), 1000*number(clock[1])).UTC(), nil
 }
 
 // newToken is a random token: an identity for one call, so that a resend by the
@@ -166,7 +161,7 @@ type scripts struct {
 	repair, relist, quarantine, heartbeat            *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
 	takeAlert, endAlert, notify                      *redis.Script
-	now                                              *redis.Script
+	now, clockStep, setCursor                        *redis.Script
 }
 
 func newScripts(header string) scripts {
@@ -194,13 +189,13 @@ func newScripts(header string) scripts {
 		repair: load("repair"), relist: load("relist"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
-		now: load("now"),
+		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"),
 	}
 }
 
 // run calls a script. The one key only routes it; see newKeys.
 func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.Cmd {
-	return sc.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...)
+	return sc.Run(ctx, s.client(ctx), []string{s.keys.prefix}, s.timed(ctx, args)...)
 }
 
 // answer calls a script that answers a table whose first element is a word.

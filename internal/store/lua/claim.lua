@@ -2,7 +2,7 @@
 -- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
 -- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
 --       or will be: a pause held the slot) |
---       {early, delay} | {stale, job} (compute the next slot again) |
+--       {early, delay} | {clock_step} (the clock was set, and is not believed yet) | {stale, job} (compute the next slot again) |
 --       {dropped} (policy kept the slot from running; recorded) | {behind} (it is caught
 --       up with when the run in progress has ended, which makes it due)
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
@@ -10,13 +10,20 @@
 --       finds the run and goes on to begin.
 local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
 local token, worker = ARGV[7], ARGV[8]
+if stepped then return { 'clock_step' } end
 local run = id .. ':' .. int(tonumber(slot) / 1000)
 local found = hash(run_key(run))
 if found.uid == uid then
   -- seldom
-  return begin_run(run, found, token, worker)
+  local j = hash(job_key(id))
+  if j.uid ~= uid or j.nextSlot ~= slot or newer(j) or newer(found) then return begin_run(run, found, token, worker) end
+  -- A clock that was set, or damage, has brought the cursor back to it.
+  if found.outcome ~= 'missed' and found.outcome ~= 'skipped' then
+    move_cursor(id, slot, ARGV[5], ARGV[6], j)
+    return begin_run(run, found, token, worker)
+  end
 end
-local leftover = next(found) -- of an earlier job of this id
+local leftover = next(found) -- of an earlier job of this id, or of slots that were not to be
 
 local j, job = hash(job_key(id))
 if j.uid ~= uid then
@@ -116,12 +123,12 @@ settled(id, j)
 j.emitted = nil -- of this slot alone, which never comes back: not worth another write
 local claims = tonumber(j.claims or '0') + 1
 if not j.maxRuns or claims < tonumber(j.maxRuns) then
-  move_cursor(id, slot, upcoming, ARGV[6], j, 'claims', int(claims))
+  move_cursor(id, slot, upcoming, ARGV[6], j, 'ranSlot', slot, 'claims', int(claims))
 elseif upcoming == '' then
-  move_cursor(id, slot, '', '', j, 'claims', int(claims))
+  move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims))
 else
   -- The last run; a pause that ends it gives it back, and the schedule goes on there.
-  move_cursor(id, slot, '', '', j, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
+  move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
 end
 if not began_now then return { 'parked' } end
 return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, redis.call('EXISTS', session_key(j.session)), job }

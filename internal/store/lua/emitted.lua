@@ -5,7 +5,7 @@
 --       overwritten. The slot is looked at again after RECHECK_FIRST, then every RECHECK,
 --       and collapse leaves it alone for the grace. While everything is paused nothing is
 --       noted: a claim would be refused, and the slot wants its record.
-if paused() then return 0 end
+if stepped or paused() then return 0 end
 local entries, unclaimed = {}, {}
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]

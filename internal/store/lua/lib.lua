@@ -1,7 +1,7 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
--- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY.
+-- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -13,7 +13,9 @@
 --   job.nextSlot is the only truth about slots; every script compares with it.
 --   wake lists everything unfinished; only the script that ends it removes it. open
 --   lists the same, so that each of the two can be mended from the other.
---   TIME of Redis is the only clock.
+--   TIME of Redis is the only clock. Each caller says, as the last of its ARGV, what the
+--   time should be there ('' if it does not know); where that is far off, the clock was set,
+--   and until that has proved right a script goes by what its caller says.
 -- Times are milliseconds. Durations of the lease protocol are here and nowhere else.
 
 local LEASE = 15000        -- an attempt or a send must be renewed within this
@@ -36,7 +38,10 @@ local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
 local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
 
 local clock = redis.call('TIME')
-local micros = clock[1] * 1000000 + clock[2]
+local measured = clock[1] * 1000000 + clock[2]
+local expected = tonumber(table.remove(ARGV) or '')
+local stepped = expected ~= nil and math.abs(measured / 1000 - expected) > CLOCK_STEP
+local micros = stepped and expected * 1000 or measured
 local now = math.floor(micros / 1000)
 
 -- Keys; keys.go documents the type and content of each.
@@ -75,6 +80,8 @@ local PAUSED = P .. 'paused'
 local ALERTS = P .. 'alerts'
 local ALERTER = P .. 'alerter'
 local TOLD = P .. 'told'
+local CLOCK = P .. 'clock'
+local CHECK = P .. 'check'
 local BEATS = P .. 'beats'
 local IDENTITY = P .. 'identity'
 
@@ -179,10 +186,10 @@ local function paused() return redis.call('HEXISTS', PAUSED, 'since') == 1 end
 
 -- held reports whether an unclaimed slot of that due time is past running because of
 -- it. A resume makes up for nothing, so what was due by then stays held: this one time
--- says it of every pause before.
+-- says it of every pause before. One that lies ahead was written by a clock that was wrong.
 local function held(due)
   local p = redis.call('HMGET', PAUSED, 'since', 'until')
-  return p[1] or (p[2] and due <= tonumber(p[2]))
+  return p[1] or (p[2] and due <= tonumber(p[2]) and tonumber(p[2]) <= now + CLOCK_STEP)
 end
 
 -- unfinished reports whether others must wait for a run. For one that cannot be read

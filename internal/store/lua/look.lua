@@ -6,9 +6,10 @@
 -- Holds: whatever is unfinished is looked at until it is ended. A lease is dead
 --       only if it was seen expired, with the same epoch, in two looks DEAD_AFTER
 --       apart, with no gap between looks: a Redis that stood still must not
---       declare every running call dead. One bad entry stops nobody else: what its
+--       declare every running call dead, and neither must a clock that was set. One bad entry stops nobody else: what its
 --       carrier would stumble over is not carried. A kind of a newer release is left
 --       to it.
+if stepped then return {} end
 local last, since = unpack(redis.call('HMGET', LOOKS, 'last', 'since'))
 if not last or now - tonumber(last) > LOOK_GAP or now < tonumber(last) then since = int(now) end
 redis.call('HSET', LOOKS, 'last', int(now), 'since', since)

@@ -7,7 +7,8 @@
 --       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
 --       have, its agent and its session (see owned), the run that it is made or edited in
 --       ('' none); of a new job, the job that made it elsewhere ('' none); and how many a job may make
---   keep: the cursor is not touched; check: nor may it have moved; set: it is set.
+--   keep: the cursor is not touched; check: nor may it have moved; set: it is set, maybe to
+--   the slot where it stands, to be due at another time.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
 --       as many jobs as it may have) | {in_run, why not (see scheduling)} | {changed} (read again) | {late} (the
@@ -92,7 +93,7 @@ if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' }
 if ARGV[7] == 'set' then
   -- A slot that came due since the caller looked needs its record too.
   if ARGV[14] ~= '' and tonumber(ARGV[14]) <= now then return { 'changed' } end
-  if next ~= '' and tonumber(next) <= now then return { 'late' } end
+  if next ~= '' and next ~= ARGV[6] and tonumber(next) <= now then return { 'late' } end
 end
 
 if replaces then
@@ -110,7 +111,7 @@ if mode == 'create' or returns then
   if made then redis.call('HSET', job_key(made_in), 'made', table.concat(made, ' ')) end
 end
 if mode == 'create' then
-  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now))
+  redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now), 'ranSlot', 0) -- none ran
   if maker ~= '' then redis.call('HSET', key, 'maker', maker) end
   if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
 else
