@@ -303,7 +303,7 @@ func (s slowStore) FindJobs(ctx context.Context, f job.JobFilter, cursor string,
 func TestReadsWaitForEachOther(t *testing.T) {
 	slow := slowStore{began: make(chan struct{}), free: make(chan struct{})}
 	b, _ := limited(t, 0, 1, func(o *api.Options) {
-		slow.fakeStore = o.Find.(*fakeStore) //nolint:forcetypeassert // setup made it
+		slow.fakeStore = o.Find.(*fakeStore)
 		o.Find, o.MaxReads = slow, 2
 	})
 	statuses := make(chan int)

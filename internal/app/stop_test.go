@@ -78,7 +78,7 @@ func TestStopWithoutAConnection(t *testing.T) {
 	}
 	run := start()
 	for range redisPool {
-		conn := p.rdb.(*redis.Client).Conn() //nolint:forcetypeassert // one server
+		conn := p.rdb.(*redis.Client).Conn()
 		defer conn.Close()
 		if err := conn.Ping(t.Context()).Err(); err != nil {
 			t.Fatal(err)
