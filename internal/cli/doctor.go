@@ -96,11 +96,11 @@ func askGateway(ctx context.Context, c config.Config, o app.DoctorOptions) (*app
 	case isRefused && (refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden || refused.Status == http.StatusTooManyRequests):
 		return nil, fmt.Errorf("ask the gateway at %s: %w", c.APIURL(), err)
 	default:
-		return nil, nil //nolint:nilerr // none that answers, or one that does not know the question
+		return nil, nil // none that answers, or one that does not know the question
 	}
 	var d app.Diagnosis
 	if err := json.Unmarshal(answer.Raw, &d); err != nil || d.State == "" {
-		return nil, nil //nolint:nilerr // whoever answers there is no gateway of ours
+		return nil, nil // whoever answers there is no gateway of ours
 	}
 	d.Gateway = c.APIURL()
 	return &d, nil

@@ -72,7 +72,7 @@ func (t *tool) changeAll(ctx context.Context, r client.Request) (s client.Status
 	s, err = answer[client.Status](a)
 	if t.json {
 		t.printJSON(a.Raw)
-		return s, nil //nolint:nilerr // programs read it themselves
+		return s, nil // programs read it themselves
 	}
 	if err != nil {
 		return s, err

@@ -117,7 +117,7 @@ func (t *tool) screen(head, trouble string, page []byte) string {
 	for i, line := range lines {
 		lines[i] = coloured.TruncateString(line, t.Terminal.Width, "…")
 	}
-	return strings.Join(lines, "\r\n")
+	return strings.Join(lines, "\n")
 }
 
 // tellPaused says that everything is paused, if it is: a list of jobs that are enabled

@@ -58,12 +58,12 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%q", screens)
 		}
 		for _, s := range screens {
-			lines := strings.Split(s, "\r\n")
+			lines := strings.Split(s, "\n")
 			if len(lines) > 6 || !strings.HasPrefix(lines[len(lines)-1], "… ") {
 				t.Errorf("%q is not for 6 rows", s)
 			}
 			for _, line := range lines {
-				if strings.Contains(line, "\n") || columns(uncoloured(line)) > 40 {
+				if columns(uncoloured(line)) > 40 {
 					t.Errorf("%q is not for 40 columns", line)
 				}
 			}
