@@ -138,7 +138,7 @@ func TestSlotWhoseTaskIsLostRunsInTime(t *testing.T) {
 		},
 		"queue deleted": func(f *fixture, queue, _ string) error { return f.inspector.DeleteQueue(queue, true) },
 		"archived unlisted": func(f *fixture, queue, _ string) error {
-			if _, err := f.inspector.GetQueueInfo(queue); err != nil {
+			if n := f.rdb.Exists(f.ctx, "asynq:queues").Val(); n == 0 {
 				return nil // with the first
 			}
 			_, err := f.inspector.ArchiveAllPendingTasks(queue)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"path"
 	"regexp"
@@ -186,9 +187,7 @@ func (d *Dashboard) processes(body []byte) ([]byte, error) {
 
 func (p *process) add(s *process) {
 	p.Concurrency += s.Concurrency
-	for queue, priority := range s.Queues {
-		p.Queues[queue] = priority
-	}
+	maps.Copy(p.Queues, s.Queues)
 	p.ActiveWorkers = append(p.ActiveWorkers, s.ActiveWorkers...)
 	p.Started = min(p.Started, s.Started)
 	if s.Status != "active" {

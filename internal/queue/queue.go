@@ -43,15 +43,18 @@ func keys(queue string, more ...string) []string {
 	return all
 }
 
-// stateScript
+// stateScript reads how a queue stands.
+//
 // KEYS: those of states, paused
 // ARGV: what begins the key of a task
 // Returns: now (ms); the length of each of states, -1 for a key of another type; since
-// when it is paused (s, ” if not); since when the oldest pending task waits (ns, ” if
-// that is not known)
+// when it is paused (s, empty if not); since when the oldest pending task waits (ns,
+// empty if that is not known)
 //
 // A task that a worker gave back stands in front without the time since when it waits,
 // so some more are asked.
+//
+//nolint:dupword // Lua ends nested blocks so
 var stateScript = redis.NewScript(`
 local time = redis.call('TIME')
 local found = { time[1] * 1000 + math.floor(time[2] / 1000) }
@@ -146,9 +149,12 @@ func (q *Queues) Resume(ctx context.Context, name string) (bool, error) {
 	return n == 1, nil
 }
 
-// cleanScript
+// cleanScript drops keys of another type.
+//
 // KEYS: those of states, lease
 // Returns: how many were of another type
+//
+//nolint:dupword // Lua ends nested blocks so
 var cleanScript = redis.NewScript(`
 local dropped = 0
 for i, key in ipairs(KEYS) do
@@ -171,10 +177,13 @@ func (q *Queues) Clean(ctx context.Context, name string) (int, error) {
 	return n, nil
 }
 
-// unarchiveScript
+// unarchiveScript puts archived tasks back.
+//
 // KEYS: archived, pending
 // ARGV: what begins the key of a task, most
 // Returns: the ids of the tasks that wait again
+//
+//nolint:dupword // Lua ends nested blocks so
 var unarchiveScript = redis.NewScript(`
 local time = redis.call('TIME')
 local ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)
@@ -204,7 +213,8 @@ func (q *Queues) Unarchive(ctx context.Context, name string, most int) ([]string
 	return ids, nil
 }
 
-// trimScript
+// trimScript deletes finished tasks.
+//
 // KEYS: completed
 // ARGV: what begins the key of a task, how many stay, most to delete
 // Returns: how many were deleted
@@ -228,7 +238,8 @@ func (q *Queues) Trim(ctx context.Context, name string, keep, most int) (int, er
 	return n, nil
 }
 
-// makeRoomScript
+// makeRoomScript frees the id of a task.
+//
 // KEYS: the task, those of states, lease
 // ARGV: its id, what begins the key of a task
 // Returns: 1 if what held the id is gone, 0 if a task of that id is on its way
