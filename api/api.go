@@ -92,13 +92,15 @@ type Switch interface {
 	Status(ctx context.Context) (job.Status, error)
 }
 
-// Deployment says how the deployment as a whole stands. Neither fails: what cannot be read
-// is part of what they say.
+// Deployment says how the deployment as a whole stands. Health and Doctor never fail: what
+// cannot be read is part of what they say.
 type Deployment interface {
 	// Health says what is wrong, by facts that are a second old at most.
 	Health(ctx context.Context) health.Report
 	// Doctor says of everything how it is.
 	Doctor(ctx context.Context) []doctor.Finding
+	// Jobs says what is wrong with the jobs of the token in ctx.
+	Jobs(ctx context.Context) ([]health.Reason, error)
 }
 
 // Options are what the API needs.

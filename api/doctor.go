@@ -47,13 +47,17 @@ type findingsView struct {
 }
 
 // report is what the caller may know of how the deployment stands: the holder of a token
-// that is bound, states and codes.
+// that is bound, states and codes, and of its own jobs all.
 func (s *server) report(r *http.Request) health.Report {
 	report := s.Deployment.Health(r.Context())
-	if job.TokenOf(r.Context()) != nil {
-		return report.Outline()
+	if job.TokenOf(r.Context()) == nil {
+		return report
 	}
-	return report
+	own, err := s.Deployment.Jobs(r.Context())
+	if err != nil {
+		s.Logger.WarnContext(r.Context(), "jobs in trouble cannot be read", "request_id", requestID(r), "err", err)
+	}
+	return report.Outline().WithJobs(own)
 }
 
 // doctor says of everything how it is.

@@ -17,7 +17,10 @@ import (
 )
 
 // fakeDeployment stands as it is told.
-type fakeDeployment struct{ report health.Report }
+type fakeDeployment struct {
+	report health.Report
+	jobs   []health.Reason // of the holder of a token
+}
 
 func (d *fakeDeployment) Health(context.Context) health.Report {
 	if d.report.State == "" {
@@ -25,6 +28,8 @@ func (d *fakeDeployment) Health(context.Context) health.Report {
 	}
 	return d.report
 }
+
+func (d *fakeDeployment) Jobs(context.Context) ([]health.Reason, error) { return d.jobs, nil }
 
 func (d *fakeDeployment) Doctor(context.Context) []doctor.Finding {
 	findings := []doctor.Finding{{Level: doctor.OK, What: "time zones", Found: "loaded"}}
@@ -108,6 +113,10 @@ func TestHealthForOthers(t *testing.T) {
 	b.seed("a")
 	wantJSON(t, b.call("GET", "/readyz?full=true", "", bound).want(200).body["health"], outline)
 	wantJSON(t, b.call("GET", "/api/cron/status", "", bound).want(200).body["health"], outline)
+	b.stands.jobs = []health.Reason{{Code: health.JobFailing, State: health.Degraded, Text: "job a keeps failing", Count: 1}}
+	if a := b.call("GET", "/api/cron/status", "", bound).want(200); !strings.Contains(a.raw, "job a keeps failing") {
+		t.Error(a.raw)
+	}
 	for _, path := range []string{"/api/cron/doctor", "/api/cron/jobs/a/explain"} {
 		if a := b.call("GET", path, "", bound).want(200); strings.Contains(a.raw, "secret-host") || a.body["state"] != "degraded" {
 			t.Errorf("%s: %s", path, a.raw)

@@ -29,12 +29,12 @@ func (a *App) alerts(channels channelManager, leads func() bool) (*alert.Sender,
 }
 
 // outsideWatch makes what calls the outside watch, if there is one.
-func (a *App) outsideWatch(leads func() bool) ([]func(context.Context) error, error) {
+func (a *App) outsideWatch(leads func() bool, signals *signals) ([]func(context.Context) error, error) {
 	url := a.opts.Config.HeartbeatURL
 	if url == "" {
 		return nil, nil
 	}
-	h, err := alert.NewHeartbeat(alert.HeartbeatOptions{URL: url, Failing: a.failing, Logger: a.logger,
+	h, err := alert.NewHeartbeat(alert.HeartbeatOptions{URL: url, Failing: signals.failing, Logger: a.logger,
 		Leads: func(ctx context.Context) (bool, error) {
 			if err := a.ready(ctx); err != nil {
 				return false, err

@@ -80,12 +80,10 @@ type App struct {
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
-	// failing reports whether the deployment is in trouble, for the outside watch.
-	failing func(context.Context) bool
-	rdb     redis.UniversalClient
-	queue   redis.UniversalClient // the same one, for asynq
-	reserve redis.UniversalClient // connections of those who stop things
-	store   *store.Store
+	rdb      redis.UniversalClient
+	queue    redis.UniversalClient // the same one, for asynq
+	reserve  redis.UniversalClient // connections of those who stop things
+	store    *store.Store
 
 	closers []func() // last in, first out
 }
@@ -165,7 +163,6 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve,
 		AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
-	a.failing = func(context.Context) bool { return false }
 	return nil
 }
 
@@ -205,10 +202,12 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 	}
 	var roles []func(context.Context) error
+	signals := &signals{store: a.store, rdb: a.reserve, queues: queues, check: c.RedisCheck, options: a.opts.Health}
 	var leads func() bool // nil: there is no scheduler here
 	if a.opts.Roles.API {
 		beat := a.newHeartbeat("api", nil)
-		front, err := a.newFront(queues, channels, beat)
+		signals.refused = beat.lastRefusal
+		front, err := a.newFront(queues, channels, signals)
 		if err != nil {
 			return err
 		}
@@ -222,12 +221,14 @@ func (a *App) Serve(ctx context.Context) error {
 			return err
 		}
 		leads = s.Leads
-		check := absence.New(absence.Options{Store: a.store, Leads: leads, Logger: a.logger})
-		watch, err := a.outsideWatch(leads)
+		check := absence.New(absence.Options{Store: a.store, Leads: leads, Logger: a.logger, Tell: a.absent})
+		outside, err := a.outsideWatch(leads, signals)
 		if err != nil {
 			return err
 		}
-		roles = append(append(roles, s.Run, check.Run, a.newHeartbeat("scheduler", nil).run), watch...)
+		beat := a.newHeartbeat("scheduler", nil)
+		signals.refused = beat.lastRefusal
+		roles = append(append(roles, s.Run, check.Run, beat.run), outside...)
 	}
 	if a.opts.Roles.Worker {
 		ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL})
@@ -252,7 +253,8 @@ func (a *App) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		roles = append(roles, sender.Run)
+		watch := &watch{app: a, signals: signals, leads: leads}
+		roles = append(roles, sender.Run, watch.run)
 	}
 
 	var wg sync.WaitGroup
@@ -323,9 +325,8 @@ func (a *App) ready(ctx context.Context) error {
 }
 
 // newFront is the API and the dashboard on one port.
-func (a *App) newFront(queues tasks.Queues, channels channelManager, beat *heartbeat) (http.Handler, error) {
+func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *signals) (http.Handler, error) {
 	c := a.opts.Config
-	signals := &signals{store: a.store, rdb: a.reserve, queues: queues, check: c.RedisCheck, options: a.opts.Health, refused: beat.lastRefusal}
 	records := recordStore{a.store, queues, asynq.NewClientFromRedisClient(a.queue), asynq.NewClientFromRedisClient(a.reserve), a.logger}
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,

@@ -26,6 +26,8 @@ const (
 	judgedFor = time.Second
 	// readWithin bounds the reading of the facts.
 	readWithin = 3 * time.Second
+	// listedAiling is how many jobs in trouble are read, of each kind.
+	listedAiling = 200
 )
 
 // signals gathers the facts of the deployment and has them judged.
@@ -69,6 +71,18 @@ func (s *signals) look(ctx context.Context) (health.Facts, health.Report) {
 	return s.facts, s.report
 }
 
+// Jobs says what is wrong with the jobs of whoever asks.
+func (s *signals) Jobs(ctx context.Context) ([]health.Reason, error) {
+	a, err := s.store.Ailing(ctx, listedAiling)
+	if err != nil {
+		return nil, err
+	}
+	return health.OfJobs(a, s.options), nil
+}
+
+// failing reports whether the deployment is failing, for the outside watch.
+func (s *signals) failing(ctx context.Context) bool { return s.Health(ctx).State == health.Failing }
+
 // gather reads the facts.
 func (s *signals) gather(ctx context.Context) health.Facts {
 	f := health.Facts{Now: job.ToMillis(time.Now())}
@@ -96,6 +110,12 @@ func (s *signals) gather(ctx context.Context) health.Facts {
 		return away(err)
 	}
 	if f.Absent, err = s.store.Absent(ctx); err != nil {
+		return away(err)
+	}
+	if f.Ailing, err = s.store.Ailing(ctx, listedAiling); err != nil {
+		return away(err)
+	}
+	if f.Clock, err = s.store.Clock(ctx); err != nil {
 		return away(err)
 	}
 	states, err := queue.New(s.rdb).States(ctx, s.queues.Run(), s.queues.Deliver())
@@ -284,6 +304,9 @@ func (startingUp) Health(context.Context) health.Report {
 	return health.Report{State: health.Failing, Reasons: []health.Reason{{Code: health.Starting, State: health.Failing, Count: 1,
 		Text: "this process is starting", Fix: health.Fix{Command: "ask again in a second", Call: "ask again in a second"}}}}
 }
+
+// Jobs knows of none yet.
+func (startingUp) Jobs(context.Context) ([]health.Reason, error) { return nil, nil }
 
 // Doctor says so.
 func (s startingUp) Doctor(ctx context.Context) []doctor.Finding {

@@ -129,7 +129,7 @@ func (r *rounds) DueWindow(ctx context.Context, behind, horizon time.Duration, l
 func (r *rounds) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 	r.mu.Lock()
 	for _, s := range slots {
-		if s.Shared = false; s.At <= r.until && len(r.late) > 0 && !r.seen[s] {
+		if s.At <= r.until && len(r.late) > 0 && !r.seen[s] {
 			r.seen[s] = true
 			r.late[len(r.late)-1]++
 		}

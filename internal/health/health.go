@@ -8,6 +8,8 @@
 package health
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -107,12 +109,13 @@ type Options struct {
 	AwayAfter    time.Duration // a party that is away for longer is told; default 20 s
 	FailingAfter int           // so many failures in a row of a party, or of a job, are told; default 3
 	EmptiedFor   time.Duration // how long an emptied store is told; default 24 h
+	SteppedFor   time.Duration // how long a clock that was set is told; default 1 h
 }
 
 func (o Options) withDefaults() Options {
 	for field, value := range map[*time.Duration]time.Duration{
 		&o.LateAfter: job.LateAfter, &o.FullAfter: time.Minute, &o.LookedWithin: 10 * time.Second,
-		&o.AwayAfter: 20 * time.Second, &o.EmptiedFor: 24 * time.Hour,
+		&o.AwayAfter: 20 * time.Second, &o.EmptiedFor: 24 * time.Hour, &o.SteppedFor: time.Hour,
 	} {
 		if *field == 0 {
 			*field = value
@@ -133,9 +136,9 @@ type Facts struct {
 	Signs  job.Signs
 	Status job.Status
 	Queues []Queue
-	Ailing []Ailing
+	Ailing job.Ailing
 	Absent job.Overdue // slots that should have run and have no record
-	Clock  Clock
+	Clock  job.Clock
 }
 
 // Redis is how Redis is.
@@ -158,23 +161,6 @@ type Queue struct {
 	Runs   bool // it has runs; else deliveries
 	Paused bool
 	Since  job.Millis // since when it is paused, if that is known
-}
-
-// Ailing is a job whose runs fail, or whose replies do not arrive.
-type Ailing struct {
-	ID, Name   string
-	Failures   int        // failed runs in a row
-	DisabledAt job.Millis // when that disabled it; 0 if it did not
-	Delivery   string     // how its last reply ended, if it did not arrive: failed or unknown
-	Error      string     // the last one
-	Since      job.Millis
-}
-
-// Clock says whether the clock of Redis has stepped.
-type Clock struct {
-	Stepped time.Duration // by how much; 0 if it has not
-	Since   job.Millis
-	Held    bool // nothing begins until it is clear which time is right
 }
 
 // Judge says how a deployment with these facts stands.
@@ -201,6 +187,13 @@ func Judge(f Facts, o Options) Report {
 	j.jobs()
 	j.records()
 	return j.report()
+}
+
+// OfJobs says what is wrong with these jobs alone, for who knows of no others.
+func OfJobs(a job.Ailing, o Options) []Reason {
+	j := judge{Facts: Facts{Ailing: a}, Options: o.withDefaults()}
+	j.jobs()
+	return j.reasons
 }
 
 // judge collects reasons.
@@ -247,6 +240,24 @@ func (r Report) Outline() Report {
 	}
 	return o
 }
+
+// WithJobs is the outline with what is known of some jobs instead of that of all.
+func (r Report) WithJobs(own []Reason) Report {
+	known := Report{State: r.State, At: r.At}
+	for _, reason := range r.Reasons {
+		if reason.Code != JobDisabled && reason.Code != JobFailing && reason.Code != DeliveryFailing {
+			known.Reasons = append(known.Reasons, reason)
+		}
+	}
+	known.Reasons = append(known.Reasons, own...)
+	return known
+}
+
+// Codes are all codes, in a fixed order.
+func Codes() []Code { return slices.Sorted(maps.Keys(words)) }
+
+// Words says in a few words what a code stands for.
+func (c Code) Words() string { return words[c] }
 
 // words are what each code says of itself.
 var words = map[Code]string{

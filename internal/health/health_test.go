@@ -49,9 +49,19 @@ func TestJudge(t *testing.T) {
 			[]string{"redis_memory|93 %|maxmemory"}},
 		"redis forgets": {func(f *Facts) { f.Redis.Lossy = []Lossy{{"appendonly is no", "set appendonly yes"}} }, Degraded, false,
 			[]string{"redis_not_durable|appendonly is no|set appendonly yes"}},
-		"clock step, held": {func(f *Facts) { f.Clock = Clock{Stepped: 366 * 24 * time.Hour, Since: ago(time.Second), Held: true} }, Failing, false,
-			[]string{"clock_step|went forward by 366 days; nothing starts|NTP"}},
-		"clock step, over": {func(f *Facts) { f.Clock = Clock{Stepped: -2 * time.Hour} }, Degraded, false, []string{"clock_step|went back by 2 h|NTP"}},
+		"clock step, held": {func(f *Facts) { f.Clock.Held = job.ClockStep{By: 366 * 24 * time.Hour, Since: ago(time.Second)} }, Failing, false,
+			[]string{"clock_step|was set forward by 366 days: nothing starts|NTP"}},
+		"clock step, over": {func(f *Facts) {
+			f.Clock.Check = job.CursorCheck{Why: job.CheckClock, Since: ago(time.Minute), Ended: ago(time.Second), Moved: 7}
+		}, Degraded, false, []string{"clock_step|were looked at, and 7 put right|upcoming"}},
+		"clock step that stays": {func(f *Facts) {
+			f.Clock.Last = job.ClockStep{By: -2 * time.Hour}
+			f.Clock.Check = job.CursorCheck{Why: job.CheckClock, Since: ago(time.Minute), Checked: 500}
+		}, Degraded, false, []string{"clock_step|back by 2 h, and goes by that now; the cursors of 500 jobs were looked at|upcoming"}},
+		"clock step long ago": {func(f *Facts) {
+			f.Clock.Check = job.CursorCheck{Why: job.CheckClock, Since: ago(2 * time.Hour), Ended: ago(time.Hour)}
+		}, OK, false, nil},
+		"other zone rules": {func(f *Facts) { f.Clock.Check = job.CursorCheck{Why: job.CheckZones, Since: ago(time.Minute)} }, OK, false, nil},
 		"store emptied": {func(f *Facts) { f.Signs.Emptied = job.Emptied{At: ago(time.Hour), Jobs: 71} }, Degraded, false,
 			[]string{"store_emptied|71 jobs that it had are gone|import"}},
 		"store emptied long ago": {func(f *Facts) { f.Signs.Emptied = job.Emptied{At: ago(25 * time.Hour), Jobs: 71} }, OK, false, nil},
@@ -122,12 +132,16 @@ func TestJudge(t *testing.T) {
 			}
 		}, Degraded, false, []string{"channel_away|telegram cannot be reached: unauthorized|address and token"}},
 		"a channel refuses all": {func(f *Facts) { workers(f)[0].Parties[1].Failures = 3 }, Degraded, false, []string{"channel_failing|telegram failed 3 calls|runs"}},
-		"a job fails":           {func(f *Facts) { f.Ailing = []Ailing{{ID: "j", Failures: 2}} }, OK, false, nil},
+		"a job fails":           {func(f *Facts) { f.Ailing.Failing = []job.AilingJob{{ID: "j", Failures: 2}} }, OK, false, nil},
 		"jobs fail": {func(f *Facts) {
-			f.Ailing = []Ailing{{ID: "j", Name: "Bread", Failures: 3, Error: "no model", Since: ago(time.Hour)}, {ID: "k", Failures: 9, Since: ago(2 * time.Hour)},
-				{ID: "l", Failures: 10, DisabledAt: ago(time.Minute), Error: "401"}, {ID: "m", Delivery: "failed", Error: "chat not found"}}
+			f.Ailing.Failing = []job.AilingJob{{ID: "j", Name: "Bread", Failures: 3, LastError: "no model", Since: ago(time.Hour)},
+				{ID: "k", Failures: 9, Since: ago(2 * time.Hour)}, {ID: "l", Failures: 10, DisabledAt: ago(time.Minute), LastError: "401"}}
+			f.Ailing.Undelivered = []job.AilingJob{{ID: "m", LastDelivery: job.DeliveryFailed, DeliveryError: "chat not found"}}
 		}, Degraded, false, []string{"job_disabled|job l was disabled because its runs kept failing; the last: 401|/api/cron/jobs/l/resume",
 			`job_failing|2 jobs keep failing: k, "Bread" (j)|/api/cron/jobs/k/runs`, "delivery_failing|job m does not get its replies to its chat; the last: chat not found|PATCH /api/cron/jobs/m"}},
+		"a thousand jobs fail": {func(f *Facts) {
+			f.Ailing.Failing, f.Ailing.FailingCount = []job.AilingJob{{ID: "j", Failures: 3}}, 1000
+		}, Degraded, false, []string{"job_failing|1000 jobs keep failing: j and 999 more|/api/cron/jobs/j/runs"}},
 		"a record that cannot be read": {func(f *Facts) {
 			f.Status.Repairs.Quarantined = []job.Quarantined{{Unreadable: job.UnreadableJob("j", "uid is missing"), Since: ago(time.Hour)}}
 		}, Degraded, false, []string{"record_unreadable|job:j cannot be read: uid is missing|mend its key"}},
@@ -164,7 +178,7 @@ func TestJudge(t *testing.T) {
 func TestOutline(t *testing.T) {
 	f := well()
 	f.Status.PausedSince, f.Status.PauseReason = now, "secret"
-	f.Ailing = []Ailing{{ID: "secret", Failures: 5, Error: "secret"}}
+	f.Ailing.Failing = []job.AilingJob{{ID: "secret", Failures: 5, LastError: "secret"}}
 	o := Judge(f, Options{}).Outline()
 	want := Report{State: Degraded, At: now, Reasons: []Reason{{Code: Paused, State: Degraded, Text: "everything is paused"},
 		{Code: JobFailing, State: Degraded, Text: "a job keeps failing"}}}

@@ -24,25 +24,38 @@ func (j *judge) redis() {
 	for _, l := range j.Redis.Lossy {
 		j.add(Reason{Code: RedisNotDurable, State: Degraded, Text: "Redis: " + l.What, Fix: both(l.Fix)})
 	}
-	if c := j.Clock; c.Stepped != 0 {
-		way := "forward"
-		if c.Stepped < 0 {
-			way = "back"
-		}
-		r := Reason{Code: ClockStep, State: Degraded, Since: c.Since, Text: fmt.Sprintf("the clock of Redis went %s by %s", way, Span(c.Stepped)),
-			Fix: both("set the clock of the machine of Redis right, and keep it so with NTP")}
-		if c.Held {
-			r.State = Failing
-			r.Text += "; nothing starts until it is right again, or for two minutes"
-		}
-		j.add(r)
-	}
+	j.clock()
 	if e := j.Signs.Emptied; e.At != 0 && !j.past(e.At, j.EmptiedFor) {
 		j.add(Reason{Code: StoreEmptied, State: Degraded, Since: e.At, Count: e.Jobs,
 			Text: fmt.Sprintf("the store was emptied, or another took its place: %s that it had %s gone", count(e.Jobs, "job"), isAre(e.Jobs)),
 			Fix:  Fix{"restore Redis from a backup, or gateway-cron job import FILE", "restore Redis from a backup, or POST /api/cron/import"}})
 	}
 }
+
+// clock says that the clock of Redis was set: as long as nothing starts because of it, and
+// for a while what came of it.
+func (j *judge) clock() {
+	const check = "gateway-cron job list shows when the jobs run next"
+	switch c := j.Clock; {
+	case c.Held.By != 0:
+		j.add(Reason{Code: ClockStep, State: Failing, Since: c.Held.Since,
+			Text: fmt.Sprintf("the clock of Redis was set %s by %s: nothing starts until it is right again, or for two minutes", way(c.Held.By), Span(c.Held.By)),
+			Fix:  both("set the clock of the machine of Redis right, and keep it so with NTP")})
+	case c.Check.Why == job.CheckClock && !j.past(c.Check.Since, j.SteppedFor):
+		text := "the clock of Redis was set"
+		if c.Last.By != 0 {
+			text += " " + way(c.Last.By) + " by " + Span(c.Last.By) + ", and goes by that now"
+		}
+		if c.Check.Pending() {
+			text += fmt.Sprintf("; the cursors of %s were looked at, and it goes on", count(c.Check.Checked, "job"))
+		} else {
+			text += fmt.Sprintf("; the next slots of all jobs were looked at, and %d put right", c.Check.Moved)
+		}
+		j.add(Reason{Code: ClockStep, State: Degraded, Since: c.Check.Since, Text: text, Fix: Fix{check, "GET /api/cron/upcoming shows when the jobs run next"}})
+	}
+}
+
+func way(by time.Duration) string { return pick(by < 0, "back", "forward") }
 
 func (j *judge) processes() {
 	s := j.Signs
@@ -269,49 +282,61 @@ func (j *judge) fails(p job.Party) (string, job.Millis) {
 const AIServer = "ai-server"
 
 func (j *judge) jobs() {
-	var disabled, failing, undelivered []Ailing
-	for _, a := range j.Ailing {
+	var disabled, failing []trouble
+	for _, a := range j.Ailing.Failing {
+		t := trouble{AilingJob: a, why: a.LastError}
 		switch {
 		case a.DisabledAt != 0:
-			disabled = append(disabled, a)
+			disabled = append(disabled, t)
 		case a.Failures >= j.FailingAfter:
-			failing = append(failing, a)
-		}
-		if a.Delivery != "" {
-			undelivered = append(undelivered, a)
+			failing = append(failing, t)
 		}
 	}
-	j.about(JobDisabled, disabled, "was disabled because its runs kept failing", "were disabled because their runs kept failing",
+	undelivered := make([]trouble, len(j.Ailing.Undelivered))
+	for i, a := range j.Ailing.Undelivered {
+		undelivered[i] = trouble{AilingJob: a, why: a.DeliveryError}
+	}
+	more := func(all int, listed []job.AilingJob) int { return max(0, all-len(listed)) }
+	j.about(JobDisabled, disabled, 0, "was disabled because its runs kept failing", "were disabled because their runs kept failing",
 		func(id string) Fix {
 			return Fix{"mend it, then gateway-cron job resume " + id, "mend it, then POST /api/cron/jobs/" + id + "/resume"}
 		})
-	j.about(JobFailing, failing, "keeps failing", "keep failing", func(id string) Fix {
+	j.about(JobFailing, failing, more(j.Ailing.FailingCount, j.Ailing.Failing), "keeps failing", "keep failing", func(id string) Fix {
 		return Fix{"gateway-cron job runs " + id, "GET /api/cron/jobs/" + id + "/runs"}
 	})
-	j.about(DeliveryFailing, undelivered, "does not get its replies to its chat", "do not get their replies to their chats", func(id string) Fix {
-		return Fix{"mend the target: gateway-cron job edit " + id, "mend the target: PATCH /api/cron/jobs/" + id}
-	})
+	j.about(DeliveryFailing, undelivered, more(j.Ailing.UndeliveredCount, j.Ailing.Undelivered),
+		"does not get its replies to its chat", "do not get their replies to their chats", func(id string) Fix {
+			return Fix{"mend the target: gateway-cron job edit " + id, "mend the target: PATCH /api/cron/jobs/" + id}
+		})
 }
 
-// about is one reason for all jobs of a kind; the fix is for the first.
-func (j *judge) about(code Code, jobs []Ailing, one, many string, fix func(id string) Fix) {
+// trouble is a job with what is wrong with it.
+type trouble struct {
+	job.AilingJob
+	why string
+}
+
+// about is one reason for all jobs of a kind, those that are listed and so many more; the
+// fix is for the first.
+func (j *judge) about(code Code, jobs []trouble, more int, one, many string, fix func(id string) Fix) {
 	if len(jobs) == 0 {
 		return
 	}
-	slices.SortStableFunc(jobs, func(a, b Ailing) int { return cmp.Compare(a.Since, b.Since) })
+	slices.SortStableFunc(jobs, func(a, b trouble) int { return cmp.Compare(a.Since, b.Since) })
 	names, ids := make([]string, len(jobs)), make([]string, len(jobs))
-	for i, a := range jobs {
-		ids[i] = a.ID
-		if names[i] = a.ID; a.Name != "" {
-			names[i] = fmt.Sprintf("%q (%s)", a.Name, a.ID)
+	for i, t := range jobs {
+		ids[i] = t.ID
+		if names[i] = t.ID; t.Name != "" {
+			names[i] = fmt.Sprintf("%q (%s)", t.Name, t.ID)
 		}
 	}
-	r := Reason{Code: code, State: Degraded, Count: len(jobs), Since: jobs[0].Since, Jobs: ids, Fix: fix(ids[0])}
-	if r.Text = "job " + names[0] + " " + one; jobs[0].Error != "" {
-		r.Text += "; the last: " + jobs[0].Error
+	all := len(jobs) + more
+	r := Reason{Code: code, State: Degraded, Count: all, Since: jobs[0].Since, Jobs: ids, Fix: fix(ids[0])}
+	if r.Text = "job " + names[0] + " " + one; jobs[0].why != "" {
+		r.Text += "; the last: " + jobs[0].why
 	}
-	if len(jobs) > 1 {
-		r.Text = fmt.Sprintf("%d jobs %s: %s", len(jobs), many, some(names, len(names)))
+	if all > 1 {
+		r.Text = fmt.Sprintf("%d jobs %s: %s", all, many, some(names, all))
 	}
 	j.add(r)
 }
