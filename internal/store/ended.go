@@ -116,7 +116,7 @@ func (s *Store) addErrors(ctx context.Context, jobs []job.AilingJob) error {
 			replies[i] = p.HGet(ctx, s.keys.run(j.LastReplyID), "deliveries")
 		}
 		return nil
-	}); err != nil && !isReply(err) && err != redis.Nil {
+	}); err != nil && !isReply(err) {
 		return err
 	}
 	ids := make([]string, len(jobs))
