@@ -205,6 +205,7 @@ func TestListsOfJobsFollowTheirRecords(t *testing.T) {
 	}
 	f.setHash(f.keys.run(job.RunID("arrived", f.minute(0))), "delivery", "delivered")
 	f.setHash(f.keys.job("failing"), "failures", 3, "lastOutcome", "failed", "lastRunAt", 1000)
+	f.setHash(f.keys.job("ended"), "endAt", int64(f.minute(-1)))
 	f.must(f.rdb.HDel(f.ctx, f.keys.job("ended"), "nextSlot").Err())
 	f.must(f.rdb.ZRem(f.ctx, f.keys.due(), "ended").Err())
 	f.must(f.rdb.Del(f.ctx, f.keys.failing(), f.keys.undelivered(), f.keys.ended()).Err())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,6 +17,9 @@ import (
 // are others than those that it was computed by, or it is damaged. After the first two all
 // of them are checked, as fast as that stands in nobody's way, and those of other rules for
 // not being slots at all; otherwise the repair comes by.
+
+// pageOfEnded begins the pages of a check that are of the list of ended jobs.
+const pageOfEnded = "ended:"
 
 // claimedEarly is more than a slot may be passed before its time.
 const claimedEarly = 2 * time.Second
@@ -38,17 +42,23 @@ func (s *Store) StartCheck(ctx context.Context, why string) error {
 }
 
 // CheckCursors checks the cursors of the next page of jobs, about size of them, and puts
-// those right that are wrong. With the last page the check is over, and rules are those that
-// the cursors follow.
+// those right that are wrong. It goes over the list of jobs and then over those that have
+// ended, some by a wrong clock perhaps. With the last page the check is over, and rules are
+// those that the cursors follow.
 func (s *Store) CheckCursors(ctx context.Context, check job.CursorCheck, size int, rules string) (job.CursorCheck, []job.Repaired, error) {
 	failed := func(err error) (job.CursorCheck, []job.Repaired, error) {
 		return check, nil, fmt.Errorf("check cursors: %w", err)
 	}
-	at, err := strconv.ParseUint(check.Page, 10, 64)
+	list, page := s.keys.jobs(), check.Page
+	ended, atEnded := strings.CutPrefix(page, pageOfEnded)
+	if atEnded {
+		list, page = s.keys.ended(), ended
+	}
+	at, err := strconv.ParseUint(page, 10, 64)
 	if err != nil {
 		at = 0 // damaged: from the beginning
 	}
-	flat, at, err := s.rdb.ZScan(ctx, s.keys.jobs(), at, "", int64(size)).Result()
+	flat, at, err := s.rdb.ZScan(ctx, list, at, "", int64(size)).Result()
 	if err != nil {
 		return failed(err)
 	}
@@ -69,8 +79,11 @@ func (s *Store) CheckCursors(ctx context.Context, check job.CursorCheck, size in
 		moved = append(moved, one...)
 	}
 	check.Page, check.Checked, check.Moved = strconv.FormatUint(at, 10), check.Checked+len(heads), check.Moved+len(moved)
+	if at == 0 || atEnded {
+		check.Page = pageOfEnded + check.Page
+	}
 	values := []any{"page", check.Page, "checked", check.Checked, "moved", check.Moved}
-	if at == 0 {
+	if at == 0 && atEnded {
 		check.Ended, check.Rules = job.ToMillis(now), rules
 		values = append(values, "ended", int64(check.Ended), "rules", rules)
 	}

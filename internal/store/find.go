@@ -221,6 +221,9 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 	}
 	found := make([]record, 0, len(picked))
 	for i, id := range picked {
+		if hashes[i] == nil {
+			continue // it has become something else
+		}
 		hashes[i][itsID] = id
 		// Again, because it may have changed since: an answer must not contradict what
 		// was asked for.

@@ -13,5 +13,9 @@ if next ~= '' and j.lastSlot and tonumber(j.lastSlot) >= tonumber(next) then
   redis.call('HDEL', key, 'lastSlot', 'range')
   j.lastSlot = nil
 end
+if next ~= '' and redis.call('ZREM', ENDED, id) == 1 then
+  add(JOBS, id)
+  if j.maker then redis.pcall('SADD', token_jobs_key(j.maker), id) end
+end
 move_cursor(id, tonumber(j.ranSlot or '0') > 0 and j.ranSlot or '', next, ARGV[6], j)
 return 1
