@@ -128,7 +128,7 @@ func TestRedisDownAtBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			due := now.Truncate(time.Minute).UnixMilli()
-			rdb.HSet(t.Context(), "{"+c.Prefix+"}:job:a", "nextSlot", due)
+			rdb.HSet(t.Context(), "{"+c.Prefix+"}:job:a", "nextSlot", due, "schedule", "* * * * *")
 			rdb.ZAdd(t.Context(), "{"+c.Prefix+"}:due", redis.Z{Score: float64(due), Member: "a"})
 			queue := asynq.NewInspectorFromRedisClient(rdb)
 			eventually(t, "a due slot is enqueued", func() bool {

@@ -118,6 +118,8 @@ func TestAnothersTokenSeesAndChangesNothing(t *testing.T) {
 		"POST /api/cron/preview":             {{"/api/cron/preview", `{"schedule":"0 9 1 1 *"}`, 200}},
 		"GET /api/cron/upcoming":             {{"/api/cron/upcoming", "", 200}},
 		"GET /api/cron/status":               {{"/api/cron/status", "", 200}},
+		"GET /api/cron/doctor":               {{"/api/cron/doctor", "", 200}},
+		"GET /api/cron/jobs/{id}/explain":    {{"/api/cron/jobs/theirs/explain", "", 404}, {"/api/cron/jobs/deleted/explain", "", 404}},
 		"GET /api/cron/audit":                {{"/api/cron/audit", "", 403}, {"/api/cron/audit?target=*", "", 403}, {"/api/cron/audit?target=theirs", "", 404}, {"/api/cron/audit?target=deleted", "", 404}, {"/api/cron/audit?target=" + first.ID, "", 404}},
 		"GET /api/cron/export":               {{"/api/cron/export", "", 200}},
 		"POST /api/cron/import":              {{"/api/cron/import", `{"id":"theirs"` + define, 403}},
@@ -208,7 +210,7 @@ func (c caller) cannotTellByTools(jobs, runs map[string]string) {
 	// What is sent beside the id; "-" where there is none.
 	beside := map[string]string{
 		"get_cron_job": "", "update_cron_job": `,"task":"x"`, "delete_cron_job": "", "run_cron_job": "", "pause_cron_job": "", "resume_cron_job": "",
-		"list_cron_runs": "", "get_cron_run": "", "create_cron_job": "-", "list_cron_jobs": "-", "preview_schedule": "-",
+		"list_cron_runs": "", "get_cron_run": "", "create_cron_job": "-", "list_cron_jobs": "-", "preview_schedule": "-", "get_cron_status": "-",
 	}
 	var list struct {
 		Result struct {

@@ -95,7 +95,9 @@ func TestCounts(t *testing.T) {
 	if rates["scheduler"].commands == 0 {
 		t.Error("an idle scheduler asks nothing of Redis: that is not it")
 	}
-	atMost("commands a second of an idle scheduler", rates["scheduler"].commands, 20)
+	// The two checks that go over all jobs, for slots without a record and for cursors that
+	// are wrong, read 100 and 50 of them a second at most.
+	atMost("commands a second of an idle scheduler", rates["scheduler"].commands, 20+100+50)
 
 	measure := func(delivered bool) *sample {
 		t.Helper()

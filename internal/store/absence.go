@@ -44,13 +44,11 @@ func (s *Store) ExpectedJobs(ctx context.Context, cursor string, size int) ([]jo
 	if err != nil {
 		return nil, "", fmt.Errorf("read jobs: %w", err)
 	}
-	looks := make([]*redis.FloatCmd, len(ids))
-	if _, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			looks[i] = p.ZScore(ctx, s.keys.due(), id)
-		}
-		return nil
-	}); err != nil && !isReply(err) {
+	if len(ids) == 0 {
+		return nil, "", nil
+	}
+	looks, err := s.client(ctx).ZMScore(ctx, s.keys.due(), ids...).Result()
+	if err != nil {
 		return nil, "", fmt.Errorf("read the due index: %w", err)
 	}
 	jobs := make([]job.Expected, 0, len(ids))
@@ -62,7 +60,7 @@ func (s *Store) ExpectedJobs(ctx context.Context, cursor string, size int) ([]jo
 		most := f.int("maxRuns")
 		jobs = append(jobs, job.Expected{ID: id, Enabled: f["enabled"] == "1", Newer: f.int("v") > job.Version,
 			Timing: timing(id, f), Since: max(f.millis("createdAt"), f.millis("updatedAt")), NextSlot: f.millis("nextSlot"),
-			Look: job.Millis(looks[i].Val()), Spent: most > 0 && f.int("claims") >= most})
+			Look: job.Millis(looks[i]), Spent: most > 0 && f.int("claims") >= most})
 	}
 	return jobs, next, nil
 }

@@ -42,6 +42,9 @@ func (t *tool) connect() (*client.Client, error) {
 
 // call makes one call, and waits where the API asks for it. Its errors are *Failure.
 func (t *tool) call(ctx context.Context, r client.Request) (client.Answer, error) {
+	if t.redraws { // and waits by itself
+		return t.callNow(ctx, r)
+	}
 	var waited time.Duration
 	return t.callWith(ctx, r, client.Patience{Most: patience, Told: func(wait time.Duration, _ *client.Error) {
 		if waited += wait; waited > silently {

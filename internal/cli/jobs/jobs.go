@@ -58,6 +58,7 @@ type tool struct {
 
 	url, tokenFile string
 	json           bool // programs read stdout
+	redraws        bool // the page is drawn again and again
 
 	api *client.Client // once it was needed
 }

@@ -158,7 +158,9 @@ func search[T any](ctx context.Context, t *tool, path, name, text string, take f
 	q := url.Values{"match": {text}, "limit": {searchPage}}
 	deadline := time.Now().Add(searchWithin)
 	for range maxLooks {
-		a, err := t.patiently(ctx, deadline, func() (client.Answer, error) { return t.get(ctx, path, q) })
+		a, err := t.patiently(ctx, deadline, func() (client.Answer, error) {
+			return t.callNow(ctx, client.Request{Method: http.MethodGet, Path: path, Query: q})
+		})
 		if refused, ok := errors.AsType[*client.Error](err); ok {
 			switch refused.Status {
 			case http.StatusBadRequest: // an API that knows no match, or for which it is too long

@@ -55,6 +55,7 @@ func (t *tool) redraw(cmd *cobra.Command, every time.Duration, once func() error
 			fmt.Fprint(stdout, closeScreen)
 		}
 	}()
+	t.redraws = true
 	var page []byte
 	for {
 		if t.Measure != nil {
