@@ -146,15 +146,28 @@ func (w *partyWatch) watchAI(ai *aiserver.Client, model string) handlers.AIServe
 // Chat makes a turn; see aiserver.Client.Chat.
 func (a watchedAI) Chat(ctx context.Context, r aiserver.ChatRequest) (aiserver.Reply, error) {
 	reply, err := a.Client.Chat(ctx, r)
-	switch e := (*aiserver.Error)(nil); {
-	case err == nil:
+	if err == nil {
 		a.succeeded()
-	case errors.Is(err, context.Canceled), !errors.As(err, &e):
-		// Ended by us, or never made.
+	}
+	a.note(err)
+	return reply, err
+}
+
+// Session reads a session; see aiserver.Client.Session. That it can be read says little.
+func (a watchedAI) Session(ctx context.Context, id, workspaceID string) (aiserver.Session, bool, error) {
+	session, found, err := a.Client.Session(ctx, id, workspaceID)
+	a.note(err)
+	return session, found, err
+}
+
+// note notes a failure, if it says something of the ai-server.
+func (a watchedAI) note(err error) {
+	switch e := (*aiserver.Error)(nil); {
+	case err == nil, errors.Is(err, context.Canceled), !errors.As(err, &e):
+		// None, or ended by us, or never made.
 	case e.Kind == aiserver.KindRetryable, e.Kind == aiserver.KindAmbiguous, e.Kind == aiserver.KindDeadline:
 		a.failed(err)
 	}
-	return reply, err
 }
 
 // watchedChannels are the channels, whose sends are noted.

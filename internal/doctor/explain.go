@@ -85,6 +85,9 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, report h
 		return append(findings, s.at(at)...), nil
 	}
 	slots := s.before(s.now, lastSlots)
+	if next := s.job.NextSlot.Time(); s.job.NextSlot != 0 && len(slots) > 0 && next.Before(slots[0]) {
+		slots = append([]time.Time{next}, slots...) // which the others are behind
+	}
 	for _, slot := range slots {
 		findings = append(findings, s.slot(slot))
 	}

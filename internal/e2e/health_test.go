@@ -74,7 +74,7 @@ func (w *world) doctor(p *process, args ...string) told {
 // names waits until everybody says a reason with its remedy, and the same state.
 func (w *world) names(p *process, code, state string) told {
 	w.t.Helper()
-	w.until("the status names "+code, 3*time.Minute, func() bool { return p.status().has(code) })
+	w.until("the status names "+code, 3*time.Minute, func() bool { s := p.status(); return s.has(code) && s.State == state })
 	status, ready, doctor := p.status(), p.fullyReady(), w.doctor(p)
 	for who, h := range map[string]told{"status": status, "readiness": ready, "doctor": doctor} {
 		if !h.has(code) || h.State != state {

@@ -131,7 +131,7 @@ func (a *agent) tools() {
 	for _, tool := range listed.Tools {
 		names = append(names, tool.Name)
 	}
-	const want = "create_cron_job delete_cron_job get_cron_job get_cron_run list_cron_jobs list_cron_runs pause_cron_job preview_schedule resume_cron_job run_cron_job update_cron_job"
+	const want = "create_cron_job delete_cron_job get_cron_job get_cron_run get_cron_status list_cron_jobs list_cron_runs pause_cron_job preview_schedule resume_cron_job run_cron_job update_cron_job"
 	if got := strings.Join(names, " "); got != want {
 		a.t.Errorf("the tools are %s", got)
 	}
