@@ -19,7 +19,7 @@ func TestSetClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if off := now.Sub(time.Now()) - ahead; off.Abs() > time.Minute {
+		if off := time.Until(now) - ahead; off.Abs() > time.Minute {
 			t.Errorf("%s ahead it says %s", ahead, now)
 		}
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *Store) timed(ctx context.Context, args []any) []any {
 	if _, known := s.clock.Now(); !known {
 		_, _ = s.Now(ctx) // what is wrong with Redis the script itself will say
 	}
-	return append(args[:len(args):len(args)], s.told())
+	return append(slices.Clip(args), s.told())
 }
 
 // told is what the time should be at Redis, "" as long as nobody here knows.
