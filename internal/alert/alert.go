@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
-	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -150,9 +149,7 @@ func (s *Sender) send(base context.Context, taken job.AlertTaken, token string, 
 	ctx, cancel := context.WithDeadline(base, until)
 	defer cancel()
 	e := job.AlertEnd{To: taken.To, Token: token, Result: job.PartDelivered}
-	fault.Point("before_alert")
 	id, err := s.bring(ctx, taken, token)
-	fault.Point("after_alert")
 	if err != nil {
 		e = s.failure(e, err, taken, base.Err() != nil)
 	}

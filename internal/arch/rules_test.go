@@ -58,7 +58,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/alert",
-		ours:   []string{"internal/channel", "internal/fault", "internal/job", "internal/redact", "internal/wire"},
+		ours:   []string{"internal/channel", "internal/job", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "tells people; what there is to tell is handed in, so that it is tested without a store",
 	},
