@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
@@ -30,12 +28,8 @@ func (s *Store) StartCheck(ctx context.Context, why string) error {
 	if err != nil {
 		return fmt.Errorf("start the check of the cursors: %w", err)
 	}
-	_, err = s.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.HSet(ctx, s.keys.check(), "why", why, "since", now.UnixMilli(), "page", "0", "checked", 0, "moved", 0)
-		p.HDel(ctx, s.keys.check(), "ended")
-		return nil
-	})
-	if err != nil {
+	if err := s.rdb.HSet(ctx, s.keys.check(), "why", why, "since", now.UnixMilli(), "page", "0",
+		"checked", 0, "moved", 0, "ended", "").Err(); err != nil {
 		return fmt.Errorf("start the check of the cursors: %w", err)
 	}
 	return nil
