@@ -13,8 +13,8 @@ import (
 
 // A cursor can be wrong for three reasons: the clock of Redis was set, the rules of a zone
 // are others than those that it was computed by, or it is damaged. After the first two all
-// of them are checked, as fast as that stands in nobody's way, and those of other rules for
-// not being slots at all; otherwise the repair comes by.
+// of them are checked, as fast as that stands in nobody's way; otherwise the repair comes
+// by, which also puts right what a process that still reads the old rules writes later.
 
 // pageOfEnded begins the pages of a check that are of the list of ended jobs.
 const pageOfEnded = "ended:"
@@ -66,7 +66,7 @@ func (s *Store) CheckCursors(ctx context.Context, check job.CursorCheck, size in
 	}
 	var moved []job.Repaired
 	for i, id := range scanned(flat) {
-		one, err := s.putCursorRight(ctx, id, heads[i], now, true)
+		one, err := s.putCursorRight(ctx, id, heads[i], now)
 		if err != nil {
 			return failed(err)
 		}
@@ -100,7 +100,7 @@ func (s *Store) CheckCursor(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("check the cursor of %s: %w", id, err)
 	}
-	moved, err := s.putCursorRight(ctx, id, heads[0], now, true)
+	moved, err := s.putCursorRight(ctx, id, heads[0], now)
 	if err == nil {
 		err = s.CountRepairs(ctx, moved)
 	}
@@ -109,7 +109,7 @@ func (s *Store) CheckCursor(ctx context.Context, id string) (bool, error) {
 
 // putCursorRight puts the cursor of a job where it belongs, if that is elsewhere. A job that
 // cannot be read is left to the repair.
-func (s *Store) putCursorRight(ctx context.Context, id string, head jobHead, now time.Time, follow bool) ([]job.Repaired, error) {
+func (s *Store) putCursorRight(ctx context.Context, id string, head jobHead, now time.Time) ([]job.Repaired, error) {
 	if head.gone() || head.newer() || s.damageOfJob(head) != "" {
 		return nil, nil
 	}
@@ -118,7 +118,7 @@ func (s *Store) putCursorRight(ctx context.Context, id string, head jobHead, now
 	if err != nil {
 		return nil, fmt.Errorf("read the timing of %s: %w", id, err)
 	}
-	next, wrong := trueCursor(f, tt, now, follow)
+	next, wrong := trueCursor(f, tt, now)
 	if !wrong {
 		return nil, nil
 	}
@@ -139,7 +139,7 @@ func (s *Store) putCursorRight(ctx context.Context, id string, head jobHead, now
 // trueCursor says where a cursor belongs at now, if it is wrong: beyond the first slot after
 // now and after the last slot that ran. With follow it is wrong, too, where the timetable
 // has no slot.
-func trueCursor(f fields, tt *schedule.Timetable, now time.Time, follow bool) (next job.Millis, wrong bool) {
+func trueCursor(f fields, tt *schedule.Timetable, now time.Time) (next job.Millis, wrong bool) {
 	cursor, ran := f.millis("nextSlot"), f.millis("ranSlot")
 	if f["ranSlot"] == "" {
 		ran = f.millis("lastSlot") // of a release that did not tell them apart
@@ -153,7 +153,7 @@ func trueCursor(f fields, tt *schedule.Timetable, now time.Time, follow bool) (n
 		first, _ := tt.Next(later(now, ran.Time()))
 		return job.ToMillis(first), true
 	}
-	if cursor == 0 || !follow || tt.Has(cursor.Time()) {
+	if cursor == 0 || tt.Has(cursor.Time()) {
 		return 0, false
 	}
 	// Other rules, by which the slot that it stands for may have come already: the misfire

@@ -93,7 +93,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 				return job.RepairPage{}, fmt.Errorf("check jobs: list %s: %w", id, unanswered(err))
 			}
 		}
-		moved, err := s.putCursorRight(ctx, id, heads[i], now, false)
+		moved, err := s.putCursorRight(ctx, id, heads[i], now)
 		if err != nil {
 			return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 		}
