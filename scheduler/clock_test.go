@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
 // TestNextSecond: the look comes in the first moment of a second by Redis, whatever
@@ -44,5 +46,24 @@ func TestClockIsSet(t *testing.T) {
 		if off := c.ahead - ahead; off > 0 || off < -time.Millisecond {
 			t.Errorf("a clock that is %v ahead is taken for %v", ahead, c.ahead)
 		}
+	}
+}
+
+// TestCursorsAreCheckedOnceTheClockCounts does not wait for the next scan.
+func TestCursorsAreCheckedOnceTheClockCounts(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	s := f.scheduler()
+	s.check.leads = func() bool { return true }
+	f.must(s.check.run(f.ctx))
+	if s.check.pending.Load() {
+		t.Fatal("the zones are not checked yet")
+	}
+	now := f.now()
+	f.must(s.window.step(f.ctx, job.ClockStep{Since: now, By: 2 * time.Hour, Until: now + 120_000}))
+	f.must(s.window.step(f.ctx, job.ClockStep{}))
+	f.must(s.check.run(f.ctx))
+	if c, err := f.Clock(f.ctx); err != nil || c.Check.Why != job.CheckClock || c.Check.Pending() {
+		t.Errorf("%+v, %v", c.Check, err)
 	}
 }

@@ -78,7 +78,7 @@ func (f *fixture) emitter() (*window, *at) {
 	f.t.Helper()
 	w := f.scheduler().window
 	w.emitter = func() bool { return true }
-	w.doubt = func() bool { return false }
+	w.doubt, w.righted = func() bool { return false }, func() {}
 	clock := &at{Store: f.Store}
 	w.store = clock
 	return w, clock

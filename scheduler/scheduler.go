@@ -95,7 +95,7 @@ func New(o Options) (*Scheduler, error) {
 	s.window = &window{
 		store: o.Store, queues: o.Queues, enqueue: enqueue, emitter: s.lease.held,
 		schedules: schedule.NewCache(8192), logger: o.Logger, armed: map[string]armed{},
-		doubt: s.check.doubtful,
+		doubt: s.check.doubtful, righted: s.check.again,
 	}
 	// The one local clock that rings; nil means UTC.
 	var zone *time.Location

@@ -94,6 +94,8 @@ type window struct {
 	held  job.ClockStep
 	// doubt reports whether cursors are still to be checked, so that one may stand at no slot.
 	doubt func() bool
+	// righted is called when the clock counts again: what was done by it is to be checked.
+	righted func()
 }
 
 // GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
@@ -173,6 +175,7 @@ func (w *window) step(ctx context.Context, held job.ClockStep) error {
 	}
 	if held.By == 0 {
 		w.logger.Warn("the clock of redis counts again", "now_by", w.held.By.String(), "since", w.held.Since.Time())
+		w.righted()
 	} else {
 		w.logger.Error("the clock of redis was set, nothing is emitted or claimed until that is undone or proves right",
 			"by", held.By.String(), "since", held.Since.Time(), "until", held.Until.Time())

@@ -25,13 +25,14 @@ import (
 
 // short is the size that runs with all other tests.
 var short = size{Minutes: 3, Slots: 500, Kills: 32, CrashesPerPoint: 2, Freezes: 3, FreezeMax: 35 * time.Second,
-	Cuts: 8, Cancels: 24, RedisKills: 2, RedisFreezes: 1, RedisFreeze: 25 * time.Second}
+	Cuts: 8, Cancels: 24, RedisKills: 2, RedisFreezes: 1, RedisFreeze: 25 * time.Second, ClockSteps: 1, RulesChanges: 1}
 
 // long is the size of make chaos for as many slots and kills, in so many minutes of
 // firing, as were asked for.
 func long(slots, kills, minutes int) size {
 	return size{Minutes: minutes, Slots: slots, Kills: kills, CrashesPerPoint: 12, Freezes: minutes, FreezeMax: time.Minute,
-		Cuts: 3 * minutes, Cancels: 8 * minutes, RedisKills: minutes / 2, RedisFreezes: max(minutes/6, 1), RedisFreeze: 50 * time.Second}
+		Cuts: 3 * minutes, Cancels: 8 * minutes, RedisKills: minutes / 2, RedisFreezes: max(minutes/6, 1), RedisFreeze: 50 * time.Second,
+		ClockSteps: max(minutes/4, 1), RulesChanges: max(minutes/9, 1)}
 }
 
 // TestChaos kills, freezes and cuts off the product while it works, lets it
@@ -43,6 +44,7 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the clock")
 	}
+	redistest.NeedClock(t)
 	seed := fromEnv(t, "CHAOS_SEED", rand.Uint64())
 	s, race := short, producttest.Raced()
 	if os.Getenv("CHAOS_SLOTS") != "" {
@@ -189,7 +191,7 @@ func (c *chaos) within(limit time.Duration, what string, over func() bool) {
 func (c *chaos) run(binary string) {
 	t := c.t
 	// The whole log of commands, with their times, in case of a question.
-	c.redis = redistest.Start(t, redistest.WithAOF(),
+	c.redis = redistest.Start(t, redistest.WithAOF(), redistest.WithClock(),
 		redistest.WithArgs("--aof-timestamp-enabled", "yes", "--auto-aof-rewrite-percentage", "0"))
 	c.rdb = c.redis.Client()
 	ai, chats := startAIServer(t, c.plan, c.dir), startChat(t, c.plan, c.dir)
@@ -203,7 +205,7 @@ func (c *chaos) run(binary string) {
 	operated := make(chan error, 1)
 	go func() { operated <- op.prepare(t.Context()) }()
 	c.within(5*time.Minute, "the first jobs are made", func() bool { return received(t, operated) })
-	c.plan.first.Store(time.Now().Add(3*time.Second + time.Minute - 1).Truncate(time.Minute).UnixMilli())
+	c.plan.first.Store(time.Now().Add(3*time.Second - beforeRuns + time.Minute - 1).Truncate(time.Minute).UnixMilli())
 	go func() { operated <- op.run(t.Context()) }()
 	for _, e := range c.plan.Events {
 		c.later(c.plan.at(e.At), func() { c.befall(e) })
@@ -292,9 +294,45 @@ func (c *chaos) befall(e event) {
 			c.redis.Thaw()
 			f.note(judge.Frozen, "redis", from, "")
 		})
+	case "clock":
+		c.redis.SetClock(e.By)
+		after(func() {
+			c.redis.SetClock(0)
+			f.note(judge.Clock, "redis", from, e.By.String())
+		})
+	case "rules":
+		c.changeRules(from)
 	default:
 		c.t.Fatalf("event of kind %q", e.Kind)
 	}
+}
+
+// rulesApart is between the ends of the processes that read the old rules of a zone.
+// rulesSettled is more than it takes until no cursor follows those any more: the restart of a
+// scheduler, its lease, and the next look at all jobs, which finds what a process wrote that
+// still read them.
+const (
+	rulesApart   = 2 * time.Second
+	rulesSettled = 4 * time.Minute
+)
+
+// changeRules lets the processes read other rules of a zone from their next start on, and
+// kills them one by one.
+func (c *chaos) changeRules(from int64) {
+	last := time.Now()
+	for _, crew := range c.fleet.crews {
+		p := crew.current
+		if p == nil {
+			continue
+		}
+		c.later(last, func() {
+			if crew.current == p {
+				c.fleet.kill(p)
+			}
+		})
+		last = last.Add(rulesApart)
+	}
+	c.fleet.troubles.add(judge.Trouble{Kind: judge.Rules, Process: ruled, From: from, To: last.Add(rulesSettled).UnixMilli(), Detail: c.fleet.changeRules()})
 }
 
 // calmDown ends all faults: what is still to be ended, ends; then every process is

@@ -38,7 +38,7 @@ func tooEasy(r *judge.Report, s size, killed int) (why []string) {
 		}
 		return false
 	}
-	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "frozen redis"} {
+	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "frozen redis", "clock redis 8784h0m0s", "clock redis -?2h0m0s", "rules .*"} {
 		if !troubled(kind) {
 			miss("nothing of the kind %q was done", kind)
 		}
@@ -89,7 +89,7 @@ func TestTooEasy(t *testing.T) {
 			Attempts:   map[string]int{"ambiguous(lease_expired)": 100},
 			Deliveries: map[string]int{"delivered": 6000, "unknown": 300},
 			Troubles: map[string]int{"killed worker": 200, "frozen scheduler": 1, "cut worker up": 1, "killed redis": 9,
-				"frozen redis": 3}}
+				"frozen redis": 3, "clock redis 8784h0m0s": 1, "clock redis -2h0m0s": 1, "rules Asia/Kolkata Asia/Kathmandu": 1}}
 		for _, point := range crashes {
 			r.Troubles["crashed worker "+point] = 1
 		}
@@ -115,6 +115,10 @@ func TestTooEasy(t *testing.T) {
 			want: []string{`nothing of the kind "killed redis" was done`}},
 		{name: "Redis was not frozen", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "frozen redis") },
 			want: []string{`nothing of the kind "frozen redis" was done`}},
+		{name: "Redis's clock was not set", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "clock redis 8784h0m0s") },
+			want: []string{`nothing of the kind "clock redis 8784h0m0s" was done`}},
+		{name: "no zone was given other rules", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "rules Asia/Kolkata Asia/Kathmandu") },
+			want: []string{`nothing of the kind "rules .*" was done`}},
 		{name: "a crash point is dead", size: long, killed: 300, change: func(r *judge.Report) { delete(r.Troubles, "crashed worker before_send") },
 			want: []string{`no process ended at the crash point "before_send"`}},
 		{name: "a short run need not meet each", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "crashed worker before_send") }},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/chaos/judge"
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc/childproc"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
@@ -33,8 +34,9 @@ type fleet struct {
 	chatURL  string
 	crews    []*crew // in a fixed order
 	exits    chan *process
-	calm     bool // no crash points any more
-	killed   int  // processes that were killed, at crash points too
+	zones    string // the directory of zones whose rules are others than the system's
+	calm     bool   // no crash points any more
+	killed   int    // processes that were killed, at crash points too
 
 	mu     sync.Mutex
 	apiURL string // of the process that is or was ready last
@@ -68,7 +70,7 @@ type process struct {
 // newFleet prepares the processes. Each reaches Redis by a proxy of its own.
 func newFleet(t testing.TB, p *plan, dir, binary string, rs *redistest.Server, ai, chat string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, plan: p, dir: dir, binary: binary, troubles: openJournal(t, dir, judge.TroublesFile),
+	f := &fleet{t: t, plan: p, dir: dir, binary: binary, zones: filepath.Join(dir, "zones"), troubles: openJournal(t, dir, judge.TroublesFile),
 		aiURL: ai, chatURL: chat, exits: make(chan *process, 100),
 		env: []string{"GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_LOG_LEVEL=debug", "GATEWAY_CRON_LOG_FORMAT=json", "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0",
 			"GATEWAY_CRON_SHUTDOWN_GRACE=5s", "GATEWAY_CRON_CHANNEL_MANAGER_TOKEN=" + chatToken, "GATEWAY_CRON_TELEGRAM_TOKEN=" + telegramToken}}
@@ -87,7 +89,7 @@ func newFleet(t testing.TB, p *plan, dir, binary string, rs *redistest.Server, a
 		}
 		f.crews = append(f.crews, c)
 	}
-	for _, sub := range []string{"logs", "crashes"} {
+	for _, sub := range []string{"logs", "crashes", filepath.Join("zones", filepath.Dir(ruled))} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -127,6 +129,7 @@ func (f *fleet) start(c *crew) {
 		"GATEWAY_CRON_CHANNEL_MANAGER_URL=" + f.chatURL + "/" + p.id,
 		"GATEWAY_CRON_TELEGRAM_URL=" + f.chatURL + "/" + p.id,
 		"GATEWAY_CRON_FAULT_LOG=" + p.crashed,
+		"ZONEINFO=" + f.zones,
 		fmt.Sprintf("GATEWAY_CRON_FAULT_SEED=%d", f.plan.dice("crashes", p.id).Uint64()),
 	})
 	if !f.calm {
@@ -250,6 +253,21 @@ func (f *fleet) buried(p *process) time.Duration {
 		return 0
 	}
 	return time.Duration(f.plan.dice("restart", p.id).Int64N(int64(8 * time.Second)))
+}
+
+// changeRules lets the processes that start from now on read the rules of otherRules, or
+// else its own again, as those of the ruled zone, and returns whose they are.
+func (f *fleet) changeRules() (zone string) {
+	f.t.Helper()
+	path := filepath.Join(f.zones, ruled)
+	switch err := os.Remove(path); {
+	case err == nil:
+		return ruled
+	case !errors.Is(err, fs.ErrNotExist):
+		f.t.Fatal(err)
+	}
+	write(f.t, path, producttest.Zone(f.t, otherRules))
+	return otherRules
 }
 
 // scanLogs fails on what no process may ever say.

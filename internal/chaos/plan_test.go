@@ -27,6 +27,8 @@ type size struct {
 	RedisKills      int
 	RedisFreezes    int
 	RedisFreeze     time.Duration
+	ClockSteps      int // of Redis's clock, beside the one before the first slot
+	RulesChanges    int // of the zone ruled
 }
 
 // plan is everything that will be done, and follows from the seed alone. Times
@@ -80,10 +82,25 @@ type edit struct {
 // event is something that is done to a process, a link or Redis.
 type event struct {
 	At     time.Duration
-	Kind   string // kill, freeze, cut up, cut down, cut both, redis kill, redis freeze
+	Kind   string // kill, freeze, cut up, cut down, cut both, redis kill, redis freeze, clock, rules
 	Target string
 	For    time.Duration // how long; of a Redis kill, until its restart
+	By     time.Duration // how far a clock is set
 }
+
+// A clock a year ahead ends what Redis keeps for a time, the records of ended runs too: it
+// is put so far before there are any.
+const (
+	yearAhead  = 366 * 24 * time.Hour
+	beforeRuns = -28 * time.Second
+)
+
+// ruled is the zone whose rules become those of otherRules and back. What is an even minute
+// of an hour by the ones is an odd one by the others.
+const (
+	ruled      = "Asia/Kolkata"
+	otherRules = "Asia/Kathmandu"
+)
 
 var (
 	schedulers = []string{"scheduler-1", "scheduler-2"}
@@ -151,8 +168,8 @@ func (p *plan) planJobs(rng *rand.Rand) {
 		if fields["sessionKey"] == nil && rng.IntN(4) == 0 {
 			fields["context"] = "isolated"
 		}
-		if rng.IntN(5) == 0 {
-			fields["timezone"] = []string{"Asia/Kolkata", "America/New_York", "UTC"}[rng.IntN(3)]
+		if rng.IntN(3) == 0 {
+			fields["timezone"] = []string{ruled, ruled, "America/New_York", "UTC"}[rng.IntN(4)]
 		}
 		if rng.IntN(25) == 0 {
 			fields["maxRuns"] = 1 + rng.IntN(2)
@@ -308,20 +325,23 @@ func (p *plan) planEvents(rng *rand.Rand) {
 		kind := []string{"cut up", "cut down", "cut both"}[rng.IntN(3)]
 		return event{At: at, Kind: kind, Target: victim(), For: between(2*time.Second, 30*time.Second)}
 	})
+	p.Events = append(p.Events, event{At: beforeRuns, Kind: "clock", Target: "redis", For: 20 * time.Second, By: yearAhead})
+	spread(p.Size.RulesChanges, func(at time.Duration) event { return event{At: at, Kind: "rules", Target: ruled} })
 	// One thing at a time for Redis: in turn, in equal pieces of the time.
-	kinds := make([]string, p.Size.RedisKills+p.Size.RedisFreezes)
-	for i := range kinds {
-		kinds[i] = "redis kill"
-		if i < p.Size.RedisFreezes {
-			kinds[i] = "redis freeze"
-		}
-	}
+	kinds := slices.Concat(slices.Repeat([]string{"redis kill"}, p.Size.RedisKills),
+		slices.Repeat([]string{"redis freeze"}, p.Size.RedisFreezes), slices.Repeat([]string{"clock"}, p.Size.ClockSteps))
 	rng.Shuffle(len(kinds), func(i, k int) { kinds[i], kinds[k] = kinds[k], kinds[i] })
 	for i, kind := range kinds {
 		piece := length / int64(len(kinds))
 		e := event{Kind: kind, Target: "redis", For: between(200*time.Millisecond, 5*time.Second)}
-		if kind == "redis freeze" {
+		switch kind {
+		case "redis freeze":
 			e.For = p.Size.RedisFreeze
+		case "clock":
+			e.For, e.By = 9*time.Second, 2*time.Hour
+			if rng.IntN(3) == 0 {
+				e.By = -e.By
+			}
 		}
 		e.At = time.Duration(int64(i)*piece + rng.Int64N(max(piece-int64(e.For)-int64(2*time.Second), 1)))
 		if early := e.At.Truncate(time.Minute) + 2*time.Second; early >= time.Duration(int64(i)*piece) {
@@ -384,11 +404,12 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	kinds := map[string]int{}
 	for _, e := range a.Events {
 		kinds[e.Kind]++
-		if e.At < 0 || e.At > a.firing()+12*time.Second {
+		if e.At < 0 && e.By != yearAhead || e.At > a.firing()+12*time.Second {
 			t.Errorf("%s at %s is out of the time", e.Kind, e.At)
 		}
 	}
-	if kinds["kill"] != short.Kills || kinds["redis kill"] != short.RedisKills || kinds["freeze"] != short.Freezes {
+	if kinds["kill"] != short.Kills || kinds["redis kill"] != short.RedisKills || kinds["freeze"] != short.Freezes ||
+		kinds["clock"] != short.ClockSteps+1 || kinds["rules"] != short.RulesChanges {
 		t.Errorf("events %v of %+v", kinds, short)
 	}
 }

@@ -1,16 +1,14 @@
 package e2e
 
 import (
-	"archive/zip"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
@@ -112,29 +110,11 @@ func TestZoneRulesChange(t *testing.T) {
 // berlinLikeLondon is a zone database in which Berlin has the rules of London.
 func berlinLikeLondon(t *testing.T) string {
 	t.Helper()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := zip.OpenReader(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer all.Close()
-	london, err := all.Open("Europe/London")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer london.Close()
-	rules, err := io.ReadAll(london)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "Europe"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "Europe", "Berlin"), rules, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "Europe", "Berlin"), producttest.Zone(t, "Europe/London"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -73,11 +75,23 @@ func (w *world) doctor(p *process, args ...string) told {
 	return h
 }
 
+// stands waits until the status is as wanted, and returns it.
+func (w *world) stands(p *process, what string, wanted func(told) bool) (s told) {
+	w.t.Helper()
+	defer func() {
+		if w.t.Failed() {
+			w.t.Logf("the status is %+v", s)
+		}
+	}()
+	w.until(what, 3*time.Minute, func() bool { s = p.status(); return wanted(s) })
+	return s
+}
+
 // names waits until everybody says a reason with its remedy, and the same state.
 func (w *world) names(p *process, code, state string) told {
 	w.t.Helper()
-	w.until("the status names "+code, 3*time.Minute, func() bool { s := p.status(); return s.has(code) && s.State == state })
-	status, ready, doctor := p.status(), p.fullyReady(), w.doctor(p)
+	status := w.stands(p, "the status names "+code, func(s told) bool { return s.has(code) && s.State == state })
+	ready, doctor := p.fullyReady(), w.doctor(p)
 	for who, h := range map[string]told{"status": status, "readiness": ready, "doctor": doctor} {
 		if !h.has(code) || h.State != state {
 			w.t.Errorf("%s of %s: %+v, want it %s", who, code, h, state)
@@ -92,7 +106,7 @@ func (w *world) names(p *process, code, state string) told {
 // well waits until everybody says that nothing is wrong.
 func (w *world) well(p *process) {
 	w.t.Helper()
-	w.until("all is well", 3*time.Minute, func() bool { return p.status().State == "ok" })
+	w.stands(p, "all is well", func(s told) bool { return s.State == "ok" })
 	if ready, doctor := p.fullyReady(), w.doctor(p); ready.State != "ok" || doctor.State != "ok" || doctor.exit != 0 {
 		w.t.Errorf("ready: %+v, doctor: %+v", ready, doctor)
 	}
@@ -231,6 +245,55 @@ func TestHealthOfParties(t *testing.T) {
 	}
 	other.names(api, "channel_failing", "degraded")
 	other.names(api, "delivery_failing", "degraded")
+}
+
+// A queue is paused by somebody who knows asynq alone, again and again, and goes on as soon
+// as that ends; the clock of Redis is set, and right again.
+func TestHealthOfQueuesAndClock(t *testing.T) {
+	t.Parallel()
+	redistest.NeedClock(t)
+	w := newWorld(t, nil, redistest.WithClock())
+	api, scheduler := w.start("api"), w.start("scheduler")
+	w.start("worker")
+	w.well(api)
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	for queue, state := range map[string]string{"gateway-cron-run": "failing", "gateway-cron-deliver": "degraded"} {
+		named, paused := make(chan struct{}), make(chan error, 1)
+		go func() {
+			for {
+				select {
+				case <-named:
+					paused <- nil
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+				// It is an error to pause what is paused.
+				if err := inspector.PauseQueue(queue); err != nil && !strings.Contains(err.Error(), "already paused") {
+					paused <- err
+					return
+				}
+			}
+		}()
+		h := w.names(api, "queue_paused", state)
+		close(named)
+		if err := <-paused; err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(h.Reasons, func(r reason) bool { return r.Code == "queue_paused" && strings.Contains(r.Text, queue) }) {
+			t.Errorf("%s is not named: %+v", queue, h)
+		}
+		w.well(api)
+	}
+
+	for n, by := range []time.Duration{2 * time.Hour, -2 * time.Hour} {
+		w.redis.SetClock(by)
+		w.names(api, "clock_step", "failing")
+		w.until("the scheduler has seen it", time.Minute, func() bool { return strings.Count(scheduler.Log.String(), "clock of redis was set") > n })
+		w.redis.SetClock(0)
+		w.stands(api, "the status says what came of it", func(s told) bool {
+			return s.State == "degraded" && s.has("clock_step") && strings.Contains(s.Reasons[0].Text, "all jobs were looked at")
+		})
+	}
 }
 
 // Everything is paused; a slot is lost to those who fire.

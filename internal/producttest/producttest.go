@@ -7,10 +7,12 @@
 package producttest
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,4 +209,23 @@ func At(t testing.TB, instant time.Time) {
 		t.Fatal(t.Context().Err())
 	case <-time.After(time.Until(instant)):
 	}
+}
+
+// Zone returns the rules of a zone, as a file of a zone database has them.
+func Zone(t testing.TB, name string) []byte {
+	t.Helper()
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := zip.OpenReader(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	rules, err := fs.ReadFile(all, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
 }

@@ -100,7 +100,7 @@ func (b *bench) runOf(m *Message) string {
 
 // checkSlots matches every slot of a job with exactly one record.
 func (b *bench) checkSlots(j *Job) {
-	slots, err := j.slots(b.log.Until)
+	slots, err := b.slots(j, b.log.Until)
 	if err != nil {
 		b.fail("unreadable job", "", fmt.Sprintf("%s: %v", j.ID, err))
 		return
@@ -241,6 +241,29 @@ func (b *bench) checkRun(r *Run) {
 		b.fail("call after the end", r.ID, fmt.Sprintf("call %d by %s arrived %d ms after the run ended as %s", c.N, c.Process, c.At-ended, r.Outcome))
 	}
 	b.checkPolicies(j, r)
+	b.checkClock(j, r)
+}
+
+// heard is how long after a clock was set somebody may still do what was under way.
+const heard = 1_000
+
+// checkClock: no attempt begins while the clock of Redis is wrong, and no record has a time
+// by it.
+func (b *bench) checkClock(j *Job, r *Run) {
+	times := []int64{r.CreatedAt, r.StartedAt, r.FinishedAt}
+	for _, a := range r.Attempts {
+		times = append(times, a.StartedAt, a.EndedAt)
+		for _, t := range b.log.Troubles {
+			if t.Kind == Clock && t.From+heard < a.StartedAt && a.StartedAt < t.To {
+				b.fail("begun by a wrong clock", r.ID, fmt.Sprintf("attempt %d began %d ms after it was set by %s, and before it was right again", a.N, a.StartedAt-t.From, t.Detail))
+			}
+		}
+	}
+	for _, at := range times {
+		if at != 0 && (at < j.Definitions[0].Sent-minute || at > b.log.Until+minute) {
+			b.fail("time by a wrong clock", r.ID, "it is on record with "+clock(at))
+		}
+	}
 }
 
 // thawed is how long after a freeze a call may still be the one that the process

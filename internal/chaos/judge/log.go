@@ -202,15 +202,20 @@ const (
 	Stopped = "stopped" // in order
 	Frozen  = "frozen"
 	Cut     = "cut" // from Redis
+	// Clock: the clock of Redis was wrong.
+	Clock = "clock"
+	// Rules: the processes came to read other rules of a zone, those of the zone Detail from
+	// then on.
+	Rules = "rules"
 )
 
 // Trouble is something that was done to a process, from From to To.
 type Trouble struct {
 	Kind    string `json:"kind"`
-	Process string `json:"process"` // <name>.<incarnation>, or <name> for all of them
+	Process string `json:"process"` // <name>.<incarnation>, or <name> for all of them; of Rules, the zone
 	From    int64  `json:"from"`
 	To      int64  `json:"to"`
-	Detail  string `json:"detail,omitempty"` // the crash point, the direction of a cut
+	Detail  string `json:"detail,omitempty"` // the crash point, the direction of a cut, how wrong a clock was
 }
 
 // Cancel is the wish that a run ends.

@@ -107,8 +107,8 @@ func (b *bench) checkCatchUp(j *Job, r *Run, from []*Run) (behind bool) {
 func (b *bench) checkPassed(j *Job, r *Run) {
 	last := max(r.Slot, r.LastSlot)
 	late := r.FinishedAt - last - j.ShareMillis
-	newer, surely := 0, 0                             // due by then
-	slots, _ := j.slots(r.FinishedAt - j.ShareMillis) // an error is reported elsewhere
+	newer, surely := 0, 0                              // due by then
+	slots, _ := b.slots(j, r.FinishedAt-j.ShareMillis) // an error is reported elsewhere
 	for _, s := range slots {
 		if s.at > last {
 			newer++
