@@ -14,7 +14,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos bench compose-test redis clean
+.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos check-long bench compose-test redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ chaos: redis ## kill, freeze and cut it off for 25 minutes: CHAOS_SLOTS (10000),
 	go test -count=1 -tags faults ./internal/fault
 	CHAOS_SLOTS="$${CHAOS_SLOTS:-10000}" CHAOS_KILLS="$${CHAOS_KILLS:-300}" CHAOS_DIR="$${CHAOS_DIR:-$$(mktemp -d)}" \
 		go test -count=1 -v -timeout 60m -run '^TestChaos$$' ./internal/chaos
+
+# The thresholds that a deployment has, of minutes, and many jobs.
+check-long: redis build ## what is tested with seconds elsewhere, with the minutes of a deployment; then make chaos
+	GATEWAY_CRON_LONG=1 go test -count=1 -v -timeout 30m -run '^TestLong' ./internal/e2e
+	@$(MAKE) --no-print-directory chaos
 
 # BENCH takes its flags: BENCH='-quick', BENCH='-workloads due,idle -repeat 1 -profile prof'.
 bench: redis ## measure it beside plain asynq, on this machine: about 45 minutes; BENCH='-quick'

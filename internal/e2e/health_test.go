@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
@@ -313,20 +312,8 @@ func TestHealthOfSlots(t *testing.T) {
 	}
 	w.well(api)
 
-	// Its cursor jumps over the slots of two minutes, as damage may make it: nobody who
-	// fires can know of them.
 	id := api.create(map[string]any{"schedule": "* * * * *", "task": "x"})
-	key := "{gateway-cron}:job:" + id
-	far := time.Now().Add(48 * time.Hour).Truncate(time.Minute).UnixMilli()
-	long := time.Now().Add(-time.Hour).UnixMilli()
-	_, err := w.rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
-		p.HSet(t.Context(), key, "nextSlot", far, "createdAt", long, "updatedAt", long)
-		p.ZAdd(t.Context(), "{gateway-cron}:due", redis.Z{Score: float64(far), Member: id})
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.jump(id)
 	w.names(api, "slots_absent", "degraded")
 }
 
