@@ -201,11 +201,12 @@ func (c *chaos) run(binary string) {
 	}
 	c.within(2*time.Minute, "all are ready", c.allReady)
 
+	c.befall(yearAhead)
 	op := newOperator(t, c.plan, c.dir, c.fleet.api)
 	operated := make(chan error, 1)
 	go func() { operated <- op.prepare(t.Context()) }()
 	c.within(5*time.Minute, "the first jobs are made", func() bool { return received(t, operated) })
-	c.plan.first.Store(time.Now().Add(3*time.Second - beforeRuns + time.Minute - 1).Truncate(time.Minute).UnixMilli())
+	c.plan.first.Store(time.Now().Add(3*time.Second + time.Minute - 1).Truncate(time.Minute).UnixMilli())
 	go func() { operated <- op.run(t.Context()) }()
 	for _, e := range c.plan.Events {
 		c.later(c.plan.at(e.At), func() { c.befall(e) })

@@ -13,9 +13,13 @@ func TestClock(t *testing.T) {
 		change func(*Log)
 		want   []string
 	}{
-		{"nothing began while it was wrong", set(at(2, -10_000), at(2, -100)), nil},
-		{"what was under way began", set(at(2, -500), at(2, 900)), nil},
-		{"an attempt began", set(at(2, -5000), at(2, 500)), []string{"begun by a wrong clock"}},
+		{"nothing was claimed while it was wrong", set(at(2, -10_000), at(2, -100)), nil},
+		{"what was under way was claimed", set(at(2, -500), at(2, 900)), nil},
+		{"a slot was claimed", set(at(2, -5000), at(2, 500)), []string{"claimed by a wrong clock"}},
+		{"what was claimed before began", func(l *Log) {
+			set(at(2, -5000), at(2, 500))(l)
+			l.run("a", 2).CreatedAt = at(2, -5100)
+		}, nil},
 		{"an end that is to come", func(l *Log) { l.run("a", 3).Attempts[0].EndedAt += 120 * minute }, []string{"time by a wrong clock"}},
 		{"an attempt from before the job", func(l *Log) { l.run("a", 3).Attempts[0].StartedAt -= 120 * minute }, []string{"time by a wrong clock"}},
 	}
