@@ -98,14 +98,14 @@ func (b *bench) checkAlert(j *Job, r *Run, n int) {
 	}
 }
 
-// tellsTheFirst holds where the first failure is told: the job has no other slot within an
-// hour, or the same call would fail again.
+// tellsTheFirst holds where the first failure is told: the job has no slot within an hour
+// that is not on record yet, or the same call would fail again.
 func (b *bench) tellsTheFirst(j *Job, r *Run) bool {
 	if n := len(r.Attempts); n > 0 && hopeless.MatchString(r.Attempts[n-1].Error) {
 		return true
 	}
 	for _, x := range b.log.Runs {
-		if x.JobID == j.ID && x.Trigger == "schedule" && max(x.Slot, x.LastSlot) > r.Slot && x.Slot <= r.FinishedAt+3_600_000 {
+		if x.JobID == j.ID && x.Trigger == "schedule" && max(x.CreatedAt, x.Slot) > r.FinishedAt && x.Slot <= r.FinishedAt+3_600_000 {
 			return false
 		}
 	}
