@@ -36,7 +36,7 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 		index = s.keys.ended()
 	}
 	z := redis.ZRangeArgs{Key: index, ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
-	found, next, err := s.find(ctx, z, s.keys.job, append(jobTests(filter), jobScope(ctx)...), limit)
+	found, next, err := s.find(ctx, z, s.keys.job, s.wholeJobs, append(jobTests(filter), jobScope(ctx)...), limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("list jobs: %w", err)
 	}
@@ -51,7 +51,7 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 }
 
 // FindRuns reads one page of the runs that the filter picks, newest first, without the
-// deliveries; cursors and pages are as those of FindJobs. A job's history outlives it; of
+// deliveries and of a long reply its first 500 characters or a few more; cursors and pages are as those of FindJobs. A job's history outlives it; of
 // all jobs together the newest 20,000 records are listed.
 // Errors: job.ErrNotFound if the filter names a job of which there is neither a record
 // nor a history.
@@ -80,7 +80,7 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 	if before > 0 {
 		z.Start = "(" + strconv.FormatInt(before, 10)
 	}
-	found, next, err := s.find(ctx, z, s.keys.run, append(runTests(filter), runScope(ctx)...), limit)
+	found, next, err := s.find(ctx, z, s.keys.run, s.leanRuns, append(runTests(filter), runScope(ctx)...), limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -109,6 +109,43 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 
 // micros is an instant as the indexes have it.
 func micros(m job.Millis) int64 { return 1000 * int64(m) }
+
+// reader reads whole records, or what lists show of them; a missing one is empty.
+type reader func(ctx context.Context, ids []string) ([]fields, error)
+
+// wholeJobs reads jobs.
+func (s *Store) wholeJobs(ctx context.Context, ids []string) ([]fields, error) {
+	return s.hashes(ctx, ids, s.keys.job)
+}
+
+// leanBatch runs are read by one script.
+const leanBatch = 20
+
+// leanRuns reads runs with the head of a long reply in its place.
+func (s *Store) leanRuns(ctx context.Context, ids []string) ([]fields, error) {
+	out := make([]fields, 0, len(ids))
+	for some := range slices.Chunk(ids, leanBatch) {
+		args := make([]any, len(some))
+		for i, id := range some {
+			args[i] = id
+		}
+		rows, err := s.scripts.leanRuns.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...).Slice()
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			f, err := flatFields(row)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, f)
+		}
+	}
+	if len(out) != len(ids) {
+		return nil, fmt.Errorf("script answered %d records of %d", len(out), len(ids))
+	}
+	return out, nil
+}
 
 // itsID is where a record that is tested has its id: no field of a hash.
 const itsID = ""
@@ -176,7 +213,7 @@ type record struct {
 // find walks an index from where z begins and reads the records that pass all tests, at
 // most limit. Without tests it reads the first limit entries. The second answer is the
 // cursor of the next page, "" if the index ends.
-func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) string, tests []test, limit int) ([]record, string, error) {
+func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) string, read reader, tests []test, limit int) ([]record, string, error) {
 	left, batch := maxExamined, examineBatch
 	if len(tests) == 0 {
 		left, batch = limit, limit
@@ -215,7 +252,7 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 			next = ""
 		}
 	}
-	hashes, err := s.hashes(ctx, picked, key)
+	hashes, err := read(ctx, picked)
 	if err != nil {
 		return nil, "", err
 	}

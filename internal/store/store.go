@@ -161,7 +161,7 @@ type scripts struct {
 	repair, relist, quarantine, heartbeat            *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
 	takeAlert, endAlert, notify                      *redis.Script
-	now, clockStep, setCursor                        *redis.Script
+	now, clockStep, setCursor, leanRuns              *redis.Script
 }
 
 func newScripts(header string) scripts {
@@ -189,7 +189,7 @@ func newScripts(header string) scripts {
 		repair: load("repair"), relist: load("relist"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
-		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"),
+		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"), leanRuns: load("lean_runs"),
 	}
 }
 

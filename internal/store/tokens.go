@@ -201,7 +201,7 @@ func (s *Store) knowsJob(ctx context.Context, id string) error {
 		return err
 	}
 	z := redis.ZRangeArgs{Key: s.keys.runs(id), ByScore: true, Rev: true, Start: "+inf", Stop: "-inf"}
-	found, _, err := s.find(ctx, z, s.keys.run, runScope(ctx), 1)
+	found, _, err := s.find(ctx, z, s.keys.run, s.leanRuns, runScope(ctx), 1)
 	if err == nil && len(found) == 0 {
 		err = job.ErrNotFound
 	}

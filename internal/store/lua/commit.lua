@@ -33,5 +33,10 @@ if empty then
   fields[#fields + 1] = 'empty'
   fields[#fields + 1] = '1'
 end
+if #ARGV[4] > REPLY_HEAD then
+  -- seldom
+  fields[#fields + 1] = 'head'
+  fields[#fields + 1] = head_of(ARGV[4])
+end
 end_run(id, r, 'succeeded', '', '', fields)
 return { 'ok', kicks }

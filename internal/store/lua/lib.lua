@@ -33,6 +33,7 @@ local ALERTS_WAIT = 1000   -- so many facts wait for one target; what comes then
 local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a row
 local ALERT_ERROR = 300    -- most bytes of an alert's error
 local REASON = 500         -- most bytes of why a job is disabled
+local REPLY_HEAD = 2004    -- most bytes of a reply in a list: over 500 characters, however long each is
 local AUDITED = 10000      -- so many changes are on record, or a few more
 local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
 local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
@@ -639,6 +640,9 @@ local function add_delivery(run, kind, target)
     'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
   return n
 end
+
+-- head_of is what lists show of a long reply.
+local function head_of(reply) return reply:sub(1, REPLY_HEAD) end
 
 -- new_delivery puts a run's reply into the outbox.
 local function new_delivery(run, target)
