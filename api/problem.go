@@ -140,6 +140,8 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The run has no reply to deliver."
 	case errors.Is(err, job.ErrNoTarget):
 		p.Status, p.Detail = http.StatusConflict, "The run was for no chat; give its job a channel and a chatId first."
+	case errors.Is(err, job.ErrForeign):
+		p.Status, p.Detail = http.StatusConflict, "The job belongs to another agent or session by now, and so does its chat; the run's record has the reply."
 	case errors.Is(err, job.ErrTooOften):
 		p.Status, p.Detail = http.StatusConflict, "The reply has been delivered too often; the run's record has it."
 	case errors.Is(err, job.ErrNewerVersion):

@@ -35,6 +35,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{"unfinished", job.ErrUnfinished, http.StatusConflict, ""},
 		{"no reply", job.ErrNoReply, http.StatusConflict, ""},
 		{"no target", job.ErrNoTarget, http.StatusConflict, ""},
+		{"another's job", job.ErrForeign, http.StatusConflict, ""},
 		{"too often", job.ErrTooOften, http.StatusConflict, ""},
 		{"newer", job.ErrNewerVersion, http.StatusConflict, ""},
 		{"invalid", &job.InvalidError{Problems: []job.Problem{{Field: "cursor", Detail: "is none of ours"}}}, http.StatusBadRequest, ""},

@@ -38,6 +38,8 @@ var (
 	ErrNoReply = errors.New("has no reply")
 	// ErrNoTarget says that neither a run nor its job names a chat.
 	ErrNoTarget = errors.New("has no chat target")
+	// ErrForeign says that a job belongs to another agent or session than its run did.
+	ErrForeign = errors.New("belongs to another agent or session by now")
 	// ErrTooOften says that a run has had as many deliveries as there may be.
 	ErrTooOften = errors.New("too many deliveries")
 	// ErrNewerVersion says that a record was written by a newer release, which

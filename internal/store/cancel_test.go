@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -230,6 +231,41 @@ func TestRedeliverRefusals(t *testing.T) {
 	f.must(f.rdb.HSet(f.ctx, f.keys.run(often), "deliveries", maxDeliveries).Err())
 	if _, err := f.Redeliver(f.ctx, often); !errors.Is(err, job.ErrTooOften) {
 		t.Errorf("the %dth: %v", maxDeliveries+1, err)
+	}
+}
+
+// TestRedeliverOfAJobHandedOver: a reply is not sent into the chat of the agent, or of the
+// session, that has the job by now.
+func TestRedeliverOfAJobHandedOver(t *testing.T) {
+	f := setup(t, Options{})
+	redeliver := func(ctx context.Context, id string) error {
+		_, err := f.Redeliver(ctx, f.job(id).LastRunID)
+		return err
+	}
+	hand := func(id string, to func(*job.Spec)) {
+		_, err := f.UpdateJob(f.ctx, id, func(s job.Spec) (job.Spec, error) { to(&s); return s, nil })
+		f.must(err)
+	}
+	spec := everyMinute()
+	spec.AgentID, spec.SessionKey, spec.Channel, spec.ChatID = "alpha", "agent:alpha:one", "telegram", "7"
+	bound := job.WithToken(f.ctx, &job.Token{ID: "t", SessionKey: "agent:alpha:one"})
+	for id, to := range map[string]func(*job.Spec){
+		"kept":           func(s *job.Spec) { s.ChatID = "8" },
+		"of another":     func(s *job.Spec) { s.AgentID, s.ChatID = "beta", "8" },
+		"in another one": func(s *job.Spec) { s.SessionKey, s.ChatID = "agent:alpha:two", "8" },
+	} {
+		id = strings.ReplaceAll(id, " ", "-")
+		f.commit(f.begun(id, spec), "mine")
+		hand(id, to)
+		for _, ctx := range []context.Context{bound, f.ctx} {
+			want := error(nil)
+			if id == "of-another" || id == "in-another-one" && ctx == bound {
+				want = job.ErrForeign
+			}
+			if err := redeliver(ctx, id); !errors.Is(err, want) && !(want == nil && errors.Is(err, job.ErrUnfinished)) {
+				t.Errorf("%s, bound %t: %v, want %v", id, ctx == bound, err, want)
+			}
+		}
 	}
 }
 

@@ -3,7 +3,8 @@
 -- ARGV: run, token, most deliveries of a run, actor, key and print of the request ('' none;
 --       see recall), agent and session of the caller (see owned)
 -- Answer: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
---       {silent} (there is no reply) | {nowhere} (there is no target) | {many}
+--       {silent} (there is no reply) | {nowhere} (there is no target) | {many} |
+--       {foreign} (the job is another agent's or session's by now, and so is its chat)
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.
 local id = ARGV[1]
 local key = run_key(id)
@@ -22,7 +23,10 @@ if tonumber(last) >= tonumber(ARGV[3]) then return { 'many' } end
 
 local target = d.target
 local j = hash(job_key(r.job))
-if j.uid == r.uid and not newer(j) then target = target_of(j) or target end
+if j.uid == r.uid and not newer(j) then
+  if r.agent and r.agent ~= (j.agentId or 'main') or not owned(j, ARGV[7], ARGV[8]) then return { 'foreign' } end
+  target = target_of(j) or target
+end
 if not target then return { 'nowhere' } end
 redis.call('HSET', key, 'redelivery', ARGV[2])
 redis.call('PEXPIRE', key, RETENTION)
