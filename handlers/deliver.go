@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -32,10 +31,6 @@ type DeliveryStore interface {
 // repeats. The store bounds their number.
 var deliveryDelays = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
-// gatePatience is how long a send waits for a place on its channel, before it goes
-// back to the outbox.
-const gatePatience = 2 * time.Second
-
 // deliverHandler handles cron:deliver.
 type deliverHandler struct {
 	base     context.Context // ends when the worker cuts what runs
@@ -43,16 +38,7 @@ type deliverHandler struct {
 	channels Channels
 	report   func(ctx context.Context, task *asynq.Task, results ...result)
 	logger   *slog.Logger
-	now      func() time.Time
-
-	mu    sync.Mutex
-	gates map[string]*gate // by channel; as many as there are channels in use
-}
-
-// gate is what a worker knows of one channel.
-type gate struct {
-	places chan struct{} // one for each send under way
-	closed time.Time     // until when the channel asked us to wait; under the handler's lock
+	gates    *gates
 }
 
 func (h *deliverHandler) handle(ctx context.Context, task *asynq.Task) error {
@@ -84,59 +70,6 @@ func (h *deliverHandler) handle(ctx context.Context, task *asynq.Task) error {
 	d.result.Run, d.result.Delivery = p.Run, p.N
 	h.report(ctx, task, d.result)
 	return nil
-}
-
-// gate is the gate of a channel.
-func (h *deliverHandler) gate(name string) *gate {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	g := h.gates[name]
-	if g == nil {
-		g = &gate{places: make(chan struct{}, perChannel)}
-		h.gates[name] = g
-	}
-	return g
-}
-
-// enter lets a send onto a channel, after a short wait if there is no place. If
-// not, it says for how long the channel asked to be left alone.
-func (h *deliverHandler) enter(ctx context.Context, name string) (wait time.Duration, ok bool) {
-	g := h.gate(name)
-	if wait := h.closedFor(g); wait > 0 {
-		return wait, false
-	}
-	patience := time.NewTimer(gatePatience)
-	defer patience.Stop()
-	select {
-	case g.places <- struct{}{}:
-	case <-patience.C:
-		return 0, false
-	case <-ctx.Done():
-		return 0, false
-	}
-	if wait := h.closedFor(g); wait > 0 { // meanwhile
-		<-g.places
-		return wait, false
-	}
-	return 0, true
-}
-
-func (h *deliverHandler) exit(name string) { <-h.gate(name).places }
-
-func (h *deliverHandler) closedFor(g *gate) time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return g.closed.Sub(h.now())
-}
-
-// shut keeps a channel closed for as long as it asked.
-func (h *deliverHandler) shut(name string, wait time.Duration) {
-	g := h.gate(name)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if until := h.now().Add(wait); until.After(g.closed) {
-		g.closed = until
-	}
 }
 
 // delivery is one attempt at a delivery.
@@ -175,7 +108,7 @@ func (d *delivery) deliver(granted time.Time) {
 		d.end(next, job.SendEnd{Result: job.PartFailed, Message: "there is no text to send"})
 		return
 	}
-	wait, ok := d.h.enter(ctx, target.Channel)
+	wait, ok := d.h.gates.enter(ctx, target)
 	if !ok && d.cut() {
 		d.end(next, d.handBack())
 		return
@@ -186,7 +119,7 @@ func (d *delivery) deliver(granted time.Time) {
 		d.end(next, job.SendEnd{Result: job.PartRetry, Retry: job.RetryFree, Delay: wait, Message: "the channel is busy"})
 		return
 	}
-	defer d.h.exit(target.Channel)
+	defer d.h.gates.exit(target)
 	for ; next < len(parts); next++ {
 		if !d.part(ctx, ch, next, parts) {
 			return
@@ -282,8 +215,8 @@ func (d *delivery) failure(err error) job.SendEnd {
 		e.Result = job.PartUnknown
 	case channel.KindRateLimited:
 		e.Retry, e.Delay = job.RetryFree, max(ce.RetryAfter, time.Second)
-		d.h.shut(d.b.Delivery.Target.Channel, e.Delay)
-		d.log.Warn("the channel asked to wait", "wait", e.Delay.String(), "err", e.Message)
+		d.h.gates.shut(d.b.Delivery.Target, e.Delay)
+		d.log.Warn("the chat was asked to wait", "wait", e.Delay.String(), "err", e.Message)
 	}
 	return e
 }

@@ -255,43 +255,54 @@ func TestPartOfAnotherAttempt(t *testing.T) {
 	}
 }
 
-// A channel that asks for patience gets it from all its deliveries, and no other
-// channel waits with it.
-func TestRateLimitClosesTheChannel(t *testing.T) {
-	const limit = 20 * time.Second
+// A chat that is asked to wait waits alone, but for a moment; where several are, their
+// channel waits, and no other.
+func TestRateLimitClosesTheChat(t *testing.T) {
+	const limit = time.Hour
+	asked := map[string]bool{"1": true}
 	f := setup(t, setupOptions{send: func(m standin.Message) standin.Answer {
-		if m.N == 1 {
-			return standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"20"}}}
+		if asked[m.ChatID] {
+			return standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}
 		}
 		return standin.Answer{}
 	}})
 	clock := time.Now()
-	f.worker.deliveries.now = func() time.Time { return clock }
-	limited, other := f.committed("limited", toChat()), f.committed("other", toChat())
-	spec := toChat()
-	spec.Channel = "discord"
-	elsewhere := f.committed("elsewhere", spec)
-
-	since := f.now()
-	must(t, f.deliver(limited))
-	f.wantWaiting(limited, since, limit, limit, 0)
-	clock = clock.Add(5 * time.Second)
-	since = f.now()
-	must(t, f.deliver(other))
-	f.wantWaiting(other, since, limit-5*time.Second, limit+10*time.Second, 0) // not all at once
-	must(t, f.deliver(elsewhere))
-	if d := f.delivery(elsewhere); d.State != job.DeliveryDelivered || f.chat.Count() != 2 {
-		t.Errorf("on another channel: %+v, %d messages", d, f.chat.Count())
+	f.worker.deliveries.gates.now = func() time.Time { return clock }
+	to := func(id, channel, chat string) string {
+		spec := toChat()
+		spec.Channel, spec.ChatID = channel, chat
+		return f.committed(id, spec)
 	}
-	clock = clock.Add(limit - 5*time.Second)
-	for _, run := range []string{other, limited} {
-		must(t, f.deliverAgain(run))
+	waits := func(run string, least, most time.Duration) {
+		t.Helper()
+		since := f.now()
+		must(t, f.deliver(run))
+		f.wantWaiting(run, since, least, most, 0)
+	}
+	arrives := func(run string) {
+		t.Helper()
+		must(t, f.deliver(run))
 		if d := f.delivery(run); d.State != job.DeliveryDelivered {
-			t.Errorf("with the channel open again: %+v", d)
+			t.Errorf("%s: %+v", run, d)
 		}
 	}
-	if f.chat.Count() != 4 {
-		t.Errorf("%d messages", f.chat.Count())
+	waits(to("first", "slack", "1"), limit, limit)
+	waits(to("beside", "slack", "5"), briefWait, briefWait+16*time.Second) // not all at once
+	arrives(to("elsewhere", "discord", "9"))
+	clock = clock.Add(briefWait)
+	waits(to("again", "slack", "1"), limit-briefWait, limit+16*time.Second) // without being sent
+	arrives(to("other", "slack", "5"))
+
+	asked["2"], asked["3"] = true, true
+	waits(to("second", "slack", "2"), limit, limit)
+	clock = clock.Add(briefWait)
+	waits(to("third", "slack", "3"), limit, limit)
+	clock = clock.Add(severalWait - time.Second)
+	waits(to("all", "slack", "5"), time.Second, 17*time.Second)
+	clock = clock.Add(time.Second)
+	arrives(to("one", "slack", "5"))
+	if f.chat.Count() != 6 {
+		t.Errorf("%d messages were tried", f.chat.Count())
 	}
 }
 
@@ -429,7 +440,7 @@ func TestWaitingSendSeesTheRateLimit(t *testing.T) {
 	if n := f.chat.Count(); n != perChannel {
 		t.Errorf("%d messages, want %d", n, perChannel)
 	}
-	if n := len(f.worker.deliveries.gate("slack").places); n != 0 {
+	if n := len(f.worker.deliveries.gates.of("slack").places); n != 0 {
 		t.Errorf("%d places are taken with nothing under way", n)
 	}
 }
@@ -483,17 +494,17 @@ func TestHangingChannel(t *testing.T) {
 	}
 }
 
-// TestClosedChannel: of two waits the longer one counts, and whoever comes does not queue
-// for a place.
-func TestClosedChannel(t *testing.T) {
+// TestClosedChat: of two waits the longer one counts, and whoever comes does not queue for a
+// place.
+func TestClosedChat(t *testing.T) {
 	now := time.Now()
-	h := &deliverHandler{gates: map[string]*gate{}, now: func() time.Time { return now }}
-	h.shut("slack", time.Hour)
-	h.shut("slack", time.Second)
+	g, to := newGates(func() time.Time { return now }), job.Target{Channel: "slack", ChatID: "1"}
+	g.shut(to, time.Hour)
+	g.shut(to, time.Second)
 	for range perChannel {
-		h.gate("slack").places <- struct{}{}
+		g.of("slack").places <- struct{}{}
 	}
-	if wait, ok := h.enter(t.Context(), "slack"); ok || wait != time.Hour {
+	if wait, ok := g.enter(t.Context(), to); ok || wait != time.Hour {
 		t.Errorf("entered %v, asked to wait for %v", ok, wait)
 	}
 }

@@ -99,7 +99,7 @@ func New(o Options) *Worker {
 	runs := newRunHandler(base, o, client, atRun.roomy)
 	deliveries := &deliverHandler{base: base, store: o.Deliveries, channels: o.Channels, logger: o.Logger,
 		report: reporter(o.Queues.Deliver(), queue.New(o.Redis), o.Logger),
-		gates:  map[string]*gate{}, now: time.Now}
+		gates:  newGates(time.Now)}
 	return &Worker{
 		run:     newServers(o, o.Queues.Run(), o.Concurrency, min(fetchers, o.Concurrency)),
 		deliver: newServers(o, o.Queues.Deliver(), deliverConcurrency, 1)[0],
