@@ -26,19 +26,23 @@ type HeartbeatOptions struct {
 // heartbeatTimeout bounds one call, well within a minute.
 const heartbeatTimeout = 10 * time.Second
 
-// untilLed is how often a process that does not lead looks whether it does.
-const untilLed = 5 * time.Second
+// lookEvery is how often a process looks whether it leads and how the deployment stands.
+const lookEvery = 5 * time.Second
 
 // Heartbeat tells an outside watch that the deployment lives, by one GET a minute from the
 // leader, and by one of the URL with /fail behind its path while it is in trouble, as
-// Healthchecks has it. So somebody hears when all of it is dead.
+// Healthchecks has it. So somebody hears when all of it is dead. What has changed is told at
+// once, trouble if the next look finds it, too: to start is no alarm.
 type Heartbeat struct {
 	o          HeartbeatOptions
 	well, fail string
 	client     *wire.Client
 
-	led    bool // when that was last known
-	broken bool // the last call failed
+	led     bool // when that was last known
+	trouble bool // in the last look
+	said    string
+	saidAt  time.Time
+	broken  bool // the last call failed
 }
 
 // NewHeartbeat checks o and returns a heartbeat; Run starts it.
@@ -59,38 +63,44 @@ func NewHeartbeat(o HeartbeatOptions) (*Heartbeat, error) {
 // Run calls until ctx ends.
 func (h *Heartbeat) Run(ctx context.Context) error {
 	defer h.client.CloseIdle()
+	ticker := time.NewTicker(min(h.o.Every, lookEvery))
+	defer ticker.Stop()
 	for {
-		wait := h.o.Every
-		if !h.beat(ctx) {
-			wait = min(wait, untilLed) // or a new leader would be silent for a minute
-		}
-		timer := time.NewTimer(wait)
+		h.beat(ctx)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
-		case <-timer.C:
+		case <-ticker.C:
 		}
 	}
 }
 
-// beat calls if this process leads, as far as is known, and reports whether it does.
-func (h *Heartbeat) beat(ctx context.Context) bool {
-	trouble := h.trouble(ctx)
-	if !h.led || ctx.Err() != nil {
-		return h.led
+// beat calls if this process leads, as far as is known, and there is something to say.
+func (h *Heartbeat) beat(ctx context.Context) {
+	before := h.trouble
+	h.trouble = h.look(ctx)
+	switch {
+	case !h.led || ctx.Err() != nil:
+		h.said = ""
+		return
+	case h.trouble && !before:
+		return
 	}
-	to := h.well
-	if trouble {
-		to = h.fail
+	say := h.well
+	if h.trouble {
+		say = h.fail
 	}
-	h.call(ctx, to)
-	return true
+	// A look that comes a little early must not put the call off until the next one.
+	if say == h.said && time.Since(h.saidAt) < h.o.Every-min(h.o.Every, lookEvery)/2 {
+		return
+	}
+	h.said, h.saidAt = say, time.Now()
+	h.call(ctx, say)
 }
 
-// trouble finds out whether this process leads and whether the deployment is in trouble,
+// look finds out whether this process leads and whether the deployment is in trouble,
 // which it is too if nobody can tell in time.
-func (h *Heartbeat) trouble(ctx context.Context) bool {
+func (h *Heartbeat) look(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
 	leads, err := h.o.Leads(ctx)
