@@ -11,12 +11,9 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-const (
-	// heartbeatEvery keeps a silent stream from being taken for dead on its way.
-	heartbeatEvery = 15 * time.Second
-	// writeTimeout ends an answer in parts whose client takes none of them.
-	writeTimeout = 30 * time.Second
-)
+// heartbeatEvery keeps a silent stream from being taken for dead on its way, and shows when
+// its client has gone.
+const heartbeatEvery = 15 * time.Second
 
 // runEvents tells a run as it changes, as server-sent events, until nothing more can
 // come of it. A stream that ends without the event `end` was broken off; whoever asks
@@ -119,7 +116,6 @@ type parts struct {
 func newParts(w http.ResponseWriter) parts { return parts{w, http.NewResponseController(w)} }
 
 func (p parts) send(b []byte) error {
-	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // where there are deadlines
 	if _, err := p.w.Write(b); err != nil {                      //nolint:gosec // no HTML: its type is set, and sniffing forbidden
 		return err
 	}
