@@ -134,8 +134,12 @@ type Options struct {
 	RatePerMinute, RateBurst int
 	// MaxReads bounds the reads that work at a time; 0 means 8.
 	MaxReads int
-	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
+	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200. Each client
+	// may have a quarter.
 	MaxLasting int
+	// MaxUnread bounds the bytes of what is written and not yet taken at a time; 0 means
+	// 128 MiB. Each client may have a quarter.
+	MaxUnread int
 	// Stopping is closed when the server is about to stop: requests that wait or stream
 	// end then. Nil is never.
 	Stopping <-chan struct{}
@@ -150,6 +154,8 @@ const (
 	// defaultMaxReads keeps a few cores busy, and no longer from anything else than a few
 	// reads take.
 	defaultMaxReads = 8
+	// defaultMaxUnread is many times the largest answer.
+	defaultMaxUnread = 128 << 20
 
 	// requestTimeout ends a request whose store does not answer, well before
 	// clients give up, so that they get an error they can read.
@@ -168,6 +174,9 @@ func New(o Options) http.Handler {
 	if o.MaxLasting <= 0 {
 		o.MaxLasting = defaultMaxLasting
 	}
+	if o.MaxUnread <= 0 {
+		o.MaxUnread = defaultMaxUnread
+	}
 	if o.MaxReads <= 0 {
 		o.MaxReads = defaultMaxReads
 	}
@@ -177,7 +186,7 @@ func New(o Options) http.Handler {
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
-		lasting: make(chan struct{}, o.MaxLasting), reads: make(chan struct{}, o.MaxReads),
+		lasting: newShares(o.MaxLasting), answering: newShares(o.MaxUnread), reads: make(chan struct{}, o.MaxReads),
 		ordinary: o.newRates(o.RatePerMinute, o.RateBurst),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
@@ -189,7 +198,8 @@ type server struct {
 	schedules *schedule.Cache
 	ordinary  rates // of the requests without a reserve
 	tokens    *tokenCache
-	lasting   chan struct{} // holds one for each request that lasts
+	lasting   *shares       // of the requests that last
+	answering *shares       // of the bytes that are being written
 	reads     chan struct{} // holds one for each read that works
 	docsPage  func() ([]byte, error)
 }

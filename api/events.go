@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ func (s *server) runEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.last()
+	leave, err := s.last(r)
 	if err != nil {
 		return err
 	}
@@ -76,16 +77,16 @@ func settled(run job.Run) bool {
 type eventStream struct {
 	parts     parts
 	heartbeat *time.Ticker
-	told      []byte
-	failed    bool // the client takes no more
+	told      [sha256.Size]byte // of what: streams last, and what they told can be large
+	failed    bool              // the client takes no more
 }
 
 // tell sends a run that differs from the one told last, or a sign of life when it is
 // time for one. It reports whether the client still takes them.
 func (e *eventStream) tell(run job.Run) bool {
 	data, err := encodeLine(wholeRun(run))
-	if err == nil && !bytes.Equal(data, e.told) {
-		e.told = data
+	if sum := sha256.Sum256(data); err == nil && sum != e.told {
+		e.told = sum
 		e.event("run", bytes.TrimSpace(data))
 		return !e.failed
 	}
@@ -116,7 +117,12 @@ type parts struct {
 func newParts(w http.ResponseWriter) parts { return parts{w, http.NewResponseController(w)} }
 
 func (p parts) send(b []byte) error {
-	if _, err := p.w.Write(b); err != nil {                      //nolint:gosec // no HTML: its type is set, and sniffing forbidden
+	release, err := hold(p.w, len(b))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := p.w.Write(b); err != nil { //nolint:gosec // no HTML: its type is set, and sniffing forbidden
 		return err
 	}
 	return p.control.Flush()
