@@ -75,9 +75,10 @@ type Finder interface {
 
 // SessionStore keeps what runs said in their sessions.
 type SessionStore interface {
-	// Session returns the newest limit messages, oldest first, or
-	// job.ErrNotFound.
-	Session(ctx context.Context, key string, limit int) (job.Session, error)
+	// ReadSession returns the newest messages, or those before the page that the cursor comes
+	// from, oldest first: at most limit, and of maxBytes at most unless the first alone has
+	// more. It returns job.ErrNotFound, and *job.InvalidError for a cursor it did not make.
+	ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (s job.Session, next string, err error)
 }
 
 // Switch stops everything and lets it go on.
