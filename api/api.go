@@ -75,9 +75,10 @@ type Finder interface {
 
 // SessionStore keeps what runs said in their sessions.
 type SessionStore interface {
-	// Session returns the newest limit messages, oldest first, or
-	// job.ErrNotFound.
-	Session(ctx context.Context, key string, limit int) (job.Session, error)
+	// ReadSession returns the newest messages, or those before the page that the cursor comes
+	// from, oldest first: at most limit, and of maxBytes at most unless the first alone has
+	// more. It returns job.ErrNotFound, and *job.InvalidError for a cursor it did not make.
+	ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (s job.Session, next string, err error)
 }
 
 // Switch stops everything and lets it go on.
@@ -134,8 +135,12 @@ type Options struct {
 	RatePerMinute, RateBurst int
 	// MaxReads bounds the reads that work at a time; 0 means 8.
 	MaxReads int
-	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200.
+	// MaxLasting bounds the requests that wait or stream at a time; 0 means 200. Each client
+	// may have a quarter.
 	MaxLasting int
+	// MaxUnread bounds the bytes of what is written and not yet taken at a time; 0 means
+	// 128 MiB. Each client may have a quarter.
+	MaxUnread int
 	// Stopping is closed when the server is about to stop: requests that wait or stream
 	// end then. Nil is never.
 	Stopping <-chan struct{}
@@ -150,6 +155,8 @@ const (
 	// defaultMaxReads keeps a few cores busy, and no longer from anything else than a few
 	// reads take.
 	defaultMaxReads = 8
+	// defaultMaxUnread is many times the largest answer.
+	defaultMaxUnread = 128 << 20
 
 	// requestTimeout ends a request whose store does not answer, well before
 	// clients give up, so that they get an error they can read.
@@ -168,6 +175,9 @@ func New(o Options) http.Handler {
 	if o.MaxLasting <= 0 {
 		o.MaxLasting = defaultMaxLasting
 	}
+	if o.MaxUnread <= 0 {
+		o.MaxUnread = defaultMaxUnread
+	}
 	if o.MaxReads <= 0 {
 		o.MaxReads = defaultMaxReads
 	}
@@ -177,7 +187,7 @@ func New(o Options) http.Handler {
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
-		lasting: make(chan struct{}, o.MaxLasting), reads: make(chan struct{}, o.MaxReads),
+		lasting: newShares(o.MaxLasting), answering: newShares(o.MaxUnread), reads: make(chan struct{}, o.MaxReads),
 		ordinary: o.newRates(o.RatePerMinute, o.RateBurst),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
@@ -189,7 +199,8 @@ type server struct {
 	schedules *schedule.Cache
 	ordinary  rates // of the requests without a reserve
 	tokens    *tokenCache
-	lasting   chan struct{} // holds one for each request that lasts
+	lasting   *shares       // of the requests that last
+	answering *shares       // of the bytes that are being written
 	reads     chan struct{} // holds one for each read that works
 	docsPage  func() ([]byte, error)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +12,9 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-const (
-	// heartbeatEvery keeps a silent stream from being taken for dead on its way.
-	heartbeatEvery = 15 * time.Second
-	// writeTimeout ends an answer in parts whose client takes none of them.
-	writeTimeout = 30 * time.Second
-)
+// heartbeatEvery keeps a silent stream from being taken for dead on its way, and shows when
+// its client has gone.
+const heartbeatEvery = 15 * time.Second
 
 // runEvents tells a run as it changes, as server-sent events, until nothing more can
 // come of it. A stream that ends without the event `end` was broken off; whoever asks
@@ -26,7 +24,7 @@ func (s *server) runEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.last()
+	leave, err := s.last(r)
 	if err != nil {
 		return err
 	}
@@ -79,16 +77,16 @@ func settled(run job.Run) bool {
 type eventStream struct {
 	parts     parts
 	heartbeat *time.Ticker
-	told      []byte
-	failed    bool // the client takes no more
+	told      [sha256.Size]byte // of what: streams last, and what they told can be large
+	failed    bool              // the client takes no more
 }
 
 // tell sends a run that differs from the one told last, or a sign of life when it is
 // time for one. It reports whether the client still takes them.
 func (e *eventStream) tell(run job.Run) bool {
 	data, err := encodeLine(wholeRun(run))
-	if err == nil && !bytes.Equal(data, e.told) {
-		e.told = data
+	if sum := sha256.Sum256(data); err == nil && sum != e.told {
+		e.told = sum
 		e.event("run", bytes.TrimSpace(data))
 		return !e.failed
 	}
@@ -119,8 +117,12 @@ type parts struct {
 func newParts(w http.ResponseWriter) parts { return parts{w, http.NewResponseController(w)} }
 
 func (p parts) send(b []byte) error {
-	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // where there are deadlines
-	if _, err := p.w.Write(b); err != nil {                      //nolint:gosec // no HTML: its type is set, and sniffing forbidden
+	release, err := hold(p.w, len(b))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := p.w.Write(b); err != nil { //nolint:gosec // no HTML: its type is set, and sniffing forbidden
 		return err
 	}
 	return p.control.Flush()

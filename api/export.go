@@ -102,7 +102,7 @@ func instantText(m job.Millis) string {
 // them anew in this order, so that an export of them is the same again. A job that is
 // made or deleted meanwhile is in it or not.
 func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
-	leave, err := s.last()
+	leave, err := s.last(r)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,14 @@ func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	answer := newParts(w)
-	for answer.send(lines) == nil && cursor != "" {
-		if lines, cursor, err = s.exportLines(r.Context(), cursor); err != nil {
+	for {
+		if err = answer.send(lines); err == nil {
+			if cursor == "" {
+				return nil
+			}
+			lines, cursor, err = s.exportLines(r.Context(), cursor)
+		}
+		if err != nil {
 			if r.Context().Err() == nil {
 				s.Logger.WarnContext(r.Context(), "export broken off", "request_id", requestID(r), "err", err)
 			}
@@ -126,7 +132,6 @@ func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	return nil
 }
 
 // exportLines renders one page of the jobs and returns the cursor of the next.

@@ -261,16 +261,19 @@ func (f *fakeStore) change(op, id string, refused error, do func(*job.Run) bool)
 	return job.ErrNotFound
 }
 
-func (f *fakeStore) Session(_ context.Context, key string, limit int) (job.Session, error) {
+func (f *fakeStore) ReadSession(_ context.Context, key, cursor string, limit, _ int) (job.Session, string, error) {
 	f.limits = append(f.limits, limit)
 	if err := f.called("session", key); err != nil {
-		return job.Session{}, err
+		return job.Session{}, "", err
 	}
 	s, ok := f.sessions[key]
 	if !ok {
-		return job.Session{}, job.ErrNotFound
+		return job.Session{}, "", job.ErrNotFound
 	}
-	return s, nil
+	var next string
+	var err error
+	s.Messages, next, err = fakePage(s.Messages, cursor, limit)
+	return s, next, err
 }
 
 func (f *fakeStore) Pause(_ context.Context, reason string) error {

@@ -23,7 +23,7 @@ type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
 func (s *server) handle(h handlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
+		if err := h(s.count(w, r), r); err != nil {
 			s.renderError(w, r, err)
 		}
 	}
@@ -42,6 +42,11 @@ func writeBody(w http.ResponseWriter, status int, contentType string, v any) err
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
+	release, err := hold(w, buf.Cap())
+	if err != nil {
+		return err
+	}
+	defer release()
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)

@@ -107,7 +107,7 @@ func (s *server) importJobs(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxImportBytes {
 		return errImportTooLarge
 	}
-	leave, err := s.last()
+	leave, err := s.last(r)
 	if err != nil {
 		return err
 	}

@@ -285,7 +285,7 @@ func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if wait > 0 { // before the start: who is turned away has started nothing
-		leave, err := s.last()
+		leave, err := s.last(r)
 		if err != nil {
 			return err
 		}

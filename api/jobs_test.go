@@ -314,7 +314,8 @@ func TestListParameters(t *testing.T) {
 		{"/api/sessions/s", 50},
 		{"/api/sessions/s?limit=200", 200},
 		{"/api/sessions/s?limit=201", 0},
-		{"/api/sessions/s?cursor=1", 0},
+		{"/api/sessions/s?cursor=0", 50},
+		{"/api/sessions/s?before=1", 0},
 	} {
 		t.Run(tt.target, func(t *testing.T) {
 			b.store.limits = nil

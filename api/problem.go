@@ -32,6 +32,7 @@ type apiError struct {
 	status int
 	detail string
 	etag   string // of what was refused to be changed; may be empty
+	soon   bool   // the same request can be served in a moment, as with any 503
 }
 
 func (e *apiError) Error() string { return e.detail }
@@ -60,6 +61,9 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	if rate, ok := errors.AsType[*rateError](err); ok {
 		w.Header().Set("Retry-After", ratelimit.Seconds(rate.wait))
+	}
+	if own, ok := errors.AsType[*apiError](err); ok && own.soon {
+		w.Header().Set("Retry-After", "1")
 	}
 	switch p.Status {
 	case http.StatusUnauthorized:

@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -19,7 +18,7 @@ const (
 // rates is an allowance of each client: how often it may ask in a minute, and at once.
 type rates struct {
 	perMinute, burst int
-	clients          *ratelimit.Limiter[rateClient] // nil: as often as it likes
+	clients          *ratelimit.Limiter[client] // nil: as often as it likes
 }
 
 // newRates bounds how often a client may ask: an agent in a loop must not take the store
@@ -27,7 +26,7 @@ type rates struct {
 func (o Options) newRates(perMinute, burst int) rates {
 	l := rates{perMinute: perMinute, burst: max(burst, 1)}
 	if o.RatePerMinute > 0 {
-		l.clients = ratelimit.New[rateClient](time.Minute/time.Duration(l.perMinute), l.burst, o.Now)
+		l.clients = ratelimit.New[client](time.Minute/time.Duration(l.perMinute), l.burst, o.Now)
 	}
 	return l
 }
@@ -38,33 +37,18 @@ func (o Options) newReserve() rates {
 	return o.newRates(max(o.RatePerMinute, reservePerMinute), max(o.RateBurst, reserveBurst))
 }
 
-// rateClient is who has an allowance of its own; the zero value is everybody else.
-type rateClient struct {
-	network netip.Prefix
-	token   string // its id
-}
-
-// limitRate refuses requests beyond the client's allowance. Each token is one client, and
-// so is the administrator; where nobody needs a token, each address is one: that of the
-// connection, since a header can be made up.
+// limitRate refuses requests beyond the client's allowance.
 func (s *server) limitRate(allowed rates) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		if allowed.clients == nil {
 			return next
 		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			var client rateClient
-			switch t := job.TokenOf(r.Context()); {
-			case t != nil:
-				client.token = t.ID
-			case s.Token == "":
-				client.network = ratelimit.Network(r.RemoteAddr)
-			}
 			allowed := allowed
 			if aside(r) {
 				allowed = s.ordinary
 			}
-			if wait := allowed.clients.Take(client); wait > 0 {
+			if wait := allowed.clients.Take(s.clientOf(r)); wait > 0 {
 				s.renderError(w, r, &rateError{rates: allowed, wait: wait})
 				return
 			}
@@ -101,8 +85,9 @@ func (e *rateError) Error() string {
 
 // limitReads lets a few reads at a time work, and the others wait for them: thousands at
 // once would take the processor and the store from everybody else. A place is given back
-// with the first byte of the answer, so that nobody keeps one who reads it slowly; those
-// that wait for a run are few anyway, see last.
+// with the first byte of the answer, so that nobody keeps one who reads it slowly: what that
+// leaves in memory is bounded by limitUnread. Those that wait for a run are few anyway, see
+// last.
 func (s *server) limitReads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		wait, _ := readWait(r) // what is wrong with it, the handler says

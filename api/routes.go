@@ -25,10 +25,10 @@ func (s *server) routes() http.Handler {
 	// what they need, and what is kept for one kind is bounded, and no other's. An edit is
 	// among them because it may say "enabled":false.
 	guard := s.guard()
-	ordinary := r.With(guard, s.limitRate(s.ordinary), limitTime, s.limitReads)
+	ordinary := r.With(guard, s.limitRate(s.ordinary), s.limitUnread, limitTime, s.limitReads)
 	reserve := func() chi.Router { return r.With(onReserve, guard, s.limitRate(s.newReserve()), limitTime) }
 	// These take as long as they take; each of their steps is limited.
-	lasting := r.With(guard, s.limitRate(s.ordinary))
+	lasting := r.With(guard, s.limitRate(s.ordinary), s.limitUnread)
 
 	ordinary.Get("/api/cron/jobs", s.handle(s.listJobs))
 	ordinary.Get("/api/cron/jobs/{id}", s.handle(s.getJob))

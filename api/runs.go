@@ -43,7 +43,7 @@ func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if wait > 0 && run.State != job.StateDone {
-		leave, err := s.last()
+		leave, err := s.last(r)
 		if err != nil {
 			return err
 		}

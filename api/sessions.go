@@ -12,6 +12,8 @@ import (
 const (
 	defaultMessages = 50
 	maxMessages     = 200
+	// maxSessionBytes bounds a page of messages, of which each can have a megabyte.
+	maxSessionBytes = 4 << 20
 )
 
 // sessionView is what our runs said in a session, oldest first.
@@ -19,6 +21,8 @@ type sessionView struct {
 	Key       string        `json:"key"`
 	UpdatedAt job.Millis    `json:"updatedAt,omitempty"`
 	Messages  []job.Message `json:"messages"`
+	// NextCursor is for the messages before these.
+	NextCursor string `json:"nextCursor,omitempty"`
 }
 
 func (s *server) getSession(w http.ResponseWriter, r *http.Request) error {
@@ -29,15 +33,15 @@ func (s *server) getSession(w http.ResponseWriter, r *http.Request) error {
 	if !validSessionKey(key) {
 		return job.ErrNotFound
 	}
-	limit := defaultMessages
-	if err := readParams(r, countParam("limit", maxMessages, "50", &limit)); err != nil {
-		return err
-	}
-	session, err := s.Sessions.Session(r.Context(), key, limit)
+	page, err := readPage(r, defaultMessages, maxMessages)
 	if err != nil {
 		return err
 	}
-	v := sessionView{Key: session.Key, UpdatedAt: session.UpdatedAt, Messages: session.Messages}
+	session, next, err := s.Sessions.ReadSession(r.Context(), key, page.cursor, page.limit, maxSessionBytes)
+	if err != nil {
+		return err
+	}
+	v := sessionView{Key: session.Key, UpdatedAt: session.UpdatedAt, Messages: session.Messages, NextCursor: next}
 	if v.Messages == nil {
 		v.Messages = []job.Message{} // [] and not null, for clients that iterate
 	}

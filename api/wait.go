@@ -27,14 +27,17 @@ const (
 )
 
 // last takes one of the places for requests that last; leave gives it back.
-func (s *server) last() (leave func(), err error) {
-	select {
-	case s.lasting <- struct{}{}:
-		return func() { <-s.lasting }, nil
-	default:
+func (s *server) last(r *http.Request) (leave func(), err error) {
+	c := s.clientOf(r)
+	switch err := s.lasting.take(c, 1); {
+	case errors.Is(err, errShare):
+		return nil, &apiError{status: http.StatusTooManyRequests, soon: true,
+			detail: fmt.Sprintf("%d requests of yours wait or stream here, as many as may be; nothing was done. Send this one again when one of them has ended, or read the run without wait.", s.lasting.each)}
+	case err != nil:
 		return nil, &apiError{status: http.StatusServiceUnavailable,
-			detail: fmt.Sprintf("There are %d requests that wait or stream here, as many as may be; nothing was done. Send this one again in a moment, or read the run without wait.", cap(s.lasting))}
+			detail: fmt.Sprintf("There are %d requests that wait or stream here, as many as may be; nothing was done. Send this one again in a moment, or read the run without wait.", s.lasting.most)}
 	}
+	return func() { s.lasting.give(c, 1) }, nil
 }
 
 // readWait returns how long a client wants to wait for the end of a run, 0 if it does

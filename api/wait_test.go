@@ -208,7 +208,7 @@ func TestNoMoreWaitsThanMayBe(t *testing.T) {
 
 	for _, request := range []string{"POST /api/cron/jobs/a/run?wait=1", "GET /api/cron/runs/" + playedID + "?wait=1", "GET /api/cron/runs/" + playedID + "/events"} {
 		method, path, _ := strings.Cut(request, " ")
-		a := b.call(method, path, "").want(http.StatusServiceUnavailable)
+		a := b.call(method, path, "").want(http.StatusTooManyRequests)
 		if a.header.Get("Retry-After") == "" || !strings.Contains(a.raw, "nothing was done") {
 			t.Errorf("%s: %v %s", request, a.header, a.raw)
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/absence"
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/edge"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc"
@@ -67,6 +68,8 @@ type Options struct {
 	// Health are the times after which something counts as wrong; zero values are the usual
 	// ones.
 	Health health.Options
+	// Edge bounds the connections of the API; zero values are the usual bounds.
+	Edge edge.Options
 }
 
 // App is a running process.
@@ -373,9 +376,15 @@ func (a *App) config() config.Config {
 	return c
 }
 
-// serveHTTP serves whatever handler is in front, until the app closes.
+// serveHTTP serves whatever handler is in front, until the app closes. How long an answer
+// may take is bounded by what its client takes of it, see edge: no bound for the whole would
+// be right for a stream.
 func (a *App) serveHTTP(listener net.Listener) {
+	bounds := a.opts.Edge
+	bounds.Logger = a.logger
+	bounded := edge.Bound(listener, bounds)
 	a.http = &http.Server{
+		ConnState:         bounded.ConnState,
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*a.front.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
@@ -386,7 +395,7 @@ func (a *App) serveHTTP(listener net.Listener) {
 	a.stopping = make(chan struct{})
 	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 	go func() {
-		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.http.Serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)
 		}
 	}()

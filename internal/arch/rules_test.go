@@ -52,6 +52,12 @@ var rules = []rule{
 		why:    "counts for the API and for the sign-in, which know nothing of each other",
 	},
 	{
+		pkg:    "internal/edge",
+		ours:   []string{"internal/ratelimit"},
+		forbid: join(redis, asynq, commands, []string{"github.com/go-chi"}),
+		why:    "bounds connections whatever is asked on them: one that knew routes could forget one",
+	},
+	{
 		pkg:    "internal/redact",
 		forbid: impure,
 		why:    "a text in, a text out: whatever words an error may use it",
