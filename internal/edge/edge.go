@@ -161,6 +161,9 @@ func (l *Listener) complain(network netip.Prefix) {
 
 // ConnState is for http.Server.ConnState: it learns which connections are idle.
 func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
+	if over, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = over.NetConn()
+	}
 	c, ours := nc.(*conn)
 	if !ours {
 		return
