@@ -28,7 +28,7 @@ func (s *server) guard() func(http.Handler) http.Handler {
 				case err == nil && t == nil:
 					err = errUnauthorized
 				case err == nil:
-					r = r.WithContext(job.WithActor(job.WithToken(r.Context(), t), "token:"+t.Name))
+					r = r.WithContext(job.WithActor(job.WithToken(r.Context(), t), t.Actor()))
 				}
 			}
 			if err != nil {
