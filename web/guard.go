@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -14,17 +15,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 )
 
 const (
 	cookieName = "gateway_cron_session"
 	// sessionTTL is how long a sign-in lasts.
 	sessionTTL = 12 * time.Hour
-
-	// guessBurst wrong tokens are answered at once; then one per guessEvery.
-	guessBurst = 10
-	guessEvery = 6 * time.Second
 )
 
 var (
@@ -39,11 +36,11 @@ type guard struct {
 	token   [sha256.Size]byte // its hash: comparing hashes takes the same time for every length
 	key     []byte            // nil: no token, everybody may
 	now     func() time.Time
-	guesses *ratelimit.Limiter[netip.Prefix]
+	guesses *guess.Guard
 }
 
-func newGuard(token string, now func() time.Time) (*guard, error) {
-	g := &guard{now: now, guesses: ratelimit.New[netip.Prefix](guessEvery, guessBurst, now)}
+func newGuard(token string, now func() time.Time, guesses *guess.Guard) (*guard, error) {
+	g := &guard{now: now, guesses: guesses}
 	if token == "" {
 		return g, nil
 	}
@@ -59,7 +56,7 @@ func newGuard(token string, now func() time.Time) (*guard, error) {
 func (g *guard) open() bool { return g.key == nil }
 
 // check returns nil if r comes from somebody who may see the dashboard, else
-// errNoToken, errWrongToken or a *limitedError.
+// errNoToken, errWrongToken or the error of guess.Guard.
 func (g *guard) check(r *http.Request) error {
 	if g.signedIn(r) {
 		return nil
@@ -94,27 +91,16 @@ func credentials(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// tryToken compares a token, slowly for an address that guesses: a guess is
-// taken before the comparison, so that guesses in parallel count too, and given
-// back if it was right.
+// tryToken compares a token, after a wait for an address that guesses.
 func (g *guard) tryToken(r *http.Request, token string) error {
-	addr := ratelimit.Network(r.RemoteAddr) // the connection's own: a header can be made up
-	if wait := g.guesses.Take(addr); wait > 0 {
-		return &limitedError{wait}
+	right, err := g.guesses.Check(r.Context(), r.RemoteAddr, token, func(context.Context) (bool, error) {
+		got := sha256.Sum256([]byte(token))
+		return hmac.Equal(got[:], g.token[:]), nil
+	})
+	if err == nil && !right {
+		err = errWrongToken
 	}
-	got := sha256.Sum256([]byte(token))
-	if !hmac.Equal(got[:], g.token[:]) {
-		return errWrongToken
-	}
-	g.guesses.GiveBack(addr)
-	return nil
-}
-
-// limitedError refuses a guess without looking at it.
-type limitedError struct{ wait time.Duration }
-
-func (e *limitedError) Error() string {
-	return "too many wrong tokens: wait " + ratelimit.Seconds(e.wait) + " seconds"
+	return err
 }
 
 // newSession returns the cookie of a sign-in.

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
@@ -98,9 +99,8 @@ func (d *Dashboard) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	}
-	d.logRefusal(r, err)
-	if limited, ok := errors.AsType[*limitedError](err); ok {
-		w.Header().Set("Retry-After", ratelimit.Seconds(limited.wait))
+	if limited, ok := errors.AsType[*guess.LimitedError](err); ok {
+		w.Header().Set("Retry-After", ratelimit.Seconds(limited.Wait))
 		d.loginPage(w, http.StatusTooManyRequests, target, tooManyGuesses(limited))
 		return
 	}
@@ -160,8 +160,8 @@ func isReading(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-func tooManyGuesses(e *limitedError) string {
-	return "Too many wrong tokens from your address: wait " + ratelimit.Seconds(e.wait) + " seconds."
+func tooManyGuesses(e *guess.LimitedError) string {
+	return "Too many wrong tokens from your address: wait " + ratelimit.Seconds(e.Wait) + " seconds."
 }
 
 func refuseMethod(w http.ResponseWriter, detail, allow string) {

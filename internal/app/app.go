@@ -29,6 +29,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/absence"
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc"
@@ -328,9 +329,10 @@ func (a *App) ready(ctx context.Context) error {
 func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *signals) (http.Handler, error) {
 	c := a.opts.Config
 	records := recordStore{a.store, queues, asynq.NewClientFromRedisClient(a.queue), asynq.NewClientFromRedisClient(a.reserve), a.logger}
+	guesses := guess.New(guess.Options{Now: time.Now, Logger: a.logger})
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
-		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, Guesses: guesses, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
 		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	}
@@ -343,7 +345,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	if err != nil {
 		return nil, err
 	}
-	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
+	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, Guesses: guesses, ReadOnly: !c.DashboardWritable,
 		Queues: []string{queues.Run(), queues.Deliver()}, Health: signals.Health,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {
