@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,7 @@ type App struct {
 	host     string
 	listener net.Listener
 	http     *http.Server
+	tls      *tls.Config   // nil: plain HTTP
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
@@ -127,6 +129,13 @@ func (a *App) start(ctx context.Context) error {
 			return fmt.Errorf("listen on %s: %w (set GATEWAY_CRON_ADDR to use another address)", c.Addr, err)
 		}
 		a.listener = listener
+		if a.tls, err = serverTLS(c); err != nil {
+			return err
+		}
+		if c.PlainBeyondLoopback() {
+			a.logger.Warn("plain http beyond loopback: whoever is on the way can read tokens and replies; set GATEWAY_CRON_TLS_CERT_FILE and GATEWAY_CRON_TLS_KEY_FILE, or let only a proxy with TLS reach this address",
+				"addr", c.Addr)
+		}
 		a.setFront(api.Starting(api.Options{Version: a.opts.Version, Now: time.Now, Logger: a.logger, Deployment: startingUp{},
 			Ready: func(context.Context) error { return errors.New("starting") }}))
 		a.serveHTTP(listener)
@@ -287,7 +296,8 @@ func (a *App) announce(ctx context.Context) {
 	}
 	line := "gateway-cron " + a.opts.Name + " ready"
 	if addr := a.Addr(); addr != "" {
-		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
+		url := a.opts.Config.Scheme() + "://" + addr
+		line += fmt.Sprintf(" on %s (dashboard: %s/monitoring)", url, url)
 	}
 	fmt.Fprintln(a.opts.Stdout, line)
 	if a.opts.welcome != nil {
@@ -385,10 +395,16 @@ func (a *App) serveHTTP(listener net.Listener) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	serve := a.http.Serve
+	if a.tls != nil {
+		a.http.TLSConfig = a.tls
+		a.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // see serverTLS
+		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
+	}
 	a.stopping = make(chan struct{})
 	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 	go func() {
-		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)
 		}
 	}()
