@@ -25,11 +25,27 @@ func (s *server) guard() func(http.Handler) http.Handler {
 				return
 			}
 			if t != nil {
-				r = r.WithContext(job.WithActor(job.WithToken(r.Context(), t), t.Actor()))
+				ctx := context.WithValue(r.Context(), shownKey{}, madeToken(r))
+				r = r.WithContext(job.WithActor(job.WithToken(ctx, t), t.Actor()))
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+type shownKey struct{}
+
+// stillMay returns errUnauthorized if the token of a request that lasts was revoked
+// meanwhile. While the store cannot say, it counts as it did.
+func (s *server) stillMay(ctx context.Context) error {
+	shown, ok := ctx.Value(shownKey{}).(string)
+	if !ok {
+		return nil
+	}
+	if t, err := s.tokens.find(ctx, shown); err == nil && t == nil {
+		return errUnauthorized
+	}
+	return nil
 }
 
 // caller returns what tells who asks: the holder of a token, the administrator (nil), or

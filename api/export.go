@@ -117,7 +117,10 @@ func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := newParts(w)
 	for answer.send(lines) == nil && cursor != "" {
-		if lines, cursor, err = s.exportLines(r.Context(), cursor); err != nil {
+		if err = s.stillMay(r.Context()); err == nil {
+			lines, cursor, err = s.exportLines(r.Context(), cursor)
+		}
+		if err != nil {
 			if r.Context().Err() == nil {
 				s.Logger.WarnContext(r.Context(), "export broken off", "request_id", requestID(r), "err", err)
 			}

@@ -114,6 +114,12 @@ func TestSignIn(t *testing.T) {
 	if c := out.cookie(t); out.status != 303 || c.MaxAge >= 0 || c.Value != "" {
 		t.Errorf("sign-out: status %d, cookie %s", out.status, c.Raw)
 	}
+	if got := b.do("GET", "/monitoring/api/queues", signedIn); got.status != 401 {
+		t.Errorf("the old cookie goes on after the sign-out: status %d", got.status)
+	}
+	if got := b.do("GET", "/monitoring/api/queues", withCookie(b.signIn(url.Values{"token": {token}}, nil).cookie(t))); got.status != 200 {
+		t.Errorf("a new sign-in in the same second: status %d", got.status)
+	}
 	if got := b.do("GET", "/logout", signedIn); got.status != 405 || len(got.header["Set-Cookie"]) > 0 {
 		t.Errorf("a GET signs out: status %d", got.status)
 	}

@@ -54,6 +54,8 @@ type Options struct {
 	Health func(ctx context.Context) health.Report
 	// Guesses slows down who tries out tokens; nil is one for the dashboard alone.
 	Guesses *guess.Guard
+	// SignOuts knows the sign-ins that were ended. Required with a token.
+	SignOuts SignOuts
 	// Now is the clock of sign-ins; nil is time.Now.
 	Now func() time.Time
 	// Logger is told of what fails; nil discards.
@@ -82,6 +84,9 @@ func New(o Options) (*Dashboard, error) {
 	if o.Redis == nil {
 		return nil, errors.New("web: Options.Redis is required")
 	}
+	if o.SignOuts == nil && o.Token != "" {
+		return nil, errors.New("web: Options.SignOuts is required with a token")
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -95,7 +100,7 @@ func New(o Options) (*Dashboard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGuard(o.Token, o.Now, o.Guesses)
+	g, err := newGuard(o.Token, o.Now, o.Guesses, o.SignOuts)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +191,9 @@ func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
 		case errors.As(err, &limited):
 			w.Header().Set("Retry-After", ratelimit.Seconds(limited.Wait))
 			refuse(w, http.StatusTooManyRequests, tooManyGuesses(limited))
+		case errors.Is(err, errUnknown):
+			d.logger.WarnContext(r.Context(), "sign-in not checked", "err", err)
+			refuse(w, http.StatusServiceUnavailable, "The store cannot be reached at the moment; ask again.")
 		case isAPI || !reading:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway-cron"`)
 			refuse(w, http.StatusUnauthorized, "A valid token is required: sign in at /login, or send the header Authorization: Bearer <token>.")

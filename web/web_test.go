@@ -56,8 +56,8 @@ func setup(t *testing.T, change func(*web.Options)) *bundle {
 		},
 	})
 	o := web.Options{
-		Guesses: guesses,
-		Redis:   b.db.Asynq(), Token: token, Version: "v1.2.3", Queues: []string{queue},
+		Guesses: guesses, SignOuts: signOuts{},
+		Redis: b.db.Asynq(), Token: token, Version: "v1.2.3", Queues: []string{queue},
 		Now: func() time.Time { return b.clock }, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	if change != nil {
@@ -86,6 +86,16 @@ func setup(t *testing.T, change func(*web.Options)) *bundle {
 	b.task = info.ID
 	return b
 }
+
+// signOuts keeps what was signed out, for one dashboard.
+type signOuts map[string]bool
+
+func (s signOuts) EndSignIn(_ context.Context, id string, _ time.Duration) error {
+	s[id] = true
+	return nil
+}
+
+func (s signOuts) SignInEnded(_ context.Context, id string) (bool, error) { return s[id], nil }
 
 func noToken(o *web.Options) { o.Token = "" }
 

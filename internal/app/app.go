@@ -355,7 +355,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	if err != nil {
 		return nil, err
 	}
-	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, Guesses: guesses, ReadOnly: !c.DashboardWritable,
+	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, Guesses: guesses, SignOuts: a.store, ReadOnly: !c.DashboardWritable,
 		Queues: []string{queues.Run(), queues.Deliver()}, Health: signals.Health,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {

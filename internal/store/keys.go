@@ -92,6 +92,9 @@ func (k keys) auditors() string { return k.prefix + "auditors" }
 // or STRING, for a minute, that a delete is done.
 func (k keys) once(key string) string { return k.prefix + "idem:" + key }
 
+// signedOut: STRING with a time to live, that a sign-in at the dashboard was ended.
+func (k keys) signedOut(id string) string { return k.prefix + "signedout:" + id }
+
 // token: HASH of a token: the hash of its secret, whose jobs it is for, its quotas.
 func (k keys) token(id string) string { return k.prefix + "token:" + id }
 
