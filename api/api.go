@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
@@ -127,6 +128,9 @@ type Options struct {
 	// Token is what the administrator has to present as a bearer token. When it is empty
 	// nobody has to, and only requests addressed to this machine are served.
 	Token string
+	// Guesses slows down who tries out tokens. It is one for all that take them; nil is one
+	// for this handler alone.
+	Guesses *guess.Guard
 	// MaxBodyBytes bounds a request's body; 0 means 1 MiB.
 	MaxBodyBytes int64
 	// RatePerMinute is how often a client may ask in a minute, and RateBurst how often at
@@ -184,6 +188,9 @@ func New(o Options) http.Handler {
 	if o.CheckTarget == nil {
 		o.CheckTarget = func(job.Target) []job.Problem { return nil }
 	}
+	if o.Guesses == nil {
+		o.Guesses = o.newGuesses()
+	}
 	return (&server{
 		Options: o, schedules: schedule.NewCache(1024),
 		tokens:  newTokenCache(o.Tokens, o.Now),
@@ -191,6 +198,10 @@ func New(o Options) http.Handler {
 		ordinary: o.newRates(o.RatePerMinute, o.RateBurst),
 		docsPage: sync.OnceValues(renderDocs),
 	}).routes()
+}
+
+func (o Options) newGuesses() *guess.Guard {
+	return guess.New(guess.Options{Now: o.Now, Logger: o.Logger})
 }
 
 // server carries the dependencies of the handlers.

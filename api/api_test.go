@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/api"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -53,6 +54,11 @@ func setup(t *testing.T, change ...func(*api.Options)) *bundle {
 	}
 	for _, c := range change {
 		c(&o)
+	}
+	if o.Guesses == nil {
+		var waited time.Duration // who guesses waits no real time
+		o.Guesses = guess.New(guess.Options{Now: func() time.Time { return o.Now().Add(waited) }, Logger: o.Logger,
+			After: func(d time.Duration) <-chan time.Time { waited += d; return time.After(0) }})
 	}
 	b.handler = api.New(o)
 	return b

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
@@ -15,39 +16,90 @@ import (
 // the configured token or, without one, is a program of this machine; and the holders of
 // tokens that the administrator has made, whose token is in the context from here on.
 func (s *server) guard() func(http.Handler) http.Handler {
-	allow := localOnly()
-	if s.Token != "" {
-		allow = bearer(s.Token)
-	}
+	who := s.caller()
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			err := allow(r)
-			if made := madeToken(r); made != "" && (s.Token == "") == (err == nil) {
-				var t *job.Token
-				switch t, err = s.tokens.find(r.Context(), made); {
-				case err == nil && t == nil:
-					err = errUnauthorized
-				case err == nil:
-					r = r.WithContext(job.WithActor(job.WithToken(r.Context(), t), "token:"+t.Name))
-				}
-			}
+			t, err := who(r)
 			if err != nil {
 				s.renderError(w, r, err)
 				return
+			}
+			if t != nil {
+				ctx := context.WithValue(r.Context(), shownKey{}, madeToken(r))
+				r = r.WithContext(job.WithActor(job.WithToken(ctx, t), t.Actor()))
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
 }
 
-// isAdministrator reports whether a request to a page that is open to everybody comes from
-// the administrator.
-func (s *server) isAdministrator(r *http.Request) bool {
-	allow := localOnly()
-	if s.Token != "" {
-		allow = bearer(s.Token)
+type shownKey struct{}
+
+// stillMay returns errUnauthorized if the token of a request that lasts was revoked
+// meanwhile. While the store cannot say, it counts as it did.
+func (s *server) stillMay(ctx context.Context) error {
+	shown, ok := ctx.Value(shownKey{}).(string)
+	if !ok {
+		return nil
 	}
-	return madeToken(r) == "" && allow(r) == nil
+	if t, err := s.tokens.find(ctx, shown); err == nil && t == nil {
+		return errUnauthorized
+	}
+	return nil
+}
+
+// caller returns what tells who asks: the holder of a token, the administrator (nil), or
+// an error that says why neither. Each token that somebody shows is checked by Guesses.
+func (s *server) caller() func(*http.Request) (*job.Token, error) {
+	local, want := localOnly(), sha256.Sum256([]byte(s.Token))
+	return func(r *http.Request) (*job.Token, error) {
+		made := madeToken(r)
+		if s.Token == "" {
+			if err := local(r); err != nil || made == "" {
+				return nil, err
+			}
+		}
+		shown := bearerToken(r)
+		if shown == "" {
+			return nil, errUnauthorized
+		}
+		var t *job.Token
+		isRight := func(ctx context.Context) (bool, error) {
+			// Both sides are hashed, so that the comparison takes the same time for every
+			// length and content.
+			got := sha256.Sum256([]byte(shown))
+			if s.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+				return true, nil
+			}
+			if made == "" {
+				return false, nil
+			}
+			var err error
+			t, err = s.tokens.find(ctx, made)
+			return t != nil, err
+		}
+		var right bool
+		var err error
+		if wasChecked(r) {
+			right, err = isRight(r.Context())
+		} else {
+			right, err = s.Guesses.Check(r.Context(), r.RemoteAddr, shown, isRight)
+		}
+		if err == nil && !right {
+			err = errUnauthorized
+		}
+		return t, err
+	}
+}
+
+// isAdministrator reports whether a request to a page that is open to everybody comes from
+// the administrator. The page must not say sooner than any other that a token is right.
+func (s *server) isAdministrator(r *http.Request) bool {
+	if madeToken(r) != "" {
+		return false
+	}
+	_, err := s.caller()(r)
+	return err == nil
 }
 
 // madeToken is the token of the request if it has the form of those that are made here.
@@ -69,19 +121,6 @@ func bearerToken(r *http.Request) string {
 }
 
 var errUnauthorized = &apiError{status: http.StatusUnauthorized, detail: "A valid token is required, in the header Authorization: Bearer <token>."}
-
-// bearer wants the token in the Authorization header. Both sides are hashed, so
-// that the comparison takes the same time for every length and content.
-func bearer(token string) func(*http.Request) error {
-	want := sha256.Sum256([]byte(token))
-	return func(r *http.Request) error {
-		got := sha256.Sum256([]byte(bearerToken(r)))
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			return errUnauthorized
-		}
-		return nil
-	}
-}
 
 // localOnly guards an API without a token. It listens on the loopback interface
 // alone, but every web page that a browser on this machine shows can send

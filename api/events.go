@@ -47,6 +47,9 @@ func (s *server) runEvents(w http.ResponseWriter, r *http.Request) error {
 		if !s.rest(r.Context(), n) {
 			return nil
 		}
+		if s.stillMay(r.Context()) != nil {
+			return nil // whoever asks again is told why
+		}
 		newer, err := s.look(r.Context(), id)
 		switch {
 		case err == nil:

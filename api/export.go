@@ -121,7 +121,9 @@ func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
 			if cursor == "" {
 				return nil
 			}
-			lines, cursor, err = s.exportLines(r.Context(), cursor)
+			if err = s.stillMay(r.Context()); err == nil {
+				lines, cursor, err = s.exportLines(r.Context(), cursor)
+			}
 		}
 		if err != nil {
 			if r.Context().Err() == nil {

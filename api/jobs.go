@@ -297,7 +297,11 @@ func (s *server) runJob(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", "/api/cron/runs/"+url.PathEscape(runID))
 	if wait > 0 {
-		if run := s.awaitEnd(r.Context(), job.Run{ID: runID}, wait); run.State == job.StateDone {
+		run, err := s.awaitEnd(r.Context(), job.Run{ID: runID}, wait)
+		if err != nil {
+			return err
+		}
+		if run.State == job.StateDone {
 			return writeJSON(w, http.StatusOK, endedRun{runView: wholeRun(run), RunID: runID})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
@@ -65,6 +66,9 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, err error) 
 	if own, ok := errors.AsType[*apiError](err); ok && own.soon {
 		w.Header().Set("Retry-After", "1")
 	}
+	if guesses, ok := errors.AsType[*guess.LimitedError](err); ok {
+		w.Header().Set("Retry-After", ratelimit.Seconds(guesses.Wait))
+	}
 	switch p.Status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -89,6 +93,7 @@ func toProblem(err error) problem {
 		spent    *job.SpentError
 		gone     *job.GoneError
 		rate     *rateError
+		guesses  *guess.LimitedError
 		foreign  *job.OutOfScopeError
 		inRun    *job.InRunError
 	)
@@ -118,6 +123,9 @@ func toProblem(err error) problem {
 		}
 	case errors.As(err, &rate):
 		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
+	case errors.As(err, &guesses):
+		p.Status, p.Detail = http.StatusTooManyRequests,
+			"Too many wrong tokens came from your address, so this one was not looked at. Send the request again in "+ratelimit.Seconds(guesses.Wait)+" s, with the right token."
 	case errors.As(err, &gone):
 		p = problemGone(gone)
 	case errors.Is(err, job.ErrNotFound):

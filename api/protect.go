@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 )
 
@@ -11,6 +12,21 @@ import (
 // API is, by what it asks for. What the calls hold has bounds as large as those of the API,
 // for itself.
 func Protect(o Options, next http.Handler) http.Handler {
+	if o.Guesses == nil {
+		o.Guesses = o.newGuesses()
+	}
 	s := &server{Options: o, tokens: newTokenCache(o.Tokens, o.Now), answering: newShares(cmp.Or(o.MaxUnread, defaultMaxUnread))}
 	return identify(s.logRequests(s.recoverPanics(secureHeaders(onReserve(s.guard()(s.limitCalls(next)))))))
 }
+
+type checkedKey struct{}
+
+// Checked has the API serve calls from within the process, whose token Protect has looked
+// at: they come from no address, and must not wait for those who guess there.
+func Checked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), checkedKey{}, true)))
+	})
+}
+
+func wasChecked(r *http.Request) bool { return r.Context().Value(checkedKey{}) != nil }

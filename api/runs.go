@@ -48,7 +48,9 @@ func (s *server) getRun(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		defer leave()
-		run = s.awaitEnd(r.Context(), run, wait)
+		if run, err = s.awaitEnd(r.Context(), run, wait); err != nil {
+			return err
+		}
 	}
 	return writeJSON(w, http.StatusOK, wholeRun(run))
 }

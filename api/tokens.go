@@ -152,8 +152,10 @@ func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
 var errNoToken = &apiError{status: http.StatusNotFound, detail: "There is no token of that id. List the tokens to see theirs; it is the part between gct_ and the next _."}
 
 const (
-	// rememberToken is how long a token that was looked up counts as it was then.
-	rememberToken = 10 * time.Second
+	// rememberToken is how long a token that was looked up counts as it was then. With a
+	// look at a run after it, and the time to read the token, what a revoked one has open
+	// elsewhere ends within 10 s.
+	rememberToken = 8 * time.Second
 	// maxRemembered bounds what is remembered, which strangers could fill.
 	maxRemembered = 4096
 )
@@ -166,6 +168,7 @@ type tokenCache struct {
 
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]knownToken
+	ended chan struct{} // closed when a token is revoked here, and made anew
 }
 
 type knownToken struct {
@@ -174,7 +177,7 @@ type knownToken struct {
 }
 
 func newTokenCache(store TokenStore, now func() time.Time) *tokenCache {
-	return &tokenCache{store: store, now: now, known: map[[sha256.Size]byte]knownToken{}}
+	return &tokenCache{store: store, now: now, known: map[[sha256.Size]byte]knownToken{}, ended: make(chan struct{})}
 }
 
 // find is the token that somebody presents, nil if it is none.
@@ -182,6 +185,7 @@ func (c *tokenCache) find(ctx context.Context, secret string) (*job.Token, error
 	key := sha256.Sum256([]byte(secret))
 	c.mu.Lock()
 	known, ok := c.known[key]
+	ended := c.ended
 	c.mu.Unlock()
 	if ok && c.now().Before(known.until) {
 		return known.token, nil
@@ -198,6 +202,9 @@ func (c *tokenCache) find(ctx context.Context, secret string) (*job.Token, error
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended != ended {
+		return known.token, nil // one was revoked since, and it may be this one: the next request looks
+	}
 	if len(c.known) >= maxRemembered {
 		clear(c.known)
 	}
@@ -205,10 +212,19 @@ func (c *tokenCache) find(ctx context.Context, secret string) (*job.Token, error
 	return known.token, nil
 }
 
-// forget has the next request with a token look it up.
+// revoked is closed when the next token is revoked here.
+func (c *tokenCache) revoked() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// forget has the next request with a token look it up, and those that last.
 func (c *tokenCache) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	close(c.ended)
+	c.ended = make(chan struct{})
 	for key, known := range c.known {
 		if known.token != nil && known.token.ID == id {
 			delete(c.known, key)

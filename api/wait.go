@@ -49,29 +49,36 @@ func readWait(r *http.Request) (time.Duration, error) {
 }
 
 // awaitEnd reads a run until it has ended, for at most so long, and returns its newest
-// reading. One that fails is made good by the next.
-func (s *server) awaitEnd(ctx context.Context, run job.Run, wait time.Duration) job.Run {
+// reading. One that fails is made good by the next. It returns an error to whoever may
+// not read it any more.
+func (s *server) awaitEnd(ctx context.Context, run job.Run, wait time.Duration) (job.Run, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for n := 0; run.State != job.StateDone && s.rest(ctx, n); n++ {
+		if err := s.stillMay(ctx); err != nil {
+			return run, err
+		}
 		newer, err := s.look(ctx, run.ID)
 		switch {
 		case err == nil:
 			run = newer
 		case errors.Is(err, job.ErrNotFound):
-			return run // its record is gone, which only ended ones are: there is nothing to come
+			return run, nil // its record is gone, which only ended ones are: there is nothing to come
 		}
 	}
-	return run
+	return run, nil
 }
 
 // rest waits for the time of look number n, from 0, and reports whether it came: not
-// if ctx ended or the server stops.
+// if ctx ended or the server stops. It comes at once when a token is revoked here: whether
+// it is the caller's, stillMay says.
 func (s *server) rest(ctx context.Context, n int) bool {
 	timer := time.NewTimer(min(firstLook<<min(n, 8), slowestLook))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
+	case <-s.tokens.revoked():
 		return true
 	case <-ctx.Done():
 	case <-s.Stopping:

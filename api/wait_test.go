@@ -193,6 +193,82 @@ func TestWaitsEndEarly(t *testing.T) {
 	}
 }
 
+// TestWaitsEndWithTheirToken: at once where it is revoked, and within 10 s elsewhere; those
+// of others go on.
+func TestWaitsEndWithTheirToken(t *testing.T) {
+	for _, request := range []string{"POST /api/cron/jobs/a/run?wait=60", "GET /api/cron/runs/" + playedID + "?wait=60", "GET /api/cron/runs/" + playedID + "/events"} {
+		for where, most := range map[string]time.Duration{"here": 0, "elsewhere": 10 * time.Second} {
+			t.Run(where+" "+request, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := &lockedTokens{}
+					b, p := played(t, []reading{running()}, withTokens(&f.fakeTokens, "s3cret"), func(o *api.Options) { o.Tokens, o.Now = f, time.Now })
+					f.fakeTokens.tokens["gct_b"] = job.Token{ID: "idb", Name: "other", AgentID: "a"}
+					ask := func(token string) <-chan *httptest.ResponseRecorder {
+						done := make(chan *httptest.ResponseRecorder, 1)
+						method, target, _ := strings.Cut(request, " ")
+						r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
+						r.Host = "127.0.0.1"
+						r.Header.Set("Authorization", "Bearer "+token)
+						go func() {
+							w := httptest.NewRecorder()
+							b.handler.ServeHTTP(w, r)
+							done <- w
+						}()
+						return done
+					}
+					revoked, other := ask("gct_a"), ask("gct_b")
+					time.Sleep(20*time.Second + 400*time.Millisecond) // between two looks
+					start := time.Now()
+					if where == "here" {
+						b.call("DELETE", "/api/cron/tokens/ida", "", as("s3cret")).want(http.StatusOK)
+					} else if _, err := f.RevokeToken(t.Context(), "ida"); err != nil {
+						t.Fatal(err)
+					}
+					var w *httptest.ResponseRecorder
+					select {
+					case w = <-revoked:
+					case <-time.After(30 * time.Second):
+						t.Error("it goes on")
+						p.play(ended(""))
+						<-revoked
+						<-other
+						return
+					}
+					if took := time.Since(start); took > most {
+						t.Errorf("it ended %s after its token", took)
+					}
+					if stream := strings.HasSuffix(request, "/events"); !stream && w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "event: end") {
+						t.Errorf("%d %s", w.Code, w.Body)
+					}
+					if len(other) != 0 {
+						t.Error("the wait of another ended too")
+					}
+					p.play(ended(""))
+					<-other
+				})
+			})
+		}
+	}
+}
+
+// lockedTokens are tokens that several requests ask for.
+type lockedTokens struct {
+	mu sync.Mutex
+	fakeTokens
+}
+
+func (f *lockedTokens) Token(ctx context.Context, secret string) (job.Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fakeTokens.Token(ctx, secret)
+}
+
+func (f *lockedTokens) RevokeToken(ctx context.Context, id string) (job.Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fakeTokens.RevokeToken(ctx, id)
+}
+
 func TestNoMoreWaitsThanMayBe(t *testing.T) {
 	b, p := played(t, []reading{running()}, func(o *api.Options) { o.MaxLasting = 1 })
 	waiting, goOn := make(chan struct{}), make(chan struct{})

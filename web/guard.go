@@ -1,8 +1,10 @@
 package web
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -14,40 +16,45 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 )
 
 const (
 	cookieName = "gateway_cron_session"
 	// sessionTTL is how long a sign-in lasts.
 	sessionTTL = 12 * time.Hour
-
-	// guessBurst wrong tokens are answered at once; then one per guessEvery.
-	guessBurst = 10
-	guessEvery = 6 * time.Second
 )
 
 var (
 	errNoToken    = errors.New("no token")
 	errWrongToken = errors.New("wrong token")
+	errUnknown    = errors.New("not known whether the sign-in was ended")
 )
 
+// SignOuts knows the sign-ins that were ended before their time, for all processes.
+type SignOuts interface {
+	// EndSignIn notes one, for so long as it would have lasted.
+	EndSignIn(ctx context.Context, id string, left time.Duration) error
+	SignInEnded(ctx context.Context, id string) (bool, error)
+}
+
 // guard decides who may see the dashboard. A sign-in is a cookie that holds its
-// expiry and a MAC of it under a key derived from the token: any replica can
-// check it, nothing is stored, and a new token ends all sign-ins.
+// expiry, an id, and a MAC of both under a key derived from the token: any replica can
+// check it, only what was signed out is stored, and a new token ends all sign-ins.
 type guard struct {
 	token   [sha256.Size]byte // its hash: comparing hashes takes the same time for every length
 	key     []byte            // nil: no token, everybody may
 	now     func() time.Time
-	guesses *ratelimit.Limiter[netip.Prefix]
+	guesses *guess.Guard
+	ended   SignOuts
 }
 
-func newGuard(token string, now func() time.Time) (*guard, error) {
-	g := &guard{now: now, guesses: ratelimit.New[netip.Prefix](guessEvery, guessBurst, now)}
+func newGuard(token string, now func() time.Time, guesses *guess.Guard, ended SignOuts) (*guard, error) {
+	g := &guard{now: now, guesses: guesses, ended: ended}
 	if token == "" {
 		return g, nil
 	}
-	key, err := hkdf.Key(sha256.New, []byte(token), nil, "gateway-cron dashboard session 1", sha256.Size)
+	key, err := hkdf.Key(sha256.New, []byte(token), nil, "gateway-cron dashboard session 2", sha256.Size)
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of sign-ins: %w", err)
 	}
@@ -59,10 +66,10 @@ func newGuard(token string, now func() time.Time) (*guard, error) {
 func (g *guard) open() bool { return g.key == nil }
 
 // check returns nil if r comes from somebody who may see the dashboard, else
-// errNoToken, errWrongToken or a *limitedError.
+// errNoToken, errWrongToken, the error of guess.Guard, or one of SignOuts.
 func (g *guard) check(r *http.Request) error {
-	if g.signedIn(r) {
-		return nil
+	if in, err := g.signedIn(r); in || err != nil {
+		return err
 	}
 	token, ok := credentials(r)
 	if !ok {
@@ -73,12 +80,28 @@ func (g *guard) check(r *http.Request) error {
 
 // signedIn reports whether r needs no token: there is none, or it was given at
 // sign-in.
-func (g *guard) signedIn(r *http.Request) bool {
+func (g *guard) signedIn(r *http.Request) (bool, error) {
 	if g.open() {
-		return true
+		return true, nil
 	}
-	c, err := r.Cookie(cookieName)
-	return err == nil && g.validSession(c.Value)
+	id, left := g.session(r)
+	if left <= 0 {
+		return false, nil
+	}
+	ended, err := g.ended.SignInEnded(r.Context(), id)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	return !ended, nil
+}
+
+// signOut ends the sign-in of r, in all processes.
+func (g *guard) signOut(r *http.Request) error {
+	id, left := g.session(r)
+	if g.open() || left <= 0 {
+		return nil
+	}
+	return g.ended.EndSignIn(r.Context(), id, left)
 }
 
 // credentials are those in the Authorization header: a bearer token, or the
@@ -94,32 +117,21 @@ func credentials(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// tryToken compares a token, slowly for an address that guesses: a guess is
-// taken before the comparison, so that guesses in parallel count too, and given
-// back if it was right.
+// tryToken compares a token, after a wait for an address that guesses.
 func (g *guard) tryToken(r *http.Request, token string) error {
-	addr := ratelimit.Network(r.RemoteAddr) // the connection's own: a header can be made up
-	if wait := g.guesses.Take(addr); wait > 0 {
-		return &limitedError{wait}
+	right, err := g.guesses.Check(r.Context(), r.RemoteAddr, token, func(context.Context) (bool, error) {
+		got := sha256.Sum256([]byte(token))
+		return hmac.Equal(got[:], g.token[:]), nil
+	})
+	if err == nil && !right {
+		err = errWrongToken
 	}
-	got := sha256.Sum256([]byte(token))
-	if !hmac.Equal(got[:], g.token[:]) {
-		return errWrongToken
-	}
-	g.guesses.GiveBack(addr)
-	return nil
-}
-
-// limitedError refuses a guess without looking at it.
-type limitedError struct{ wait time.Duration }
-
-func (e *limitedError) Error() string {
-	return "too many wrong tokens: wait " + ratelimit.Seconds(e.wait) + " seconds"
+	return err
 }
 
 // newSession returns the cookie of a sign-in.
 func (g *guard) newSession(r *http.Request) *http.Cookie {
-	stamp := strconv.FormatInt(g.now().Add(sessionTTL).Unix(), 10)
+	stamp := strconv.FormatInt(g.now().Add(sessionTTL).Unix(), 10) + "." + rand.Text()
 	c := sessionCookie(r)
 	c.Value = stamp + "." + g.mac(stamp)
 	c.MaxAge = int(sessionTTL / time.Second)
@@ -139,13 +151,23 @@ func sessionCookie(r *http.Request) *http.Cookie {
 	}
 }
 
-func (g *guard) validSession(value string) bool {
-	stamp, mac, ok := strings.Cut(value, ".")
-	if !ok || !hmac.Equal([]byte(mac), []byte(g.mac(stamp))) {
-		return false
+// session is the id of the sign-in in the cookie of r, and how long it would last; 0
+// without a cookie of ours.
+func (g *guard) session(r *http.Request) (id string, left time.Duration) {
+	c, err := r.Cookie(cookieName)
+	if err != nil {
+		return "", 0
 	}
+	at := strings.LastIndexByte(c.Value, '.')
+	if at < 0 || !hmac.Equal([]byte(c.Value[at+1:]), []byte(g.mac(c.Value[:at]))) {
+		return "", 0
+	}
+	stamp, id, _ := strings.Cut(c.Value[:at], ".")
 	expiry, err := strconv.ParseInt(stamp, 10, 64)
-	return err == nil && g.now().Unix() < expiry
+	if err != nil {
+		return "", 0
+	}
+	return id, time.Unix(expiry, 0).Sub(g.now())
 }
 
 func (g *guard) mac(stamp string) string {

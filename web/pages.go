@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
@@ -50,11 +51,15 @@ func (d *Dashboard) landing(w http.ResponseWriter, r *http.Request) {
 	if isHTTPS(r) {
 		scheme = "https"
 	}
+	in, err := d.guard.signedIn(r)
+	if err != nil {
+		d.logger.WarnContext(r.Context(), "sign-in not checked", "err", err)
+	}
 	data := struct {
 		Base, Version string
 		Open, Known   bool // no token is needed; the visitor is signed in
 		Health        *health.Report
-	}{Base: scheme + "://" + r.Host, Version: d.version, Open: d.guard.open(), Known: !d.guard.open() && d.guard.signedIn(r)}
+	}{Base: scheme + "://" + r.Host, Version: d.version, Open: d.guard.open(), Known: !d.guard.open() && in}
 	if d.health != nil {
 		report := d.health(r.Context())
 		if !data.Open && !data.Known {
@@ -70,7 +75,7 @@ func (d *Dashboard) login(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isReading(r):
 		target := localTarget(r.URL.Query().Get("next"))
-		if d.guard.signedIn(r) {
+		if in, err := d.guard.signedIn(r); in && err == nil { // else the page is of use
 			http.Redirect(w, r, target, http.StatusSeeOther)
 			return
 		}
@@ -98,9 +103,8 @@ func (d *Dashboard) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	}
-	d.logRefusal(r, err)
-	if limited, ok := errors.AsType[*limitedError](err); ok {
-		w.Header().Set("Retry-After", ratelimit.Seconds(limited.wait))
+	if limited, ok := errors.AsType[*guess.LimitedError](err); ok {
+		w.Header().Set("Retry-After", ratelimit.Seconds(limited.Wait))
 		d.loginPage(w, http.StatusTooManyRequests, target, tooManyGuesses(limited))
 		return
 	}
@@ -111,10 +115,15 @@ func (d *Dashboard) loginPage(w http.ResponseWriter, status int, target, problem
 	d.render(w, status, "login.html", struct{ Target, Problem string }{target, problem})
 }
 
-// logout ends the sign-in in this browser.
+// logout ends the sign-in of the cookie, wherever it is shown again.
 func (d *Dashboard) logout(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		refuseMethod(w, "Signing out takes a POST.", "POST")
+		return
+	}
+	if err := d.guard.signOut(r); err != nil {
+		d.logger.WarnContext(r.Context(), "sign-in not ended", "err", err)
+		refuse(w, http.StatusServiceUnavailable, "The store cannot be reached at the moment, so the sign-in goes on; sign out again.")
 		return
 	}
 	http.SetCookie(w, endedSession(r))
@@ -160,8 +169,8 @@ func isReading(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-func tooManyGuesses(e *limitedError) string {
-	return "Too many wrong tokens from your address: wait " + ratelimit.Seconds(e.wait) + " seconds."
+func tooManyGuesses(e *guess.LimitedError) string {
+	return "Too many wrong tokens from your address: wait " + ratelimit.Seconds(e.Wait) + " seconds."
 }
 
 func refuseMethod(w http.ResponseWriter, detail, allow string) {

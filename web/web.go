@@ -19,6 +19,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/ratelimit"
 )
@@ -51,9 +52,13 @@ type Options struct {
 	Version string
 	// Health says how the deployment stands, for the landing page; nil says nothing.
 	Health func(ctx context.Context) health.Report
+	// Guesses slows down who tries out tokens; nil is one for the dashboard alone.
+	Guesses *guess.Guard
+	// SignOuts knows the sign-ins that were ended. Required with a token.
+	SignOuts SignOuts
 	// Now is the clock of sign-ins; nil is time.Now.
 	Now func() time.Time
-	// Logger is told of refused sign-ins; nil discards.
+	// Logger is told of what fails; nil discards.
 	Logger *slog.Logger
 }
 
@@ -79,17 +84,23 @@ func New(o Options) (*Dashboard, error) {
 	if o.Redis == nil {
 		return nil, errors.New("web: Options.Redis is required")
 	}
+	if o.SignOuts == nil && o.Token != "" {
+		return nil, errors.New("web: Options.SignOuts is required with a token")
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Guesses == nil {
+		o.Guesses = guess.New(guess.Options{Now: o.Now, Logger: o.Logger})
+	}
 	pages, csp, err := parsePages()
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGuard(o.Token, o.Now)
+	g, err := newGuard(o.Token, o.Now, o.Guesses, o.SignOuts)
 	if err != nil {
 		return nil, err
 	}
@@ -175,12 +186,14 @@ func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
 	isAPI := strings.HasPrefix(r.URL.Path, apiRoot+"/")
 	reading := isReading(r)
 	if err := d.guard.check(r); err != nil {
-		d.logRefusal(r, err)
-		var limited *limitedError
+		var limited *guess.LimitedError
 		switch {
 		case errors.As(err, &limited):
-			w.Header().Set("Retry-After", ratelimit.Seconds(limited.wait))
+			w.Header().Set("Retry-After", ratelimit.Seconds(limited.Wait))
 			refuse(w, http.StatusTooManyRequests, tooManyGuesses(limited))
+		case errors.Is(err, errUnknown):
+			d.logger.WarnContext(r.Context(), "sign-in not checked", "err", err)
+			refuse(w, http.StatusServiceUnavailable, "The store cannot be reached at the moment; ask again.")
 		case isAPI || !reading:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway-cron"`)
 			refuse(w, http.StatusUnauthorized, "A valid token is required: sign in at /login, or send the header Authorization: Bearer <token>.")
@@ -201,13 +214,5 @@ func (d *Dashboard) monitoring(w http.ResponseWriter, r *http.Request) {
 		d.monitor.ServeHTTP(&assetWriter{ResponseWriter: w, path: r.URL.Path}, r)
 	default:
 		d.shell.serve(w)
-	}
-}
-
-// logRefusal logs a guess. A request without a token is an everyday event, and
-// an address that guesses too much is not worth a line for each guess.
-func (d *Dashboard) logRefusal(r *http.Request, err error) {
-	if errors.Is(err, errWrongToken) {
-		d.logger.WarnContext(r.Context(), "dashboard sign-in refused", "remote_addr", r.RemoteAddr)
 	}
 }

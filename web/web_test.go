@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
 
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/web"
 )
@@ -41,12 +42,21 @@ type bundle struct {
 	task   string
 	log    *bytes.Buffer
 	clock  time.Time
+	waits  []time.Duration // of those who guess; the clock goes on by them
 }
 
 func setup(t *testing.T, change func(*web.Options)) *bundle {
 	t.Helper()
 	b := &bundle{t: t, db: redistest.Fresh(t), log: &bytes.Buffer{}, clock: time.Now()}
+	guesses := guess.New(guess.Options{
+		Now: func() time.Time { return b.clock }, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+		After: func(d time.Duration) <-chan time.Time {
+			b.waits, b.clock = append(b.waits, d), b.clock.Add(d)
+			return time.After(0)
+		},
+	})
 	o := web.Options{
+		Guesses: guesses, SignOuts: signOuts{},
 		Redis: b.db.Asynq(), Token: token, Version: "v1.2.3", Queues: []string{queue},
 		Now: func() time.Time { return b.clock }, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
@@ -76,6 +86,16 @@ func setup(t *testing.T, change func(*web.Options)) *bundle {
 	b.task = info.ID
 	return b
 }
+
+// signOuts keeps what was signed out, for one dashboard.
+type signOuts map[string]bool
+
+func (s signOuts) EndSignIn(_ context.Context, id string, _ time.Duration) error {
+	s[id] = true
+	return nil
+}
+
+func (s signOuts) SignInEnded(_ context.Context, id string) (bool, error) { return s[id], nil }
 
 func noToken(o *web.Options) { o.Token = "" }
 

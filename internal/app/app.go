@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/edge"
+	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc"
@@ -80,6 +82,7 @@ type App struct {
 	host     string
 	listener net.Listener
 	http     *http.Server
+	tls      *tls.Config   // nil: plain HTTP
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
@@ -129,6 +132,13 @@ func (a *App) start(ctx context.Context) error {
 			return fmt.Errorf("listen on %s: %w (set GATEWAY_CRON_ADDR to use another address)", c.Addr, err)
 		}
 		a.listener = listener
+		if a.tls, err = serverTLS(c); err != nil {
+			return err
+		}
+		if c.PlainBeyondLoopback() {
+			a.logger.Warn("plain http beyond loopback: whoever is on the way can read tokens and replies; set GATEWAY_CRON_TLS_CERT_FILE and GATEWAY_CRON_TLS_KEY_FILE, or let only a proxy with TLS reach this address",
+				"addr", c.Addr)
+		}
 		a.setFront(api.Starting(api.Options{Version: a.opts.Version, Now: time.Now, Logger: a.logger, Deployment: startingUp{},
 			Ready: func(context.Context) error { return errors.New("starting") }}))
 		a.serveHTTP(listener)
@@ -289,7 +299,8 @@ func (a *App) announce(ctx context.Context) {
 	}
 	line := "gateway-cron " + a.opts.Name + " ready"
 	if addr := a.Addr(); addr != "" {
-		line += fmt.Sprintf(" on http://%s (dashboard: http://%s/monitoring)", addr, addr)
+		url := a.opts.Config.Scheme() + "://" + addr
+		line += fmt.Sprintf(" on %s (dashboard: %s/monitoring)", url, url)
 	}
 	fmt.Fprintln(a.opts.Stdout, line)
 	if a.opts.welcome != nil {
@@ -331,9 +342,10 @@ func (a *App) ready(ctx context.Context) error {
 func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *signals) (http.Handler, error) {
 	c := a.opts.Config
 	records := recordStore{a.store, queues, asynq.NewClientFromRedisClient(a.queue), asynq.NewClientFromRedisClient(a.reserve), a.logger}
+	guesses := guess.New(guess.Options{Now: time.Now, Logger: a.logger})
 	surface := api.Options{
 		Jobs: records, History: records, Find: a.store, Sessions: a.store, Switch: a.store, Audit: a.store, Tokens: a.store,
-		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
+		Deployment: signals, Records: a.store, CheckTarget: channels.Check, Ready: a.ready, Token: c.Token, Guesses: guesses, MaxBodyBytes: c.MaxBodyBytes, Stopping: a.stopping,
 		RatePerMinute: c.RateLimitPerMinute, RateBurst: c.RateLimitBurst,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger,
 	}
@@ -346,7 +358,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	if err != nil {
 		return nil, err
 	}
-	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, ReadOnly: !c.DashboardWritable,
+	dashboard, err := web.New(web.Options{Redis: dashboardRedis{opts}, Token: c.Token, Guesses: guesses, SignOuts: a.store, ReadOnly: !c.DashboardWritable,
 		Queues: []string{queues.Run(), queues.Deliver()}, Health: signals.Health,
 		Version: a.opts.Version, Now: time.Now, Logger: a.logger})
 	if err != nil {
@@ -392,10 +404,16 @@ func (a *App) serveHTTP(listener net.Listener) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	serve := a.http.Serve
+	if a.tls != nil {
+		a.http.TLSConfig = a.tls
+		a.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // see serverTLS
+		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
+	}
 	a.stopping = make(chan struct{})
 	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 	go func() {
-		if err := a.http.Serve(bounded); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)
 		}
 	}()

@@ -55,7 +55,7 @@ func welcome(ctx context.Context, a *App) {
 	}
 	command, flags := shellWord(cmp.Or(a.opts.Command, "gateway-cron")), ""
 	if addr := a.Addr(); addr != config.DefaultAddr {
-		flags = " --url http://" + reachable(addr)
+		flags = " --url " + a.opts.Config.Scheme() + "://" + reachable(addr)
 	}
 	where := "In another terminal, from here"
 	if a.opts.Config.Token != "" {

@@ -13,7 +13,7 @@ import (
 // tools are the API's routes as tools for models. Their calls stay in the process and
 // bear the token of whoever calls the tool.
 func (a *App) tools(o api.Options, routes http.Handler) (http.Handler, error) {
-	calls, err := client.New("http://127.0.0.1", "", client.Handler(routes))
+	calls, err := client.New("http://127.0.0.1", "", client.Handler(api.Checked(routes)))
 	if err != nil {
 		return nil, fmt.Errorf("make the client of the tools: %w", err)
 	}

@@ -58,6 +58,12 @@ var rules = []rule{
 		why:    "bounds connections whatever is asked on them: one that knew routes could forget one",
 	},
 	{
+		pkg:    "internal/guess",
+		ours:   []string{"internal/ratelimit"},
+		forbid: join(redis, asynq, router, io, commands),
+		why:    "one count of wrong tokens for the API, the tools and the sign-in; whether a token is right they say",
+	},
+	{
 		pkg:    "internal/redact",
 		forbid: impure,
 		why:    "a text in, a text out: whatever words an error may use it",
@@ -185,7 +191,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/doctor", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule"},
+		ours:   []string{"internal/doctor", "internal/guess", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},
@@ -197,7 +203,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "web",
-		ours:   []string{"internal/health", "internal/ratelimit"},
+		ours:   []string{"internal/guess", "internal/health", "internal/ratelimit"},
 		forbid: commands,
 		why:    "pages and the dashboard's mount; they show what is handed in",
 	},

@@ -129,7 +129,7 @@ func TestExitCodes(t *testing.T) {
 		{"serve --help", nil, 0, "run everything in one process", ""},
 		{"version", nil, 0, "gateway-cron v9\n", ""},
 		{"config", nil, 0, "GATEWAY_CRON_ADDR                      127.0.0.1:19790\n", ""},
-		{"config", map[string]string{"TOKEN": "hunter2", "ADDR": ":80"}, 0, "GATEWAY_CRON_TOKEN                     (set, hidden)\n", ""},
+		{"config", map[string]string{"TOKEN": "hunter2-hunter2-hunter2", "ADDR": ":80"}, 0, "GATEWAY_CRON_TOKEN                     (set, hidden)\n", ""},
 		{"config", map[string]string{"REDIS": "hunter2"}, 0, "GATEWAY_CRON_REDIS_URL                 ", "gateway-cron: warning: GATEWAY_CRON_REDIS is no setting, and is ignored"},
 
 		{"sevre", nil, 2, "", `unknown command "sevre"`},
@@ -153,6 +153,7 @@ func TestExitCodes(t *testing.T) {
 		{"config", map[string]string{"CONCURRENCY": "many", "TOKEN_FILE": "/does/not/exist"}, 2, "", "GATEWAY_CRON_TOKEN cannot be read"},
 		{"config", map[string]string{"REDIS_URL": "hunter2"}, 2, "", "GATEWAY_CRON_REDIS_URL must be"},
 		{"serve", map[string]string{"ADDR": "0.0.0.0:0"}, 2, "", "GATEWAY_CRON_TOKEN must be set"},
+		{"serve", map[string]string{"ADDR": "0.0.0.0:0", "TOKEN": "a"}, 2, "", "GATEWAY_CRON_TOKEN has 1 characters and must have 16 or more"},
 		{"demo", map[string]string{"LOG_FORMAT": "xml"}, 2, "", "GATEWAY_CRON_LOG_FORMAT must be"},
 		{"worker", map[string]string{"PREFIX": "A"}, 2, "", "GATEWAY_CRON_PREFIX must be"},
 		{"healthcheck", map[string]string{"PREFIX": "A"}, 2, "", "GATEWAY_CRON_PREFIX must be"},

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Config is the effective configuration.
@@ -27,6 +28,8 @@ type Config struct {
 	URL                 string // of the API, for the command line; "" means the one at Addr
 	PublicAccess        bool   // others reach it, whatever Addr says
 	Token               string
+	TLSCertFile         string // "" means plain HTTP
+	TLSKeyFile          string
 	RedisURL            string // "" means the embedded Redis, where a role allows it
 	RedisCAFile         string // "" means the system's authorities
 	RedisCertFile       string
@@ -186,7 +189,9 @@ func settings() []setting {
 	return []setting{
 		addr,
 		link("URL", "", "the API that the command line calls; without it, the one at GATEWAY_CRON_ADDR", func(c *Config) *string { return &c.URL }),
-		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback", func(c *Config) *string { return &c.Token }),
+		secret("TOKEN", "bearer token of the API and the dashboard; needed beyond loopback, with 16 characters or more", func(c *Config) *string { return &c.Token }),
+		str("TLS_CERT_FILE", "", "certificate (PEM, with its chain) of the API and the dashboard, which are then served over https", func(c *Config) *string { return &c.TLSCertFile }),
+		str("TLS_KEY_FILE", "", "key (PEM) of that certificate", func(c *Config) *string { return &c.TLSKeyFile }),
 		flag("PUBLIC_ACCESS", "whether others reach the API through a tunnel or a proxy; a token is then needed on loopback too",
 			func(c *Config) *bool { return &c.PublicAccess }),
 		redisURL,
@@ -300,6 +305,9 @@ func Read(lookup func(string) (string, bool)) (Loaded, error) {
 	if err := l.checkExposure(); err != nil {
 		problems = append(problems, err)
 	}
+	if (l.TLSCertFile == "") != (l.TLSKeyFile == "") {
+		problems = append(problems, fmt.Errorf("%sTLS_CERT_FILE and %sTLS_KEY_FILE belong together: set both or none", EnvPrefix, EnvPrefix))
+	}
 	problems = append(problems, l.checkAlerts()...)
 	return l, errors.Join(problems...)
 }
@@ -372,25 +380,45 @@ func readSecret(path string) (string, error) {
 	return secret, nil
 }
 
-// checkExposure refuses to serve others without a token.
+// minTokenChars is the least length of a token that strangers may try out.
+const minTokenChars = 16
+
+// checkExposure refuses to serve others without a token, or with one that is guessed soon.
 func (l Loaded) checkExposure() error {
-	if l.Token != "" || l.Addr == "" {
+	var why string
+	switch {
+	case l.beyondLoopback():
+		why = l.sources["ADDR"] + " listens beyond loopback"
+	case l.PublicAccess:
+		why = l.sources["PUBLIC_ACCESS"] + " says that others have access"
+	default:
 		return nil
 	}
-	host, _, err := net.SplitHostPort(l.Addr)
-	if err != nil {
-		return nil //nolint:nilerr // reported with ADDR
+	switch n := utf8.RuneCountInString(l.Token); {
+	case n == 0:
+		return fmt.Errorf("%sTOKEN must be set, because %s: anybody who reaches it could run agents; take the output of openssl rand -hex 32",
+			EnvPrefix, why)
+	case n < minTokenChars:
+		return fmt.Errorf("%s has %d characters and must have %d or more, because %s: a short token is guessed; take the output of openssl rand -hex 32",
+			l.sources["TOKEN"], n, minTokenChars, why)
+	default:
+		return nil
 	}
-	why := l.sources["ADDR"] + " listens beyond loopback"
-	if ip, err := netip.ParseAddr(host); (err == nil && ip.IsLoopback()) || host == "localhost" {
-		if !l.PublicAccess {
-			return nil
-		}
-		why = l.sources["PUBLIC_ACCESS"] + " says that others have access"
-	}
-	return fmt.Errorf("%sTOKEN must be set, because %s: anybody who reaches it could run agents; take the output of openssl rand -hex 32",
-		EnvPrefix, why)
 }
+
+// beyondLoopback reports whether the API listens on more than the loopback interface. An
+// address that is none is reported with ADDR.
+func (c Config) beyondLoopback() bool {
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil || host == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || !ip.IsLoopback()
+}
+
+// PlainBeyondLoopback reports whether others on the way can read what is said with the API.
+func (c Config) PlainBeyondLoopback() bool { return c.beyondLoopback() && c.TLSCertFile == "" }
 
 // checkAlerts refuses half a target: alerts that go nowhere would be noticed too late.
 func (c Config) checkAlerts() (problems []error) {
@@ -413,12 +441,20 @@ func (c Config) APIURL() string {
 	}
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {
-		return "http://" + c.Addr // Load has refused it
+		return c.Scheme() + "://" + c.Addr // Load has refused it
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // it listens on every address, and this is one
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return c.Scheme() + "://" + net.JoinHostPort(host, port)
+}
+
+// Scheme is that of the URLs of the API.
+func (c Config) Scheme() string {
+	if c.TLSCertFile != "" {
+		return "https"
+	}
+	return "http"
 }
 
 // Print writes the effective configuration, secrets hidden, one variable a line, each

@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 
 // full sets everything to something else than its default.
 var full = env{
-	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
+	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1s1s1s1s1s1s1s1", "TLS_CERT_FILE": "/tls/api.pem", "TLS_KEY_FILE": "/tls/api.key", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
@@ -99,7 +99,7 @@ var full = env{
 
 func TestEverySetting(t *testing.T) {
 	want := Config{
-		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
+		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1s1s1s1s1s1s1s1", TLSCertFile: "/tls/api.pem", TLSKeyFile: "/tls/api.key", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,
@@ -221,8 +221,21 @@ func TestExposure(t *testing.T) {
 		if (len(got) == 1 && strings.Contains(got[0], EnvPrefix+"TOKEN must be set")) != exposed || !exposed && got != nil {
 			t.Errorf("%s without a token: %q, want a refusal %v", addr, got, exposed)
 		}
-		if got := problems(env{"ADDR": addr, "TOKEN": "t"}); got != nil {
+		if got := problems(env{"ADDR": addr, "TOKEN": strings.Repeat("t", 16)}); got != nil {
 			t.Errorf("%s with a token: %q", addr, got)
+		}
+		got = problems(env{"ADDR": addr, "TOKEN": "ääää-ääää-äääää"})
+		if refused := len(got) == 1 && strings.HasPrefix(got[0], EnvPrefix+"TOKEN has 15 characters") && strings.Contains(got[0], "openssl rand -hex 32"); refused != exposed || !exposed && got != nil {
+			t.Errorf("%s with a short token: %q, want a refusal %v", addr, got, exposed)
+		}
+		for token, plain := range map[string]bool{"": exposed, "TLS": false} {
+			e := env{"ADDR": addr, "TOKEN": strings.Repeat("t", 16)}
+			if token == "TLS" {
+				e["TLS_CERT_FILE"], e["TLS_KEY_FILE"] = "/c", "/k"
+			}
+			if got := load(t, e).PlainBeyondLoopback(); got != plain {
+				t.Errorf("%s %s: plain beyond loopback %v", addr, token, got)
+			}
 		}
 	}
 }
@@ -239,21 +252,32 @@ func TestAPIURL(t *testing.T) {
 		{"10.0.0.1:80", "", "http://10.0.0.1:80"},
 		{":80", "https://cron.example/x/", "https://cron.example/x"},
 	} {
-		if got := load(t, env{"ADDR": tt.addr, "URL": tt.url, "TOKEN": "s"}).APIURL(); got != tt.want {
+		if got := load(t, env{"ADDR": tt.addr, "URL": tt.url, "TOKEN": strings.Repeat("s", 16)}).APIURL(); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	if got := load(t, env{"TLS_CERT_FILE": "/c", "TLS_KEY_FILE": "/k"}).APIURL(); got != "https://127.0.0.1:19790" {
+		t.Errorf("with a certificate the API is at %s", got)
+	}
+	for _, half := range []string{"TLS_CERT_FILE", "TLS_KEY_FILE"} {
+		if got := problems(env{half: "/x"}); len(got) != 1 || !strings.Contains(got[0], "belong together") {
+			t.Errorf("%s alone: %q", half, got)
 		}
 	}
 }
 
 func TestSecretFiles(t *testing.T) {
 	c := load(t, env{
-		"TOKEN_FILE":                 secretFile(t, "  s1\n"),
+		"TOKEN_FILE":                 secretFile(t, "  s1s1s1s1s1s1s1s1\n"),
 		"REDIS_URL_FILE":             secretFile(t, "redis://:s2@h:1/0\n"),
 		"CHANNEL_MANAGER_TOKEN_FILE": secretFile(t, strings.Repeat("x", maxSecretBytes)),
 		"TELEGRAM_TOKEN_FILE":        secretFile(t, "s4"),
 		"ADDR":                       "0.0.0.0:1", // a token from a file is a token
 	})
-	if c.Token != "s1" || c.RedisURL != "redis://:s2@h:1/0" || len(c.ChannelManagerToken) != maxSecretBytes || c.TelegramToken != "s4" {
+	if c.Token != "s1s1s1s1s1s1s1s1" || c.RedisURL != "redis://:s2@h:1/0" || len(c.ChannelManagerToken) != maxSecretBytes || c.TelegramToken != "s4" {
 		t.Errorf("read %+v", c)
 	}
 	for name, tc := range map[string]struct {

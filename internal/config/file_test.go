@@ -25,7 +25,7 @@ const desktop = `{
   // What the onboarding wrote
   gateway: {
     http: {
-      bind: '0.0.0.0', port: 0x1f90, auth_token: "hunter2", max_body_bytes: 2048, cors: {origins: ['*']},
+      bind: '0.0.0.0', port: 0x1f90, auth_token: "hunter2-hunter2-hunter2", max_body_bytes: 2048, cors: {origins: ['*']},
       rate_limit: {enabled: true, requests_per_minute: 60, burst: 7},
     },
     websocket: {port: "any"},
@@ -45,7 +45,7 @@ func TestFile(t *testing.T) {
 	path := written(t, desktop)
 	l := loaded(t, env{"CONFIG": path, "$HOME": "/home/u"})
 	want := load(t, env{})
-	want.Addr, want.Token, want.MaxBodyBytes, want.RateLimitPerMinute, want.RateLimitBurst = "0.0.0.0:8080", "hunter2", 2048, 60, 7
+	want.Addr, want.Token, want.MaxBodyBytes, want.RateLimitPerMinute, want.RateLimitBurst = "0.0.0.0:8080", "hunter2-hunter2-hunter2", 2048, 60, 7
 	want.StateDir, want.PublicAccess = "/home/u/data/gateway-cron", true
 	want.AIServerURL, want.Model, want.ReasoningEffort, want.WorkspaceID = "http://ai.example:1", "m", "high", "w"
 	want.TelegramToken = "1:hunter2"

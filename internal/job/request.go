@@ -14,10 +14,17 @@ const DefaultActor = "api"
 
 type actorKey struct{}
 
-// WithActor names who makes the changes of ctx; at most 200 bytes of it are kept.
+// maxActorBytes is enough for the longest ids of a run and of a token, and the token's name.
+const maxActorBytes = 1000
+
+// WithActor names who makes the changes of ctx; at most maxActorBytes of it are kept.
 func WithActor(ctx context.Context, actor string) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor[:min(len(actor), MaxIdentifierBytes)])
+	return context.WithValue(ctx, actorKey{}, actor[:min(len(actor), maxActorBytes)])
 }
+
+// Actor is how the holder of the token is named where changes are on record: by its id,
+// which nobody else has, and its name, which is for people.
+func (t *Token) Actor() string { return "token:" + t.ID + " " + t.Name }
 
 // ActorOf is who makes the changes of ctx.
 func ActorOf(ctx context.Context) string {

@@ -314,6 +314,8 @@ func (v *validator) text(field, s string, most int, example string) {
 		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), most), example)
 	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
 		v.add(field, "must be one line of valid UTF-8 text", example)
+	case strings.ContainsFunc(s, isHidden):
+		v.add(field, hiddenDetail, example)
 	}
 }
 
@@ -324,8 +326,18 @@ func (v *validator) identifier(field, s, example string) {
 		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), MaxIdentifierBytes), example)
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }):
 		v.add(field, "must not contain spaces or control characters", example)
+	case strings.ContainsFunc(s, isHidden):
+		v.add(field, hiddenDetail, example)
+	case field == "sessionKey" && (s == "." || s == ".."):
+		v.add(field, "must not be . or ..: it becomes a file name", example)
 	}
 }
+
+const hiddenDetail = "must not contain characters that cannot be seen, such as zero-width ones and those that turn the direction of text"
+
+// isHidden finds what makes two names look alike: characters without a width, and those
+// that turn the direction of text. Joiners are among them, which some scripts and emoji use.
+func isHidden(r rune) bool { return unicode.Is(unicode.Cf, r) || r == 0x2028 || r == 0x2029 }
 
 func (v *validator) between(field string, n, low, high int, example string) {
 	if n < low || n > high {

@@ -41,25 +41,31 @@ func (l *Limiter[C]) Take(client C) time.Duration {
 	defer l.mu.Unlock()
 	now := l.now()
 	client = l.key(client, now)
-	full := l.full[client]
-	if full.Before(now) {
-		full = now
+	wait := l.wait(client, now)
+	if wait == 0 {
+		l.full[client] = latest(l.full[client], now).Add(l.every)
 	}
-	if wait := full.Sub(now) - time.Duration(l.burst-1)*l.every; wait > 0 {
-		return wait
-	}
-	l.full[client] = full.Add(l.every)
-	return 0
+	return wait
 }
 
-// GiveBack undoes a Take.
-func (l *Limiter[C]) GiveBack(client C) {
+// Wait returns what Take would, and takes nothing.
+func (l *Limiter[C]) Wait(client C) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	client = l.key(client, l.now())
-	if full, ok := l.full[client]; ok {
-		l.full[client] = full.Add(-l.every)
+	now := l.now()
+	return l.wait(l.key(client, now), now)
+}
+
+func (l *Limiter[C]) wait(client C, now time.Time) time.Duration {
+	full := latest(l.full[client], now)
+	return max(full.Sub(now)-time.Duration(l.burst-1)*l.every, 0)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
 	}
+	return a
 }
 
 // key is the client, or the shared one if it is new and there is no room.

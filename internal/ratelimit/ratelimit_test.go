@@ -33,9 +33,13 @@ func TestEachClientHasAnAllowance(t *testing.T) {
 	if wait := l.Take(1); wait != 0 {
 		t.Errorf("wait %s after the wait", wait)
 	}
-	l.GiveBack(1)
-	if wait := l.Take(1); wait != 0 {
-		t.Errorf("wait %s for what was given back", wait)
+	for range 2 { // to look takes nothing
+		if wait := l.Wait(1); wait != every {
+			t.Errorf("wait %s without taking, want %s", wait, every)
+		}
+		if wait := l.Wait(3); wait != 0 {
+			t.Errorf("somebody new waits %s", wait)
+		}
 	}
 	pass(time.Hour)
 	for range burst {

@@ -21,7 +21,8 @@ import (
 // maxSearched is how many notes one page of those about one target looks at.
 const maxSearched = 1000
 
-// note is what is written down of a change; before and after are JSON, "" for nothing.
+// note is what is written down of a change; before and after are JSON, "" for nothing. The
+// zero value is none.
 type note struct{ action, before, after string }
 
 // creation notes a new job by what it has that is not the default.
@@ -35,10 +36,13 @@ func deletion(id string, was map[string]string) note {
 }
 
 // edition notes what an edit changed. One of nothing but enabled and the reason is a
-// pause or a resume, whichever request made it.
+// pause or a resume, whichever request made it; one of nothing is not noted.
 func edition(was, is map[string]string) note {
-	n := note{action: "edit", before: told(changed(is, was)), after: told(changed(was, is))}
 	diff := changed(was, is)
+	if len(diff) == 0 {
+		return note{}
+	}
+	n := note{action: "edit", before: told(changed(is, was)), after: told(diff)}
 	rest := len(diff)
 	for _, name := range []string{"enabled", "pauseReason"} {
 		if _, there := diff[name]; there {
@@ -46,7 +50,7 @@ func edition(was, is map[string]string) note {
 		}
 	}
 	switch {
-	case len(diff) == 0 || rest > 0:
+	case rest > 0:
 	case is["enabled"] == "1":
 		n.action = "resume"
 	default:

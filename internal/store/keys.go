@@ -78,12 +78,22 @@ func (k keys) looks() string { return k.prefix + "looks" }
 // was, after the last resume (until); and the call that paused it (token).
 func (k keys) paused() string { return k.prefix + "paused" }
 
-// audit: STREAM of who changed what; capped.
+// audit: STREAM of who changed what; capped by shares.
 func (k keys) audit() string { return k.prefix + "audit" }
+
+// auditShare: LIST of the entries of audit that count against one actor, oldest first; capped.
+func (k keys) auditShare(of string) string { return k.prefix + "audit:" + of }
+
+// auditors: ZSET of the shares by how many entries they have, but for the
+// administrator's ("api"); "*" is all of these together.
+func (k keys) auditors() string { return k.prefix + "auditors" }
 
 // once: HASH with a time to live, what a request with an idempotency key did;
 // or STRING, for a minute, that a delete is done.
 func (k keys) once(key string) string { return k.prefix + "idem:" + key }
+
+// signedOut: STRING with a time to live, that a sign-in at the dashboard was ended.
+func (k keys) signedOut(id string) string { return k.prefix + "signedout:" + id }
 
 // token: HASH of a token: the hash of its secret, whose jobs it is for, its quotas.
 func (k keys) token(id string) string { return k.prefix + "token:" + id }

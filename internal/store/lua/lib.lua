@@ -34,7 +34,10 @@ local DISABLE_AFTER = 10   -- a job is disabled after so many failed runs in a r
 local ALERT_ERROR = 300    -- most bytes of an alert's error
 local REASON = 500         -- most bytes of why a job is disabled
 local REPLY_HEAD = 2004    -- most bytes of a reply in a list: over 500 characters, however long each is
-local AUDITED = 10000      -- so many changes are on record, or a few more
+local AUDITED = 10000      -- so many changes of the administrator are on record, and as many of all others together
+local AUDIT_SHARE = 1000   -- so many of these may be one token's
+local AUDIT_SHARED = 5000  -- so many may be the product's own, or those of runs without a token
+local AUDIT_MOST = 40000   -- the stream has no more, whatever became of the shares
 local PRODUCT = 'gateway-cron' -- the actor of what nobody asked for
 local REMEMBERED = 24 * 3600000 -- what a request with a key did is known for this long
 
@@ -58,6 +61,7 @@ local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
 local function token_runs_key(id, day) return P .. 'tokenruns:' .. id .. ':' .. day end
+local function audit_key(share) return P .. 'audit:' .. share end
 local function alert_key(to) return P .. 'alert:' .. to end
 local function facts_key(to) return P .. 'facts:' .. to end
 local function taken_key(token) return P .. 'taken:' .. token end
@@ -73,6 +77,7 @@ local RUNS = P .. 'runs'
 local SESSIONS = P .. 'sessions'
 local QUARANTINE = P .. 'quarantine'
 local AUDIT = P .. 'audit'
+local AUDITORS = P .. 'auditors'
 local TOKENS = P .. 'tokens'
 local LOOKS = P .. 'looks'
 local EMITTER = P .. 'emitter'
@@ -152,12 +157,55 @@ end
 
 local function newer(h) return tonumber(h.v or '0') > VERSION end
 
+-- share_of returns whose share of the audit a note counts against. A token's covers what
+-- its holder does, in a run or not, and what the product does to the jobs made with it: so
+-- nobody pushes out the notes of another by making jobs that end by themselves. What
+-- concerns everything is kept with what the administrator did.
+local function share_of(actor, target)
+  local token = string.match(actor, '^token:(%w+)') or string.match(actor, '^run:%S+ token:(%w+)')
+  if actor == PRODUCT and target ~= '*' then
+    token = redis.call('HGET', job_key(target), 'maker')
+    if not token then return PRODUCT end
+  end
+  if token then return 'token:' .. token end
+  return string.sub(actor, 1, 4) == 'run:' and 'run' or 'api'
+end
+
+-- drop_note takes the oldest note of a share out of the audit.
+local function drop_note(share)
+  local note = redis.call('LPOP', audit_key(share))
+  if note then redis.call('XDEL', AUDIT, note) end
+  if share == 'api' then return end
+  redis.call('ZINCRBY', AUDITORS, -1, '*')
+  if tonumber(redis.call('ZINCRBY', AUDITORS, -1, share)) <= 0 then redis.call('ZREM', AUDITORS, share) end
+end
+
+-- bound_share counts a note against a share. Where that is full its own oldest note goes;
+-- where all shares but the administrator's are full together, the oldest of the largest.
+local function bound_share(share, note)
+  local has = redis.call('RPUSH', audit_key(share), note)
+  if share == 'api' then
+    if has > AUDITED then drop_note(share) end
+    return
+  end
+  redis.call('ZADD', AUDITORS, has, share)
+  local all = tonumber(redis.call('ZINCRBY', AUDITORS, 1, '*'))
+  if has > (string.sub(share, 1, 6) == 'token:' and AUDIT_SHARE or AUDIT_SHARED) then
+    drop_note(share)
+  elseif all > AUDITED then
+    local largest = redis.call('ZREVRANGE', AUDITORS, 0, 1)
+    drop_note(largest[1] == '*' and largest[2] or largest[1])
+  end
+end
+
 -- audit notes a change in the step that makes it, so that no change is without its
 -- note. before and after are what of the target changed (JSON, '' for nothing). A stream
--- that is damaged keeps nobody from changing things, or from stopping them.
+-- or a share that is damaged keeps nobody from changing things, or from stopping them. A
+-- job is noted before it is dropped: whose share it is, its record says.
 local function audit(actor, action, target, before, after)
-  redis.pcall('XADD', AUDIT, 'MAXLEN', '~', AUDITED, '*', 'at', int(now), 'actor', actor, 'action', action,
+  local note = redis.pcall('XADD', AUDIT, 'MAXLEN', '~', AUDIT_MOST, '*', 'at', int(now), 'actor', actor, 'action', action,
     'target', target, 'before', before, 'after', after)
+  if type(note) == 'string' then pcall(function() bound_share(share_of(actor, target), note) end) end
 end
 
 -- recall answers what a request with that key ('' for none) did when it came first: the
@@ -820,9 +868,9 @@ local function end_run(id, r, outcome, reason, message, fields)
     if misfire == 'run_all' and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
     if over then
       -- seldom
+      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
       drop_job(r.job)
       remember_end(r.job, { run = id, outcome = outcome, runs = claims, of = tonumber(most), at = now })
-      audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
     end
   end
   trim(r.job)

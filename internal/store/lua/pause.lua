@@ -11,6 +11,8 @@ redis.call('HSET', PAUSED, 'token', ARGV[2])
 redis.call('HSETNX', PAUSED, 'since', int(now))
 if ARGV[1] ~= '' then redis.call('HSET', PAUSED, 'reason', ARGV[1]) end
 local is = hash(PAUSED)
-audit(ARGV[3], 'pause-all', '*', cjson.encode({ paused = was.since ~= nil, reason = was.reason }),
-  cjson.encode({ paused = true, reason = is.reason }))
+if not was.since or was.reason ~= is.reason then
+  audit(ARGV[3], 'pause-all', '*', cjson.encode({ paused = was.since ~= nil, reason = was.reason }),
+    cjson.encode({ paused = true, reason = is.reason }))
+end
 return { 'ok' }

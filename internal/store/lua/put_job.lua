@@ -3,7 +3,7 @@
 --       cursor (keep|check|set), next slot ('' none) and when it is due, reason and first, last, count of
 --       the due slots that this edit passes over (count 0: none), the slot after them
 --       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
---       the field), actor, action, before, after (see audit), key and print of the
+--       the field), actor, action ('' where an edit changes nothing), before, after (see audit), key and print of the
 --       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
 --       have, its agent and its session (see owned), the run that it is made or edited in
 --       ('' none); of a new job, the job that made it elsewhere ('' none); and how many a job may make
@@ -128,6 +128,6 @@ end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.call('HINCRBY', key, 'rev', 1)
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
-audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4])
+if ARGV[said + 2] ~= '' then audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
 remember(once, print, id, uid)
 return { 'ok', redis.call('HGETALL', key) }

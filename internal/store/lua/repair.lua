@@ -88,8 +88,8 @@ function check.ended(ids)
     local last = math.floor(tonumber(redis.call('ZSCORE', ENDED, id)) / 1000)
     for _, at in ipairs({ j.updatedAt or '0', j.lastRunAt or '0' }) do last = math.max(last, tonumber(at) or 0) end
     if last < now - RETENTION then
-      drop_job(id)
       audit(PRODUCT, 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
+      drop_job(id)
     end
   end)
 end
