@@ -174,21 +174,12 @@ func (a *App) Addr() string {
 	return a.listener.Addr().String()
 }
 
-// Serve runs the roles until ctx ends or the embedded Redis dies, and stops
-// everything in the order in which it depends on each other.
+// Serve runs the roles until ctx ends, and stops everything in the order in which it
+// depends on each other.
 func (a *App) Serve(ctx context.Context) error {
 	defer a.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if a.embedded != nil {
-		go func() {
-			select {
-			case <-a.embedded.Done():
-				cancel(fmt.Errorf("the embedded redis ended: %w", a.embedded.Err()))
-			case <-ctx.Done():
-			}
-		}()
-	}
 
 	c := a.opts.Config
 	queues := tasks.NewQueues(c.Prefix, c.TaskRetention)
