@@ -85,6 +85,9 @@ func examine(ctx context.Context, c config.Loaded, o DoctorOptions) Diagnosis {
 	d := Diagnosis{State: health.Failing, Findings: findings}
 	if reached.Level != doctor.Fail {
 		signals := &signals{store: s, rdb: rdb, queues: tasks.NewQueues(c.Prefix, 0), check: c.RedisCheck}
+		if c.RedisURL == "" { // the embedded one, on this machine
+			signals.room = &room{dir: redisDir(c.Config), least: c.MinFreeBytes, logger: slog.New(slog.DiscardHandler)}
+		}
 		_, report := signals.look(ctx)
 		d.State = report.State
 		if o.Job != "" {
@@ -122,7 +125,7 @@ func unread(err error) []doctor.Finding {
 func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *store.Store, doctor.Finding) {
 	f := doctor.Finding{Level: doctor.Fail, What: "redis"}
 	if c.RedisURL == "" {
-		socket := filepath.Join(c.StateDir, "redis", "redis.sock")
+		socket := filepath.Join(redisDir(c), "redis.sock")
 		if _, err := os.Stat(socket); err != nil {
 			f.Found = "GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in " + c.StateDir
 			f.Remedy = "start gateway-cron serve, or set GATEWAY_CRON_REDIS_URL or GATEWAY_CRON_STATE_DIR as the processes have it"

@@ -37,6 +37,9 @@ type signals struct {
 	queues  tasks.Queues
 	check   config.RedisCheck
 	options health.Options
+	room    *room // of the embedded Redis; nil with any other
+	// down is why the embedded Redis does not serve; nil if it does, or with any other.
+	down func() error
 	// refused is why this process's own last heartbeat was not written; nil if it was, or
 	// without one.
 	refused func() error
@@ -86,6 +89,16 @@ func (s *signals) failing(ctx context.Context) bool { return s.Health(ctx).State
 // gather reads the facts.
 func (s *signals) gather(ctx context.Context) health.Facts {
 	f := health.Facts{Now: job.ToMillis(time.Now())}
+	if s.room != nil {
+		f.Disk = s.room.look()
+	}
+	if s.down != nil {
+		if err := s.down(); err != nil {
+			s.nodes = nil
+			f.Redis.Away, f.Redis.Fix = err.Error(), "it is started again by itself; if that does not help, redis.log beside its data says why"
+			return f
+		}
+	}
 	away := func(err error) health.Facts {
 		said := &f.Redis.Away
 		if _, answers := errors.AsType[redis.Error](err); answers {
