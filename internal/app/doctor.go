@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/health"
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 	"github.com/gatewaycron/gatewaycron/tasks"
@@ -145,6 +147,9 @@ func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *st
 	// One that refuses changes refuses a ping too, and can still be asked what is wrong.
 	if err := s.Ping(ctx); err != nil && rdb.Info(ctx, "server").Err() != nil {
 		f.Found, f.Remedy = "does not answer: "+err.Error(), "is it up, and GATEWAY_CRON_REDIS_URL right?"
+		if errors.Is(err, job.ErrStoreDenied) {
+			f.Found, f.Remedy = "does not let us in: "+err.Error(), "are the user and the password in GATEWAY_CRON_REDIS_URL right?"
+		}
 		return rdb, s, f
 	}
 	return rdb, s, doctor.Finding{Level: doctor.OK, What: "redis", Found: "answers"}

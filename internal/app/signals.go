@@ -172,6 +172,8 @@ func refusal(err error) (why, fix string) {
 		{"OOM ", "its memory is full", "raise maxmemory, or make room; restart no worker meanwhile: they hold the replies that could not be written"},
 		{"MISCONF ", "it cannot write to its disk", "is the disk full? Restart no worker meanwhile: they hold the replies that could not be written"},
 		{"READONLY ", "it is a replica, which takes no writes", "let GATEWAY_CRON_REDIS_URL name the master, or Sentinel"},
+		{"The user executing the script can't ", "its user lacks a right", "may it write the keys? See docs/operations.md, Redis"},
+		{"NOPERM ", "its user lacks a right", "may it write the keys, and call scripts? See docs/operations.md, Redis"},
 		{"NOREPLICAS ", "too few of its replicas are there", "bring them back, or lower min-replicas-to-write"},
 	} {
 		if strings.Contains(err.Error(), r.sign) {
@@ -180,6 +182,11 @@ func refusal(err error) (why, fix string) {
 	}
 	return "", ""
 }
+
+// roomOfAReply is the memory that a large reply needs. With less, whether Redis takes
+// changes depends on how large they are: between two refusals it stands just below its
+// limit.
+const roomOfAReply = 1 << 20
 
 // redisNode is how one server of Redis is, as it says.
 type redisNode struct {
@@ -196,7 +203,10 @@ func redisNodes(ctx context.Context, rdb redis.UniversalClient) ([]redisNode, er
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
 		node, err := askRedis(ctx, rdb)
-		return []redisNode{node}, err
+		if err != nil {
+			return nil, err
+		}
+		return []redisNode{node}, nil
 	}
 	var (
 		mu    sync.Mutex
@@ -240,7 +250,7 @@ func (n redisNode) refuses() (why, fix string) {
 		return refusal(errors.New("READONLY "))
 	case n.info["loading"] == "1":
 		return "it is still loading its data", "wait"
-	case n.full() > 1 && n.info["maxmemory_policy"] == "noeviction":
+	case n.full() > 0 && amount(n.info["used_memory"]) > amount(n.info["maxmemory"])-roomOfAReply && n.info["maxmemory_policy"] == "noeviction":
 		return refusal(errors.New("OOM "))
 	}
 	return refusal(n.refused)
