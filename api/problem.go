@@ -118,8 +118,8 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is too large; at most %d bytes are accepted.", size.Limit)
 	case errors.As(err, &notReady):
 		p.Status, p.Detail = http.StatusServiceUnavailable, "Not ready."
-		if unreachable(err) {
-			p.Detail = "Not ready: the store cannot be reached."
+		if text := storeTrouble(err); text != "" {
+			p.Detail = "Not ready: the store " + text + "."
 		}
 	case errors.As(err, &rate):
 		p.Status, p.Detail = http.StatusTooManyRequests, rate.Error()
@@ -160,8 +160,10 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The record was written by a newer release, which this one must not touch; upgrade this process."
 	case errors.Is(err, errFailing):
 		p.Status = http.StatusServiceUnavailable
-	case unreachable(err):
-		p.Status, p.Detail = http.StatusServiceUnavailable, "The store cannot be reached at the moment; send the request again."
+	default:
+		if text := storeTrouble(err); text != "" {
+			p.Status, p.Detail = http.StatusServiceUnavailable, "The store "+text+"; send the request again when that is over."
+		}
 	}
 	if ill, ok := errors.AsType[*unhealthyError](err); ok {
 		v := viewOfHealth(ill.report)
@@ -171,6 +173,20 @@ func toProblem(err error) problem {
 	}
 	p.Title = http.StatusText(p.Status)
 	return p
+}
+
+// storeTrouble says what keeps the store from serving, behind "The store"; "" if the error
+// is about something else.
+func storeTrouble(err error) string {
+	switch {
+	case errors.Is(err, job.ErrStoreDenied):
+		return "denies this process what it needs: the user or the password of Redis is wrong, or a right is missing (gateway-cron doctor says which)"
+	case errors.Is(err, job.ErrStoreFull):
+		return "takes no changes: the memory or the disk of Redis is full (gateway-cron doctor says which)"
+	case unreachable(err):
+		return "cannot be reached at the moment"
+	}
+	return ""
 }
 
 // unreachable reports whether err says that the store did not answer, as

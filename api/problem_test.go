@@ -147,7 +147,8 @@ func TestReadiness(t *testing.T) {
 	b.call("GET", "/readyz", "", host("10.1.2.3:19790")).want(http.StatusOK)
 	for err, detail := range map[error]string{
 		errUnknown: "Not ready.",
-		fmt.Errorf("password: %w", context.DeadlineExceeded): "Not ready: the store cannot be reached.",
+		fmt.Errorf("password: %w", context.DeadlineExceeded): "Not ready: the store cannot be reached at the moment.",
+		fmt.Errorf("password: %w", job.ErrStoreFull):         "Not ready: the store takes no changes: the memory or the disk of Redis is full (gateway-cron doctor says which).",
 	} {
 		b.store.err = err
 		a := b.call("GET", "/readyz", "").want(http.StatusServiceUnavailable)

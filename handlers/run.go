@@ -63,6 +63,7 @@ type runHandler struct {
 	kick        func(ctx context.Context, carriers []job.Carrier)
 	handBack    func(ctx context.Context, slots []tasks.Run) error
 	roomy       func() bool // a good part of the places is free
+	mayBegin    func() error
 	worker      string
 	workspaceID string
 	model       string // of jobs that name none, and so effort
@@ -83,6 +84,7 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client, roomy 
 		kick:       kicker(o.Queues, client, o.Logger),
 		handBack:   handBack(o.Queues, client),
 		roomy:      roomy,
+		mayBegin:   o.MayBegin,
 		watched:    map[*watched]struct{}{},
 	}
 }
@@ -130,6 +132,13 @@ func (h *runHandler) carried(ctx context.Context, p tasks.Run) (result, error) {
 	}
 	w, forget := h.watch(run)
 	defer forget()
+	// Asked before the claim, so that the slot stays where it is: it runs late, or is
+	// missed, as its job wants it.
+	if h.mayBegin != nil {
+		if err := h.mayBegin(); err != nil {
+			return result{}, &giveBack{delay: maxGiveBack, why: err}
+		}
+	}
 	begun, asked, err := h.begin(ctx, p)
 	if err != nil {
 		return result{}, &giveBack{delay: time.Second, why: err}

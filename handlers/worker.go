@@ -44,6 +44,9 @@ type Options struct {
 	// Grace is how long running turns may go on after a stop; then they are cut,
 	// and their attempts are ambiguous.
 	Grace time.Duration
+	// MayBegin says why no turn may begin at the moment, although Redis serves; nil if one
+	// may. The option itself may be nil.
+	MayBegin func() error
 }
 
 // AIServer is what a run calls; see package aiserver.

@@ -86,6 +86,7 @@ type App struct {
 	stopping chan struct{} // closed when the HTTP server begins to stop
 	front    atomic.Pointer[http.Handler]
 	embedded *redisproc.Proc
+	room     *room // of the embedded Redis
 	rdb      redis.UniversalClient
 	queue    redis.UniversalClient // the same one, for asynq
 	reserve  redis.UniversalClient // connections of those who stop things
@@ -147,11 +148,12 @@ func (a *App) start(ctx context.Context) error {
 		if !a.opts.EmbeddedRedis {
 			return errNoRedisURL
 		}
-		proc, err := redisproc.Start(ctx, redisproc.Options{Dir: filepath.Join(c.StateDir, "redis"), Logger: a.logger})
+		dir := redisDir(c)
+		proc, err := redisproc.Start(ctx, redisproc.Options{Dir: dir, Logger: a.logger})
 		if err != nil {
 			return fmt.Errorf("start the embedded redis: %w", err)
 		}
-		a.embedded = proc
+		a.embedded, a.room = proc, &room{dir: dir, least: c.MinFreeBytes, logger: a.logger}
 		c.RedisURL = proc.URL()
 		a.onClose(func() {
 			stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -187,21 +189,12 @@ func (a *App) Addr() string {
 	return a.listener.Addr().String()
 }
 
-// Serve runs the roles until ctx ends or the embedded Redis dies, and stops
-// everything in the order in which it depends on each other.
+// Serve runs the roles until ctx ends, and stops everything in the order in which it
+// depends on each other.
 func (a *App) Serve(ctx context.Context) error {
 	defer a.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if a.embedded != nil {
-		go func() {
-			select {
-			case <-a.embedded.Done():
-				cancel(fmt.Errorf("the embedded redis ended: %w", a.embedded.Err()))
-			case <-ctx.Done():
-			}
-		}()
-	}
 
 	c := a.opts.Config
 	queues := tasks.NewQueues(c.Prefix, c.TaskRetention)
@@ -215,7 +208,11 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 	}
 	var roles []func(context.Context) error
-	signals := &signals{store: a.store, rdb: a.reserve, queues: queues, check: c.RedisCheck, options: a.opts.Health}
+	signals := &signals{store: a.store, rdb: a.reserve, queues: queues, check: c.RedisCheck, options: a.opts.Health, room: a.room}
+	var mayBegin func() error
+	if a.embedded != nil {
+		signals.down, mayBegin = a.embedded.Err, a.room.check
+	}
 	var leads func() bool // nil: there is no scheduler here
 	if a.opts.Roles.API {
 		beat := a.newHeartbeat("api", nil)
@@ -253,7 +250,8 @@ func (a *App) Serve(ctx context.Context) error {
 		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store,
 			AI: watch.watchAI(ai, c.Model), Channels: watch.watchChannels(channels),
 			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
-			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace})
+			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace,
+			MayBegin: mayBegin})
 		count := places(w.Places)
 		beat := a.newHeartbeat("worker", func(p *job.Process) {
 			count(p)
@@ -378,6 +376,9 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	r.MethodNotAllowed(routes.ServeHTTP) // methods that chi does not know
 	return r, nil
 }
+
+// redisDir is where the embedded Redis keeps its data.
+func redisDir(c config.Config) string { return filepath.Join(c.StateDir, "redis") }
 
 // config is the configuration with the embedded Redis filled in.
 func (a *App) config() config.Config {

@@ -241,8 +241,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// TestEmbeddedRedis: the data of a process survive it, and the process does not
-// survive its Redis.
+// TestEmbeddedRedis: the data survive the process, and the process survives its Redis.
 func TestEmbeddedRedis(t *testing.T) {
 	t.Parallel()
 	ai, url := echoAI(t)
@@ -287,8 +286,58 @@ func TestEmbeddedRedis(t *testing.T) {
 	if err := child.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.end(); err == nil || !strings.Contains(err.Error(), "the embedded redis ended") {
-		t.Errorf("after the end of its Redis: %v", err)
+	eventually(t, "another redis serves the job", func() bool {
+		return p.embedded.Pid() != child.Pid && p.status("/api/cron/jobs/"+id) == 200
+	})
+	if err := p.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestFullDisk: no turn begins where its reply may find no room, also after a restart; it
+// is told, and what was due runs once when there is room.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	ai, url := echoAI(t)
+	dir := t.TempDir()
+	with := func(least int64) func(c *config.Config) {
+		return func(c *config.Config) { c.StateDir, c.AIServerURL, c.MinFreeBytes = dir, url, least }
+	}
+	id := ""
+	for n := range 2 {
+		p := boot(t, AllRoles(), with(1<<50))
+		eventually(t, "the ready line", p.ready)
+		if id == "" {
+			id = p.create("hello")
+			if status, _, body := p.call("POST", "/api/cron/jobs/"+id+"/run", ""); status != 202 {
+				t.Fatalf("run: %d %s", status, body)
+			}
+		}
+		eventually(t, "a turn is held", func() bool {
+			return strings.Contains(p.log.String(), "no turn begins, because the disk has too little room")
+		})
+		eventually(t, "it is told", func() bool {
+			_, _, body := p.call("GET", "/api/cron/status", "")
+			return strings.Contains(body, `"disk_full"`) && strings.Contains(body, "GATEWAY_CRON_MIN_FREE_BYTES")
+		})
+		if text, failed := diagnosis(t, p.opts.Config, DoctorOptions{}); !failed || !strings.Contains(text, "fail  disk") {
+			t.Errorf("the doctor says:\n%s", text)
+		}
+		if err := p.stop(); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if ai.Count() != 0 {
+			t.Fatalf("start %d: %d calls on a full disk", n, ai.Count())
+		}
+	}
+
+	p := boot(t, AllRoles(), with(1))
+	eventually(t, "the run is on record", func() bool {
+		_, _, body := p.call("GET", "/api/cron/jobs/"+id+"/runs", "")
+		return strings.Contains(body, "succeeded")
+	})
+	if _, _, body := p.call("GET", "/api/cron/status", ""); ai.Count() != 1 || strings.Contains(body, "disk_full") {
+		t.Errorf("with room: %d calls, status %s", ai.Count(), body)
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/health"
+	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 	"github.com/gatewaycron/gatewaycron/tasks"
@@ -85,6 +87,9 @@ func examine(ctx context.Context, c config.Loaded, o DoctorOptions) Diagnosis {
 	d := Diagnosis{State: health.Failing, Findings: findings}
 	if reached.Level != doctor.Fail {
 		signals := &signals{store: s, rdb: rdb, queues: tasks.NewQueues(c.Prefix, 0), check: c.RedisCheck}
+		if c.RedisURL == "" { // the embedded one, on this machine
+			signals.room = &room{dir: redisDir(c.Config), least: c.MinFreeBytes, logger: slog.New(slog.DiscardHandler)}
+		}
 		_, report := signals.look(ctx)
 		d.State = report.State
 		if o.Job != "" {
@@ -122,7 +127,7 @@ func unread(err error) []doctor.Finding {
 func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *store.Store, doctor.Finding) {
 	f := doctor.Finding{Level: doctor.Fail, What: "redis"}
 	if c.RedisURL == "" {
-		socket := filepath.Join(c.StateDir, "redis", "redis.sock")
+		socket := filepath.Join(redisDir(c), "redis.sock")
 		if _, err := os.Stat(socket); err != nil {
 			f.Found = "GATEWAY_CRON_REDIS_URL is not set, and no serve runs one in " + c.StateDir
 			f.Remedy = "start gateway-cron serve, or set GATEWAY_CRON_REDIS_URL or GATEWAY_CRON_STATE_DIR as the processes have it"
@@ -142,6 +147,9 @@ func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, *st
 	// One that refuses changes refuses a ping too, and can still be asked what is wrong.
 	if err := s.Ping(ctx); err != nil && rdb.Info(ctx, "server").Err() != nil {
 		f.Found, f.Remedy = "does not answer: "+err.Error(), "is it up, and GATEWAY_CRON_REDIS_URL right?"
+		if errors.Is(err, job.ErrStoreDenied) {
+			f.Found, f.Remedy = "does not let us in: "+err.Error(), "are the user and the password in GATEWAY_CRON_REDIS_URL right?"
+		}
 		return rdb, s, f
 	}
 	return rdb, s, doctor.Finding{Level: doctor.OK, What: "redis", Found: "answers"}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -53,6 +56,82 @@ func TestDoctorOfRedis(t *testing.T) {
 				if !strings.Contains(text, want) {
 					t.Errorf("no %q in\n%s", want, text)
 				}
+			}
+		})
+	}
+}
+
+// TestRedisThatRefuses: a Redis that answers and refuses is told as what it is, by the API
+// with a 503 and by the doctor as a failure.
+func TestRedisThatRefuses(t *testing.T) {
+	fill := func(t *testing.T, rdb *redis.Client) {
+		t.Helper()
+		for _, size := range []int{1 << 20, 1 << 12, 1} {
+			var err error
+			for err == nil {
+				err = rdb.RPush(t.Context(), "filler", strings.Repeat("x", size)).Err()
+			}
+			if !strings.HasPrefix(err.Error(), "OOM ") {
+				t.Fatal(err)
+			}
+		}
+	}
+	setuser := func(rules ...any) func(*testing.T, *redis.Client) {
+		return func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			if err := rdb.Do(t.Context(), append([]any{"ACL", "SETUSER", "u"}, rules...)...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const denies, full = "denies this process what it needs", "takes no changes: the memory or the disk"
+	for name, tc := range map[string]struct {
+		spoil  func(*testing.T, *redis.Client)
+		detail string // of an attempt to make a job
+		doctor string // a failure
+	}{
+		"no password": {func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			if err := rdb.ConfigSet(t.Context(), "requirepass", "x").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}, denies, "does not let us in: "},
+		"another password": {setuser("on", ">other", "~*", "&*", "+@all"), denies, "does not let us in: "},
+		"no command":       {setuser("on", ">p", "~*", "&*", "-@all", "+ping", "+hello"), denies, "denies what is needed: "},
+		"no key":           {setuser("on", ">p", "~other", "&*", "+@all"), denies, "denies what is needed: "},
+		"no script":        {setuser("on", ">p", "~*", "&*", "+@all", "-evalsha", "-eval"), denies, "denies what is needed: "},
+		"no write":         {setuser("on", ">p", "~*", "&*", "+@all", "-@write"), denies, ""},
+		"full": {func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			if err := rdb.ConfigSet(t.Context(), "maxmemory", "8mb").Err(); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, rdb)
+		}, full, "takes no changes: its memory is full"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.WithAOF())
+			tc.spoil(t, server.Client())
+			url := server.URL()
+			if !slices.Contains([]string{"no password", "full"}, name) {
+				url = strings.Replace(url, "://", "://u:p@", 1)
+			}
+			p := boot(t, Roles{API: true}, on(url))
+			status, body := 0, ""
+			eventually(t, "the API is told", func() bool {
+				status, _, body = p.call("POST", "/api/cron/jobs", `{"schedule":"0 9 * * *","task":"x"}`)
+				return !strings.Contains(body, "starting")
+			})
+			if status != 503 || !strings.Contains(body, tc.detail) {
+				t.Errorf("the API says %d %s", status, body)
+			}
+			if status, _, body := p.call("GET", "/api/cron/status", ""); status >= 500 && status != 503 {
+				t.Errorf("the status is %d %s", status, body)
+			}
+			text, failed := diagnosis(t, p.opts.Config, DoctorOptions{})
+			if !failed || tc.doctor != "" && !strings.Contains(text, tc.doctor) || strings.Contains(text, "it is version  ") {
+				t.Errorf("the doctor says\n%s", text)
 			}
 		})
 	}

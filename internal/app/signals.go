@@ -37,6 +37,9 @@ type signals struct {
 	queues  tasks.Queues
 	check   config.RedisCheck
 	options health.Options
+	room    *room // of the embedded Redis; nil with any other
+	// down is why the embedded Redis does not serve; nil if it does, or with any other.
+	down func() error
 	// refused is why this process's own last heartbeat was not written; nil if it was, or
 	// without one.
 	refused func() error
@@ -86,6 +89,16 @@ func (s *signals) failing(ctx context.Context) bool { return s.Health(ctx).State
 // gather reads the facts.
 func (s *signals) gather(ctx context.Context) health.Facts {
 	f := health.Facts{Now: job.ToMillis(time.Now())}
+	if s.room != nil {
+		f.Disk = s.room.look()
+	}
+	if s.down != nil {
+		if err := s.down(); err != nil {
+			s.nodes = nil
+			f.Redis.Away, f.Redis.Fix = err.Error(), "it is started again by itself; if that does not help, redis.log beside its data says why"
+			return f
+		}
+	}
 	away := func(err error) health.Facts {
 		said := &f.Redis.Away
 		if _, answers := errors.AsType[redis.Error](err); answers {
@@ -159,6 +172,8 @@ func refusal(err error) (why, fix string) {
 		{"OOM ", "its memory is full", "raise maxmemory, or make room; restart no worker meanwhile: they hold the replies that could not be written"},
 		{"MISCONF ", "it cannot write to its disk", "is the disk full? Restart no worker meanwhile: they hold the replies that could not be written"},
 		{"READONLY ", "it is a replica, which takes no writes", "let GATEWAY_CRON_REDIS_URL name the master, or Sentinel"},
+		{"The user executing the script can't ", "its user lacks a right", "may it write the keys? See docs/operations.md, Redis"},
+		{"NOPERM ", "its user lacks a right", "may it write the keys, and call scripts? See docs/operations.md, Redis"},
 		{"NOREPLICAS ", "too few of its replicas are there", "bring them back, or lower min-replicas-to-write"},
 	} {
 		if strings.Contains(err.Error(), r.sign) {
@@ -167,6 +182,11 @@ func refusal(err error) (why, fix string) {
 	}
 	return "", ""
 }
+
+// roomOfAReply is the memory that a large reply needs. With less, whether Redis takes
+// changes depends on how large they are: between two refusals it stands just below its
+// limit.
+const roomOfAReply = 1 << 20
 
 // redisNode is how one server of Redis is, as it says.
 type redisNode struct {
@@ -183,7 +203,10 @@ func redisNodes(ctx context.Context, rdb redis.UniversalClient) ([]redisNode, er
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
 		node, err := askRedis(ctx, rdb)
-		return []redisNode{node}, err
+		if err != nil {
+			return nil, err
+		}
+		return []redisNode{node}, nil
 	}
 	var (
 		mu    sync.Mutex
@@ -227,7 +250,7 @@ func (n redisNode) refuses() (why, fix string) {
 		return refusal(errors.New("READONLY "))
 	case n.info["loading"] == "1":
 		return "it is still loading its data", "wait"
-	case n.full() > 1 && n.info["maxmemory_policy"] == "noeviction":
+	case n.full() > 0 && amount(n.info["used_memory"]) > amount(n.info["maxmemory"])-roomOfAReply && n.info["maxmemory_policy"] == "noeviction":
 		return refusal(errors.New("OOM "))
 	}
 	return refusal(n.refused)

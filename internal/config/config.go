@@ -36,6 +36,7 @@ type Config struct {
 	RedisKeyFile        string
 	RedisCheck          RedisCheck
 	StateDir            string
+	MinFreeBytes        int64 // 0 holds nothing
 	AIServerURL         string
 	WorkspaceID         string
 	Model               string // of jobs that name none; "" means the ai-server's default
@@ -208,6 +209,8 @@ func settings() []setting {
 			},
 			show: func(c *Config) string { return string(c.RedisCheck) }},
 		str("STATE_DIR", defaultStateDir(), "where the embedded Redis keeps its data", func(c *Config) *string { return &c.StateDir }),
+		number("MIN_FREE_BYTES", "268435456", "free space of its disk, beside what a rewrite of its log takes, below which no turn begins; 0 for no limit", 0, 1<<50,
+			func(c *Config) int64 { return c.MinFreeBytes }, func(c *Config, n int64) { c.MinFreeBytes = n }),
 		link("AI_SERVER_URL", "http://127.0.0.1:39200", "the ai-server that runs the agents", func(c *Config) *string { return &c.AIServerURL }),
 		str("WORKSPACE_ID", "", "workspace sent to the ai-server with each call", func(c *Config) *string { return &c.WorkspaceID }),
 		str("MODEL", "", "model of jobs that name none; without it, the ai-server's default", func(c *Config) *string { return &c.Model }),

@@ -63,7 +63,7 @@ func TestDefaults(t *testing.T) {
 	state := t.TempDir()
 	t.Setenv("XDG_STATE_HOME", state)
 	want := Config{
-		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), AIServerURL: "http://127.0.0.1:39200",
+		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), MinFreeBytes: 256 << 20, AIServerURL: "http://127.0.0.1:39200",
 		TelegramURL: "https://api.telegram.org", Concurrency: 64, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
 		RateLimitPerMinute: 600, RateLimitBurst: 300, AlertAfter: 2, AlertCooldown: time.Hour,
 		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 
 // full sets everything to something else than its default.
 var full = env{
-	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1s1s1s1s1s1s1s1", "TLS_CERT_FILE": "/tls/api.pem", "TLS_KEY_FILE": "/tls/api.key", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x",
+	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1s1s1s1s1s1s1s1", "TLS_CERT_FILE": "/tls/api.pem", "TLS_KEY_FILE": "/tls/api.key", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x", "MIN_FREE_BYTES": "1000",
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
 	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ",
@@ -99,7 +99,7 @@ var full = env{
 
 func TestEverySetting(t *testing.T) {
 	want := Config{
-		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1s1s1s1s1s1s1s1", TLSCertFile: "/tls/api.pem", TLSKeyFile: "/tls/api.key", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x",
+		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1s1s1s1s1s1s1s1", TLSCertFile: "/tls/api.pem", TLSKeyFile: "/tls/api.key", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x", MinFreeBytes: 1000,
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
 		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7,

@@ -82,6 +82,7 @@ var areas = []struct {
 	codes []health.Code
 	well  func(health.Facts) string // "" says nothing
 }{
+	{"disk", []health.Code{health.DiskFull}, nil},
 	{"redis", []health.Code{health.RedisAway, health.RedisDenies, health.RedisRefuses, health.ClockStep}, nil},
 	{"store", []health.Code{health.StoreEmptied}, nil},
 	{"schedulers", []health.Code{health.NoScheduler, health.NoLeader}, schedulers},

@@ -38,6 +38,8 @@ type world struct {
 	channel *standin.RecordingChannel
 	chURL   string
 	env     []string
+
+	stateDir string // of the embedded Redis, where that is the one
 }
 
 // newWorld starts Redis and the stand-ins. turn is what the ai-server does for a
@@ -54,7 +56,8 @@ func newWorld(t *testing.T, turn func(standin.ChatCall) standin.Answer, opts ...
 
 // alone is a deployment whose Redis is the embedded one.
 func alone(t *testing.T) *world {
-	return &world{t: t, env: []string{"GATEWAY_CRON_STATE_DIR=" + t.TempDir(), "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_REDIS_URL="}}
+	dir := t.TempDir()
+	return &world{t: t, stateDir: dir, env: []string{"GATEWAY_CRON_STATE_DIR=" + dir, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_REDIS_URL="}}
 }
 
 func (w *world) standIns(turn func(standin.ChatCall) standin.Answer) {

@@ -2,12 +2,18 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
 // runView is what the API says of a run.
@@ -105,5 +111,75 @@ func (w *world) quietCalls(want int) {
 	if len(seen) != want || w.channel.Count() != want {
 		b, _ := json.Marshal(w.channel.Messages())
 		w.t.Errorf("%d runs called, %d messages, want %d: %s", len(seen), w.channel.Count(), want, b)
+	}
+}
+
+// TestServeSurvivesItsRedis: the embedded redis-server is killed in the middle of a turn.
+// The API stays, the turn goes on, and its reply is committed and delivered, after one call.
+func TestServeSurvivesItsRedis(t *testing.T) {
+	t.Parallel()
+	w := alone(t)
+	called, finish := make(chan struct{}, 8), make(chan struct{})
+	w.standIns(func(standin.ChatCall) standin.Answer {
+		called <- struct{}{}
+		<-finish
+		return standin.Answer{Text: "the turn went on"}
+	})
+	serve := w.start("serve")
+	id := serve.create(map[string]any{"schedule": "0 0 1 1 *", "channel": "telegram", "chat_id": "123", "task": "long"})
+	if status := serve.call("POST", "/api/cron/jobs/"+id+"/run", "", nil); status != 202 {
+		t.Fatalf("run: %d", status)
+	}
+	<-called
+
+	api := func() int { return serve.call("GET", "/api/cron/jobs/"+id, "", nil) } // fails the test if the port is closed
+	w.killRedis()
+	w.until("redis is back", time.Minute, func() bool { return api() == 200 })
+
+	// Now away for as long as it takes, with the end of the turn in between.
+	data := filepath.Join(w.stateDir, "redis", "appendonlydir")
+	if err := os.Rename(data, data+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(data, nil, 0o600); err != nil { // where it is no directory, redis-server does not start
+		t.Fatal(err)
+	}
+	w.killRedis()
+	w.until("the API says that the store is away", time.Minute, func() bool { return api() == 503 })
+	close(finish)
+	w.until("it is tried again", time.Minute, func() bool {
+		return strings.Count(serve.Log.String(), "redis ended, it is started again") > 3
+	})
+	if status := serve.call("GET", "/health", "", nil); status != 200 {
+		t.Errorf("health without Redis: %d", status)
+	}
+	if err := errors.Join(os.Remove(data), os.Rename(data+".away", data)); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the reply is delivered", 2*time.Minute, func() bool { return w.channel.Count() == 1 })
+	w.until("it is on record", time.Minute, func() bool {
+		var list struct{ Runs []runView }
+		return serve.call("GET", "/api/cron/jobs/"+id+"/runs", "", &list) == 200 && list.Runs[0].Delivery == "delivered"
+	})
+	if r := serve.runs(id)[0]; r.Outcome != "succeeded" || r.Reply != "the turn went on" || len(r.Attempts) != 1 {
+		t.Errorf("run %+v", r)
+	}
+	w.quietCalls(1)
+	serve.Stop()
+}
+
+// killRedis kills the embedded redis-server, which has noted its pid in its lock.
+func (w *world) killRedis() {
+	w.t.Helper()
+	note, err := os.ReadFile(filepath.Join(w.stateDir, "redis", "redis.lock"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(note)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		w.t.Fatal(err)
 	}
 }

@@ -8,6 +8,7 @@
 package health
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -34,6 +35,7 @@ type Code string
 
 const (
 	Starting        Code = "starting"
+	DiskFull        Code = "disk_full"
 	RedisAway       Code = "redis_away"
 	RedisDenies     Code = "redis_denies"
 	RedisRefuses    Code = "redis_refuses_writes"
@@ -130,6 +132,7 @@ func (o Options) withDefaults() Options {
 // Facts are what is known of a deployment.
 type Facts struct {
 	Now   job.Millis // by the clock of Redis; by ours if that is away
+	Disk  Disk
 	Redis Redis
 
 	// The rest was not read if Redis is away, or denies it.
@@ -141,12 +144,19 @@ type Facts struct {
 	Clock  job.Clock
 }
 
+// Disk is how the disk of an embedded Redis is; zero for any other.
+type Disk struct {
+	Short string // how much is free and how much must be; "" if that is enough
+	Since job.Millis
+	Dir   string // where room must be made
+}
+
 // Redis is how Redis is.
 type Redis struct {
 	Away    string // why it cannot be reached; "" if it can
 	Denies  string // why it cannot be read, though it answers
 	Refuses string // why it takes no changes; "" if it does
-	Fix     string // what to do about that
+	Fix     string // what to do about the one of these; "" for what is usual
 	Nearly  string // how full its memory is, if that is nearly all
 	// Lossy are what it is not set up to keep, and what to do.
 	Lossy []Lossy
@@ -166,9 +176,10 @@ type Queue struct {
 // Judge says how a deployment with these facts stands.
 func Judge(f Facts, o Options) Report {
 	j := judge{Facts: f, Options: o.withDefaults()}
+	j.disk()
 	if f.Redis.Away != "" {
 		j.add(Reason{Code: RedisAway, State: Failing, Text: "Redis does not answer: " + f.Redis.Away + "; nothing starts",
-			Fix: both("bring Redis back; is GATEWAY_CRON_REDIS_URL right?")})
+			Fix: both(cmp.Or(f.Redis.Fix, "bring Redis back; is GATEWAY_CRON_REDIS_URL right?"))})
 		return j.report()
 	}
 	if f.Redis.Denies != "" {
@@ -261,7 +272,7 @@ func (c Code) Words() string { return words[c] }
 
 // words are what each code says of itself.
 var words = map[Code]string{
-	Starting:  "the process is starting",
+	Starting: "the process is starting", DiskFull: "the disk of Redis has too little room",
 	RedisAway: "Redis does not answer", RedisDenies: "Redis denies what is needed", RedisRefuses: "Redis takes no changes", RedisMemory: "Redis has nearly no memory left",
 	RedisNotDurable: "Redis is not set up to keep what it is told", ClockStep: "the clock of Redis stepped", StoreEmptied: "the store was emptied",
 	NoScheduler: "no scheduler works", NoLeader: "no scheduler leads at the moment", NoWorker: "no worker is alive", ProcessLost: "a process is gone",

@@ -40,6 +40,17 @@ func TestJudge(t *testing.T) {
 		"nothing is wrong": {func(*Facts) {}, OK, false, nil},
 		"redis away": {func(f *Facts) { f.Redis.Away = "connection refused" }, Failing, false,
 			[]string{"redis_away|does not answer: connection refused|bring Redis back"}},
+		"embedded redis ended": {func(f *Facts) {
+			f.Redis.Away, f.Redis.Fix = "redis-server ended: exit status 1", "it is started again by itself"
+		}, Failing, false, []string{"redis_away|exit status 1; nothing starts|by itself"}},
+		"the disk is full": {func(f *Facts) {
+			f.Disk = Disk{Short: "12 MiB are free and 300 MiB must be", Since: ago(time.Minute), Dir: "/data"}
+		}, Failing, false,
+			[]string{"disk_full|12 MiB are free and 300 MiB must be; no turn begins|where /data lies"}},
+		"the disk is full and redis has ended": {func(f *Facts) {
+			f.Disk = Disk{Short: "0 MiB are free and 300 MiB must be", Since: ago(time.Minute), Dir: "/data"}
+			f.Redis.Away = "No space left on device"
+		}, Failing, false, []string{"disk_full|0 MiB are free|stop nothing", "redis_away|No space left|Redis"}},
 		"redis denies": {func(f *Facts) { f.Redis.Denies = "NOPERM" }, Failing, false, []string{"redis_denies|NOPERM|operations.md"}},
 		"redis full": {func(f *Facts) {
 			f.Redis.Refuses, f.Redis.Fix = "its memory is full", "raise maxmemory"

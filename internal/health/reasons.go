@@ -13,6 +13,15 @@ import (
 // named is how many jobs, processes or records a text names.
 const named = 5
 
+func (j *judge) disk() {
+	if d := j.Disk; d.Short != "" {
+		j.add(Reason{Code: DiskFull, State: Failing, Since: d.Since,
+			Text: "the disk of Redis has too little room: " + d.Short + "; no turn begins, because its reply might not be stored",
+			Fix: both("make room where " + d.Dir + " lies, or lower GATEWAY_CRON_MIN_FREE_BYTES; " +
+				"if Redis is away too, stop nothing meanwhile: the worker holds the replies that could not be written")})
+	}
+}
+
 func (j *judge) redis() {
 	if why := j.Redis.Refuses; why != "" {
 		j.add(Reason{Code: RedisRefuses, State: Failing, Text: "Redis takes no changes: " + why + "; nothing starts, and what ends cannot be written",

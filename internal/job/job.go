@@ -52,6 +52,12 @@ var (
 	// lease was lost, or the run was ended by somebody else. Its result must be
 	// dropped.
 	ErrFenced = errors.New("no longer the current attempt")
+	// ErrStoreDenied says that the store does not let this process in, or denies it a
+	// right that it needs.
+	ErrStoreDenied = errors.New("the store denies access")
+	// ErrStoreFull says that the store takes no changes, because its memory is full or it
+	// cannot write to its disk.
+	ErrStoreFull = errors.New("the store is full")
 )
 
 // Version is the version of the job and run records that this release writes.

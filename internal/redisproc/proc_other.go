@@ -22,9 +22,6 @@ func (p *Proc) URL() string { return "" }
 // Pid is never called.
 func (p *Proc) Pid() int { return 0 }
 
-// Done is never called.
-func (p *Proc) Done() <-chan struct{} { return nil }
-
 // Err is never called.
 func (p *Proc) Err() error { return nil }
 

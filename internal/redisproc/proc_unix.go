@@ -27,26 +27,36 @@ const (
 	// pipeGrace is how long the end of the child waits for its log's pipe, which
 	// a rewrite of the append-only file by a grandchild keeps open.
 	pipeGrace = time.Second
+	// firstDelay and longestDelay bound the wait before a redis-server that ended is
+	// started again; one that served for steadyAfter has the short one. On a full disk
+	// each start reads all data for nothing.
+	firstDelay   = 100 * time.Millisecond
+	longestDelay = 15 * time.Second
+	steadyAfter  = time.Minute
 )
 
-// Proc is a running redis-server.
+// Proc is a redis-server that is kept running until Stop.
 type Proc struct {
+	bin    string
 	dir    *stateDir
 	socket *socket
-	child  *childproc.Child
 	log    *logFile
 	logger *slog.Logger
 
-	done     chan struct{} // closed after err is set
-	err      error
-	stopping chan struct{} // closed by Stop: from then on an end is no failure
+	mu    sync.Mutex
+	child *childproc.Child // the newest; it may have ended
+	down  error            // why no redis-server serves at the moment; nil if one does
+
+	leave    context.CancelFunc // tells supervise that from now on an end is no failure
+	left     chan struct{}      // closed when supervise has returned
 	stopOnce sync.Once
 	stopErr  error
 }
 
 // Start locks the state directory, stops what an earlier run may have left
 // there, starts redis-server on the data it finds and returns once it answers.
-// ctx bounds the start only; loading many data takes as long as it takes.
+// ctx bounds the start only; loading many data takes as long as it takes. From
+// then on a redis-server that ends is started again, until Stop.
 //
 // Errors: ErrNoBinary, ErrLocked, ErrOrphan, ctx's error, or the reason in
 // redis-server's own words.
@@ -62,7 +72,7 @@ func Start(ctx context.Context, o Options) (_ *Proc, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proc{dir: dir, logger: o.Logger, done: make(chan struct{}), stopping: make(chan struct{})}
+	p := &Proc{bin: bin, dir: dir, logger: o.Logger, left: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.release())
@@ -74,25 +84,40 @@ func Start(ctx context.Context, o Options) (_ *Proc, err error) {
 	if p.log, err = openLog(dir.file("redis.log")); err != nil {
 		return nil, err
 	}
+	if err := p.launch(ctx); err != nil {
+		if p.child != nil {
+			err = errors.Join(err, p.kill())
+		}
+		return nil, err
+	}
+	life, leave := context.WithCancel(context.WithoutCancel(ctx))
+	p.leave = leave
+	go p.supervise(life)
+	p.logger.Info("redis started", "pid", p.Pid(), "dir", dir.path)
+	return p, nil
+}
 
-	cmd := exec.Command(bin, serverArgs(dir.path, p.socket.path)...) //nolint:gosec // the operator's own redis-server
-	cmd.Dir = dir.path
+// launch starts a redis-server and waits until it serves. One that does not is left to
+// the caller, as p.child.
+func (p *Proc) launch(ctx context.Context) error {
+	if err := p.dir.removeRewrites(); err != nil {
+		p.logger.Warn("rest of a rewrite not removed", "dir", p.dir.path, "err", err)
+	}
+	cmd := exec.Command(p.bin, serverArgs(p.dir.path, p.socket.path)...) //nolint:gosec // the operator's own redis-server
+	cmd.Dir = p.dir.path
+	cmd.Env = []string{} // not nil, which means ours: that holds secrets, and Redis needs none of it
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.WaitDelay = pipeGrace
-	cmd.ExtraFiles = []*os.File{dir.childLock} // inherited: see the package comment
-	if p.child, err = childproc.Start(cmd); err != nil {
-		return nil, fmt.Errorf("start %s: %w", bin, err)
-	}
-	err = dir.noteChild(p.child.Pid())
-	if err == nil {
-		err = p.awaitReady(ctx)
-	}
+	cmd.ExtraFiles = []*os.File{p.dir.childLock} // inherited: see the package comment
+	child, err := childproc.Start(cmd)
 	if err != nil {
-		return nil, errors.Join(err, p.kill())
+		return fmt.Errorf("start %s: %w", p.bin, err)
 	}
-	go p.supervise()
-	p.logger.Info("redis started", "pid", p.child.Pid(), "dir", dir.path)
-	return p, nil
+	p.mu.Lock()
+	p.child = child
+	p.mu.Unlock()
+	p.dir.noteChild(child.Pid(), p.logger)
+	return p.awaitReady(ctx)
 }
 
 // findBinary resolves the redis-server to run.
@@ -168,15 +193,54 @@ func shutdown(ctx context.Context, socket string, logger *slog.Logger) {
 	}
 }
 
-// supervise turns the child's end into Done and Err.
-func (p *Proc) supervise() {
-	<-p.child.Done()
-	select {
-	case <-p.stopping:
-	default:
-		p.err = p.endError()
+// supervise starts redis-server again whenever it ends, until ctx ends.
+func (p *Proc) supervise(ctx context.Context) {
+	defer close(p.left)
+	var pause delay
+	for {
+		since := time.Now()
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.child.Done():
+		}
+		err, served := p.endError(), time.Since(since)
+		for ; err != nil; served = 0 {
+			p.setDown(err)
+			wait := pause.after(served)
+			p.logger.Error("redis ended, it is started again", "wait", wait.String(), "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			if err = p.launch(ctx); ctx.Err() != nil {
+				return
+			}
+		}
+		p.setDown(nil)
+		p.logger.Info("redis started again", "pid", p.Pid(), "dir", p.dir.path)
 	}
-	close(p.done)
+}
+
+func (p *Proc) setDown(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = err
+}
+
+// delay is how long to wait before the next start: each time twice as long as before.
+type delay time.Duration
+
+// after returns the delay after a redis-server that served for so long.
+func (d *delay) after(up time.Duration) time.Duration {
+	switch {
+	case *d == 0 || up >= steadyAfter:
+		*d = delay(firstDelay)
+	default:
+		*d = min(2**d, delay(longestDelay))
+	}
+	return time.Duration(*d)
 }
 
 // endError says how the child ended, with the last words of its log.
@@ -195,20 +259,18 @@ func (p *Proc) URL() string {
 	return u.String()
 }
 
-// Pid is the process id of the child.
-func (p *Proc) Pid() int { return p.child.Pid() }
+// Pid is the process id of the newest child.
+func (p *Proc) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.child.Pid()
+}
 
-// Done is closed when the child has ended, wanted or not.
-func (p *Proc) Done() <-chan struct{} { return p.done }
-
-// Err says why the child ended without Stop; nil while it runs and after Stop.
+// Err says why no redis-server serves at the moment; nil if one does.
 func (p *Proc) Err() error {
-	select {
-	case <-p.done:
-		return p.err
-	default:
-		return nil
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
 }
 
 // Stop ends the child, politely at first: SHUTDOWN, which flushes the data, then
@@ -218,11 +280,10 @@ func (p *Proc) Err() error {
 // is lost by it. Further calls wait for the first and return its error.
 func (p *Proc) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
-		close(p.stopping)
-		err := p.end(ctx)
-		<-p.done
-		p.stopErr = errors.Join(err, p.release())
-		p.logger.Info("redis stopped", "pid", p.child.Pid(), "dir", p.dir.path)
+		p.leave()
+		<-p.left
+		p.stopErr = errors.Join(p.end(ctx), p.release())
+		p.logger.Info("redis stopped", "pid", p.Pid(), "dir", p.dir.path)
 	})
 	return p.stopErr
 }

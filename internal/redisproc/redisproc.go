@@ -2,8 +2,9 @@
 // its own: a redis-server child, durable, reachable over a private unix socket
 // only, with its data in the state directory.
 //
-// It owns starting, supervising and stopping that child, and the lock by which
-// one state directory serves one process. It must not import other packages of
+// It owns starting that child, starting it again whenever it ends, with a growing
+// delay, and stopping it, and the lock by which one state directory serves one
+// process. It must not import other packages of
 // ours than its helper, and stores nothing in the Redis it runs.
 //
 // Two locks make crashes harmless. Ours is held by the process that serves the

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -32,8 +33,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Fprintln(os.Stdout, p.Pid())
-		<-p.Done()
-		os.Exit(3)
+		select {} // until it is killed
 	}
 	os.Exit(m.Run())
 }
@@ -155,10 +155,6 @@ func TestDataSurviveStop(t *testing.T) {
 	if err := p.Stop(context.Background()); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
-	<-p.Done()
-	if err := p.Err(); err != nil {
-		t.Errorf("Err after Stop = %v", err)
-	}
 	if err := p.Stop(context.Background()); err != nil {
 		t.Errorf("second stop: %v", err)
 	}
@@ -168,21 +164,129 @@ func TestDataSurviveStop(t *testing.T) {
 	wantValue(t, start(t, dir), "v")
 }
 
-func TestDataSurviveKillOfChild(t *testing.T) {
+// TestKilledChildIsStartedAgain: at the same place, with its data, as often as it takes.
+func TestKilledChildIsStartedAgain(t *testing.T) {
+	dir := shortDir(t)
+	p := start(t, dir)
+	url := p.URL()
+	set(t, p, "v")
+	for range 2 {
+		left := filepath.Join(dir, "temp-rewriteaof-bg-1.aof")
+		if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pid := p.Pid()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "another child serves", func() bool { return p.Pid() != pid && p.Err() == nil })
+		if p.URL() != url {
+			t.Errorf("it serves at %s, before at %s", p.URL(), url)
+		}
+		wantValue(t, p, "v")
+		if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("what a rewrite left is still there (%v)", err)
+		}
+	}
+}
+
+// TestChildThatCannotStart: it is said why, it is tried again, and Stop does not wait for
+// the next try.
+func TestChildThatCannotStart(t *testing.T) {
 	dir := shortDir(t)
 	p := start(t, dir)
 	set(t, p, "v")
-	if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
+	aof := newestAOF(t, dir)
+	whole, err := os.ReadFile(aof)
+	if err != nil {
 		t.Fatal(err)
 	}
-	<-p.Done()
-	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "killed") || !strings.Contains(err.Error(), dir) {
-		t.Errorf("Err = %v, want that the redis-server in %s was killed", err, dir)
+	damage := func() {
+		t.Helper()
+		if err := os.WriteFile(aof, []byte("*not a number\r\n$3\r\nSET\r\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it is said why", func() bool {
+			err := p.Err()
+			return err != nil && strings.Contains(err.Error(), dir) && strings.Contains(err.Error(), "append only file")
+		})
 	}
+	damage()
+	if err := os.WriteFile(aof, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it serves again", func() bool { return p.Err() == nil })
+	wantValue(t, p, "v")
+	damage()
 	if err := p.Stop(context.Background()); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	wantValue(t, start(t, dir), "v")
+}
+
+func TestDelayOfTheNextStart(t *testing.T) {
+	var d delay
+	for n, step := range []struct{ served, want time.Duration }{
+		{0, firstDelay}, {0, 2 * firstDelay}, {steadyAfter - 1, 4 * firstDelay}, {steadyAfter, firstDelay}, {0, 2 * firstDelay},
+	} {
+		if got := d.after(step.served); got != step.want {
+			t.Errorf("start %d: %s, want %s", n, got, step.want)
+		}
+	}
+	for range 100 {
+		d.after(0)
+	}
+	if got := d.after(0); got != longestDelay {
+		t.Errorf("in the end %s, want %s", got, longestDelay)
+	}
+}
+
+// TestEmptyEnvironment: ours holds secrets. redis-server overwrites its environment, so
+// that the system cannot tell what it was given.
+func TestEmptyEnvironment(t *testing.T) {
+	server, err := findBinary("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := filepath.Join(t.TempDir(), "seen")
+	wrapper := filepath.Join(t.TempDir(), "redis-server")
+	script := fmt.Sprintf("#!/bin/sh\nenv > '%s'\nexec '%s' \"$@\"\n", seen, server)
+	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil { //nolint:gosec // it is run
+		t.Fatal(err)
+	}
+	t.Setenv("GATEWAY_CRON_TOKEN", "hunter2")
+	p, err := Start(t.Context(), Options{Dir: shortDir(t), Binary: wrapper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop(context.Background())
+	got, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(got)) {
+		if name, _, _ := strings.Cut(line, "="); name != "PWD" && name != "SHLVL" && name != "_" && name != "OLDPWD" { // the shell's own
+			t.Errorf("the child was given %s", line)
+		}
+	}
+}
+
+// until waits for a condition; the limit only ends a hopeless test.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("gave up waiting until %s", what)
+		case <-tick.C:
+		}
+	}
 }
 
 func TestDataSurviveKillOfParent(t *testing.T) {

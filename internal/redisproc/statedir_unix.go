@@ -62,9 +62,7 @@ func lockStateDir(ctx context.Context, path string, logger *slog.Logger) (_ *sta
 		return nil, fmt.Errorf("%w: gateway-cron (pid %s) serves %s; stop it, or choose another state directory",
 			ErrLocked, pidText(d.ownLock), path)
 	}
-	if err := writePid(d.ownLock, os.Getpid()); err != nil {
-		return nil, err
-	}
+	d.note(d.ownLock, os.Getpid(), logger)
 
 	if d.childLock, err = openLock(d.file("redis.lock")); err != nil {
 		return nil, err
@@ -90,7 +88,8 @@ func (d *stateDir) takeChildLock(ctx context.Context, logger *slog.Logger) error
 			return err
 		}
 	}
-	return d.noteChild(0)
+	d.noteChild(0, logger)
+	return nil
 }
 
 func (d *stateDir) stopOrphan(ctx context.Context, logger *slog.Logger) error {
@@ -118,7 +117,33 @@ func (d *stateDir) stopOrphan(ctx context.Context, logger *slog.Logger) error {
 }
 
 // noteChild writes the child's pid into its lock; 0 clears it.
-func (d *stateDir) noteChild(pid int) error { return writePid(d.childLock, pid) }
+func (d *stateDir) noteChild(pid int, logger *slog.Logger) { d.note(d.childLock, pid, logger) }
+
+// note writes a pid into a lock. It is there for people alone, so a full disk, which has
+// no room for it, stops nothing.
+func (d *stateDir) note(lock *os.File, pid int, logger *slog.Logger) {
+	if err := writePid(lock, pid); err != nil {
+		logger.Warn("pid not noted", "file", lock.Name(), "err", err)
+	}
+}
+
+// removeRewrites removes what rewrites of the append-only file have left that did not
+// end, because Redis or the machine did: Redis never does, and on a full disk it may be
+// the room that is missing.
+func (d *stateDir) removeRewrites() error {
+	left, err := filepath.Glob(filepath.Join(globEscape.Replace(d.path), "temp-rewriteaof-*.aof"))
+	if err != nil {
+		return fmt.Errorf("look for rewrites: %w", err)
+	}
+	var errs []error
+	for _, path := range left {
+		errs = append(errs, os.Remove(path))
+	}
+	return errors.Join(errs...)
+}
+
+// globEscape takes the meaning from what a pattern would have in a path.
+var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func (d *stateDir) file(name string) string { return filepath.Join(d.path, name) }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -263,8 +264,13 @@ func TestUnanswered(t *testing.T) {
 		"ERR max number of clients reached":                                 true,
 		"WRONGTYPE Operation against a key holding the wrong kind of value": false,
 		"ERR user_script:9: attempt to compare nil with number script: f1, on @user_script:9": false,
-		"NOSCRIPT No matching script.":                 false,
-		"NOPERM this user has no permissions":          false,
+		"NOSCRIPT No matching script.":        false,
+		"NOPERM this user has no permissions": false,
+		"ERR The user executing the script can't run this command or subcommand script: f1, on @user_script:1.": false,
+		"NOAUTH Authentication required.":              false,
+		"WRONGPASS invalid username-password pair":     false,
+		"ERR AUTH <password> called without any":       false,
+		"MISCONF Errors writing to the AOF file":       true,
 		"BUSYGROUP Consumer Group name already exists": false,
 		"LOADINGS": false,
 	} {
@@ -274,6 +280,14 @@ func TestUnanswered(t *testing.T) {
 		var away net.Error
 		if got := !errors.As(err, &answer) && errors.As(err, &away); got != want {
 			t.Errorf("%q: counts as no answer: %t (%v)", text, got, err)
+		}
+		if full := strings.Contains(text, "OOM ") || strings.Contains(text, "MISCONF "); errors.Is(err, job.ErrStoreFull) != full {
+			t.Errorf("%q: that the store is full is not told, or told wrongly", text)
+		}
+		denied := strings.HasPrefix(text, "NO") && !strings.HasPrefix(text, "NOSCRIPT") && !want || strings.HasPrefix(text, "WRONGPASS") || strings.HasPrefix(text, "ERR AUTH") ||
+			strings.HasPrefix(text, "ERR The user")
+		if errors.Is(err, job.ErrStoreDenied) != denied || unanswered(err).Error() != err.Error() {
+			t.Errorf("%q: that access is denied is not told once, or told wrongly: %v", text, err)
 		}
 		if !want && !errors.Is(err, refusal) {
 			t.Errorf("%q became %v", text, err)

@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
 // Unanswered is a hook for clients of Redis: what Redis refuses for a reason that
@@ -57,11 +60,15 @@ var passing = []string{
 	"NOMASTERLINK", // as MASTERDOWN
 }
 
+// denials are how refusals begin that are about the user of this process.
+var denials = []string{"NOAUTH ", "WRONGPASS ", "NOPERM ", "ERR AUTH "}
+
 // unanswered hides a refusal that passes, and what the client says when it finds no
-// server to ask. Other errors it answers as they are.
+// server to ask. A denial it wraps in job.ErrStoreDenied. Other errors it returns as they
+// are.
 func unanswered(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, job.ErrStoreDenied) {
+		return err
 	}
 	var refusal redis.Error
 	if !errors.As(err, &refusal) {
@@ -75,11 +82,18 @@ func unanswered(err error) error {
 	if text == "ERR max number of clients reached" {
 		return &unansweredError{text: text}
 	}
+	denied := strings.Contains(text, "The user executing the script can't") // within a script
+	for _, word := range denials {
+		denied = denied || strings.HasPrefix(text, word)
+	}
+	if denied {
+		return fmt.Errorf("%w: %w", job.ErrStoreDenied, err)
+	}
 	for _, word := range passing {
 		if strings.HasPrefix(text, word+" ") ||
 			strings.HasPrefix(text, "ERR ") && strings.Contains(text, "user_script") && strings.Contains(text, " -"+word+" ") {
 			moved, _ := redis.IsMovedError(refusal)
-			return &unansweredError{text: text, moved: moved}
+			return &unansweredError{text: text, moved: moved, full: word == "OOM" || word == "MISCONF"}
 		}
 	}
 	return err
@@ -91,9 +105,13 @@ type unansweredError struct {
 	text string
 	// moved is the address of the node that has the slot now, of a refusal that names it.
 	moved string
+	full  bool // it is job.ErrStoreFull
 }
 
 func (e *unansweredError) Error() string { return "redis does not serve at the moment: " + e.text }
+
+// Is reports whether the refusal is of this kind.
+func (e *unansweredError) Is(target error) bool { return e.full && target == job.ErrStoreFull }
 
 // Timeout implements net.Error.
 func (e *unansweredError) Timeout() bool { return false }
