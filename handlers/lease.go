@@ -131,14 +131,14 @@ func insist(ctx context.Context, write func(context.Context) error) error {
 
 // answered reports whether err is an answer, which asking again would not change: a
 // damaged record, on which a script fails, must not keep a worker asking for ever. Redis
-// also refuses for reasons that pass (loading, out of memory, no longer the master);
-// those count as no answer.
+// also refuses for reasons that pass (loading, out of memory, no longer the master, rights
+// that an operator is about to give back); those count as no answer.
 func answered(err error) bool {
 	if isFenced(err) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrNewerVersion) {
 		return true
 	}
 	var refusal redis.Error
-	if !errors.As(err, &refusal) {
+	if errors.Is(err, job.ErrStoreDenied) || !errors.As(err, &refusal) {
 		return false
 	}
 	text := refusal.Error()

@@ -512,3 +512,29 @@ func TestNoSendOfAFencedDelivery(t *testing.T) {
 		t.Errorf("delivery %+v", d)
 	}
 }
+
+// refusal is an error reply of Redis.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (r refusal) RedisError()   {}
+
+// TestWhatIsAnswered: only what asking again would not change.
+func TestWhatIsAnswered(t *testing.T) {
+	script := func(text string) error { return refusal("ERR " + text + " script: 1, on @user_script:1.") }
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("commit: %w", job.ErrFenced), true},
+		{fmt.Errorf("commit: %w", script("attempt to index a nil value")), true},
+		{refusal("WRONGTYPE Operation against a key"), true},
+		{fmt.Errorf("commit: %w: %w", job.ErrStoreDenied, script("The user executing the script can't run this command")), false},
+		{errors.New("i/o timeout"), false},
+		{refusal("LOADING Redis is loading"), false},
+	} {
+		if got := answered(tt.err); got != tt.want {
+			t.Errorf("%v: %t", tt.err, got)
+		}
+	}
+}
