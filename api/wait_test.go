@@ -217,7 +217,7 @@ func TestWaitsEndWithTheirToken(t *testing.T) {
 						return done
 					}
 					revoked, other := ask("gct_a"), ask("gct_b")
-					time.Sleep(20*time.Second + 400*time.Millisecond) // between two looks
+					<-time.After(20*time.Second + 400*time.Millisecond) // between two looks
 					start := time.Now()
 					if where == "here" {
 						b.call("DELETE", "/api/cron/tokens/ida", "", as("s3cret")).want(http.StatusOK)

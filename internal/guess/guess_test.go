@@ -47,12 +47,12 @@ func TestAnAddressThatGuessesWaits(t *testing.T) {
 		"not where it was right before": {func(g *Guard, wrong func(string, int)) {
 			_, _ = g.Check(context.Background(), here, right, is(right))
 			wrong(here, 10)
-			time.Sleep(trustFor - time.Minute)
+			<-time.After(trustFor - time.Minute)
 			wrong(here, 10)
 		}, also, right, 0, true},
 		"but a day ago counts no more": {func(g *Guard, wrong func(string, int)) {
 			_, _ = g.Check(context.Background(), here, right, is(right))
-			time.Sleep(trustFor)
+			<-time.After(trustFor)
 			wrong(here, 10)
 		}, also, right, time.Second, true},
 		"nor what was right elsewhere": {func(g *Guard, wrong func(string, int)) {
@@ -66,7 +66,7 @@ func TestAnAddressThatGuessesWaits(t *testing.T) {
 		}, here, "revoked", time.Second, false},
 		"rest is worth ten": {func(_ *Guard, wrong func(string, int)) {
 			wrong(here, 10)
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			wrong(here, 9)
 		}, here, "x", 0, false},
 		"what could not be checked is no guess": {func(g *Guard, _ func(string, int)) {
@@ -150,7 +150,7 @@ func TestGuessesInParallelCount(t *testing.T) {
 		}
 		wg.Go(func() {
 			start := time.Now()
-			ok, err := g.Check(t.Context(), here, right, func(context.Context) (bool, error) { <-all; time.Sleep(time.Millisecond); return true, nil })
+			ok, err := g.Check(t.Context(), here, right, func(context.Context) (bool, error) { <-all; <-time.After(time.Millisecond); return true, nil })
 			mu.Lock()
 			defer mu.Unlock()
 			if !ok || err != nil || time.Since(start) < 900*time.Millisecond {
@@ -208,7 +208,7 @@ func TestTheLogIsToldOnceAMinute(t *testing.T) {
 		if n := strings.Count(log.String(), "\n"); n != 1 {
 			t.Errorf("%d lines", n)
 		}
-		time.Sleep(logEvery)
+		<-time.After(logEvery)
 		_, _ = g.Check(t.Context(), there, "hunter2", is("hunter2"))
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 		if len(lines) != 2 || !strings.Contains(lines[1], "remote_addr="+there+" wrong=5") {

@@ -214,7 +214,8 @@ func (p *Proc) supervise(ctx context.Context) {
 				return
 			case <-time.After(wait):
 			}
-			if err = p.launch(ctx); ctx.Err() != nil {
+			err = p.launch(ctx)
+			if ctx.Err() != nil {
 				return
 			}
 		}

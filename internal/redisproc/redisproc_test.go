@@ -253,7 +253,7 @@ func TestEmptyEnvironment(t *testing.T) {
 	seen := filepath.Join(t.TempDir(), "seen")
 	wrapper := filepath.Join(t.TempDir(), "redis-server")
 	script := fmt.Sprintf("#!/bin/sh\nenv > '%s'\nexec '%s' \"$@\"\n", seen, server)
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("GATEWAY_CRON_TOKEN", "hunter2")

@@ -9,5 +9,5 @@ func freeBytes(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:gosec,unconvert // the types differ by system, and no disk is that large
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // the types differ by system, and no disk is that large
 }
