@@ -111,6 +111,16 @@ func (w *world) well(p *process) {
 	}
 }
 
+// whole starts one of each role, and returns the API when all is well.
+func (w *world) whole() *process {
+	w.t.Helper()
+	api := w.start("api")
+	w.start("scheduler")
+	w.start("worker")
+	w.well(api)
+	return api
+}
+
 // Processes that are dead are named until others take their place.
 func TestHealthOfDeadProcesses(t *testing.T) {
 	t.Parallel()
@@ -137,7 +147,7 @@ func TestHealthOfTakenPlaces(t *testing.T) {
 	api := w.start("api")
 	w.start("scheduler")
 	w.start("worker", "GATEWAY_CRON_CONCURRENCY=1")
-	soon := time.Now().Add(5 * time.Second).UnixMilli()
+	soon := time.Now().Add(20 * time.Second).UnixMilli() // when all are made
 	for n := range 5 {
 		api.create(map[string]any{"id": fmt.Sprintf("job-%d", n), "every": 3600, "startAt": soon, "task": "x"})
 	}
@@ -165,10 +175,7 @@ func TestHealthOfTakenPlaces(t *testing.T) {
 func TestHealthOfRedis(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	api := w.start("api")
-	w.start("scheduler")
-	w.start("worker")
-	w.well(api)
+	api := w.whole()
 	w.redis.Freeze()
 	w.names(api, "redis_away", "failing")
 	w.redis.Thaw()
@@ -299,10 +306,7 @@ func TestHealthOfQueuesAndClock(t *testing.T) {
 func TestHealthOfSlots(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	api := w.start("api")
-	w.start("scheduler")
-	w.start("worker")
-	w.well(api)
+	api := w.whole()
 	if status := api.call("POST", "/api/cron/all/pause", "", nil); status != 200 {
 		t.Fatalf("pause: %d", status)
 	}
@@ -322,10 +326,7 @@ func TestHealthOfSlots(t *testing.T) {
 func TestHealthUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, slowly(2*time.Second))
-	api := w.start("api")
-	w.start("scheduler")
-	w.start("worker")
-	w.well(api)
+	api := w.whole()
 	w.at(nextMinute(0).Add(2 * time.Second))
 	due := nextMinute(0)
 	w.crowd(1000)

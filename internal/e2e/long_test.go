@@ -28,9 +28,7 @@ func TestLongStep(t *testing.T) {
 	long(t)
 	redistest.NeedClock(t)
 	w := newWorld(t, nil, redistest.WithClock())
-	api := w.start("api")
-	w.start("scheduler")
-	w.start("worker")
+	api := w.whole()
 	api.create(map[string]any{"id": "often", "every": 10, "task": "x"})
 	api.create(map[string]any{"id": "yearly", "schedule": "0 0 1 1 *", "task": "x"})
 	w.until("it runs", time.Minute, func() bool { return w.ai.Count() > 0 })
@@ -53,7 +51,7 @@ func TestLongStep(t *testing.T) {
 	}
 }
 
-// TestLongAlerts: a thousand jobs of one chat fail for six minutes. It gets at most one alert
+// TestLongAlerts: a thousand jobs of one chat fail twice, at one time. It gets at most one alert
 // a minute, and each failure is on record.
 func TestLongAlerts(t *testing.T) {
 	long(t)
@@ -63,7 +61,7 @@ func TestLongAlerts(t *testing.T) {
 	w.start("worker")
 	w.at(nextMinute(0).Add(2 * time.Second))
 	ids := w.crowd(jobs, func(s *job.Spec) {
-		s.ChatID, s.MaxRetries, s.MaxRuns, s.Schedule = "one", new(int), 0, "*/2 * * * *"
+		s.ChatID, s.MaxRetries, s.Schedule = "one", new(int), "*/2 * * * *"
 	})
 	w.until("all have failed", 10*time.Minute, func() bool { return w.ai.Count() >= jobs*slots })
 	w.at(time.Now().Add(150 * time.Second))
@@ -98,9 +96,7 @@ func TestLongAlerts(t *testing.T) {
 func TestLongAbsence(t *testing.T) {
 	long(t)
 	w := newWorld(t, nil)
-	api := w.start("api")
-	w.start("scheduler")
-	w.start("worker")
+	api := w.whole()
 	w.crowd(10_000, func(s *job.Spec) { s.Schedule = "0 0 1 1 *" })
 	id := api.create(map[string]any{"schedule": "* * * * *", "task": "x"})
 	w.jump(id)

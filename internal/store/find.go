@@ -51,8 +51,9 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 }
 
 // FindRuns reads one page of the runs that the filter picks, newest first, without the
-// deliveries and of a long reply its first 500 characters or a few more; cursors and pages are as those of FindJobs. A job's history outlives it; of
-// all jobs together the newest 20,000 records are listed.
+// deliveries and of a long reply its first 500 characters or a few more; cursors and pages
+// are as those of FindJobs. A job's history outlives it; of all jobs together the newest
+// 20,000 records are listed.
 // Errors: job.ErrNotFound if the filter names a job of which there is neither a record
 // nor a history.
 func (s *Store) FindRuns(ctx context.Context, filter job.RunFilter, cursor string, limit int) ([]job.Run, string, error) {
