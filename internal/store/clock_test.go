@@ -76,6 +76,25 @@ func TestAStepHoldsBeforeAnybodyHasNoticed(t *testing.T) {
 	}
 }
 
+// TestWhoOnlyBeatsFollowsTheClock: a process that asks for the time for nothing else, as a
+// worker, finds out that the clock was set, and that it is right.
+func TestWhoOnlyBeatsFollowsTheClock(t *testing.T) {
+	t.Parallel()
+	f, server := stepped(t, clock.Options{Hold: time.Nanosecond})
+	f.create("a", job.Spec{Schedule: "0 * * * *", Enabled: true, Task: "x"})
+	server.SetClock(3 * time.Hour)
+	slot := f.job("a").NextSlot
+	if b := f.claim(f.job("a"), slot, "t"); b.Verdict != job.BeginClockStep {
+		t.Errorf("claim: %s", b.Verdict)
+	}
+	for range 2 { // it was set, and is still there
+		f.must(f.Beat(f.ctx, job.Process{Role: "worker"}, time.Minute))
+	}
+	if b := f.claim(f.job("a"), slot, "t"); b.Verdict != job.BeginDropped { // it is hours late by then
+		t.Errorf("claim afterwards: %s", b.Verdict)
+	}
+}
+
 // TestStepIsToldToWhoBegins: it holds what the others hold, and is on record.
 func TestStepIsToldToWhoBegins(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,10 @@ func (s *Store) Beat(ctx context.Context, p job.Process, ttl time.Duration) erro
 	if err != nil {
 		return fmt.Errorf("beat of %s: %w", processName(p), err)
 	}
+	// A worker reads the clock for nothing else, and holds whatever is due until it has.
+	if _, err := s.Now(ctx); err != nil {
+		return fmt.Errorf("beat of %s: %w", processName(p), err)
+	}
 	known := s.known.Load()
 	if known == nil {
 		known = &identity{}
