@@ -31,13 +31,22 @@ func (Unanswered) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// ProcessPipelineHook rewrites the errors of a pipeline.
+// ProcessPipelineHook rewrites the errors of a pipeline. What was refused as a whole, when
+// the connection was made, each of its commands says: the client leaves those without an
+// error, as if they had been executed, and returned nothing.
 func (Unanswered) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := unanswered(next(ctx, cmds))
+		whole := err
 		for _, cmd := range cmds {
 			if cmdErr := cmd.Err(); cmdErr != nil {
 				cmd.SetErr(unanswered(cmdErr))
+				whole = nil
+			}
+		}
+		for _, cmd := range cmds {
+			if whole != nil {
+				cmd.SetErr(whole)
 			}
 		}
 		return err
