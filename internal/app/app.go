@@ -34,6 +34,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/local"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 	"github.com/gatewaycron/gatewaycron/scheduler"
@@ -143,6 +144,9 @@ func (a *App) start(ctx context.Context) error {
 		a.setFront(api.Starting(api.Options{Version: a.opts.Version, Now: time.Now, Logger: a.logger, Deployment: startingUp{},
 			Ready: func(context.Context) error { return errors.New("starting") }}))
 		a.serveHTTP(listener)
+		if err := a.serveLocally(); err != nil {
+			a.logger.Warn("the command line has no way of its own to this gateway, and comes in with all others", "err", err)
+		}
 	}
 	if c.RedisURL == "" {
 		if !a.opts.EmbeddedRedis {
@@ -377,6 +381,10 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	return r, nil
 }
 
+// localConns bounds the connections at the socket for the command line. They count as one
+// address, which may have half.
+const localConns = 64
+
 // redisDir is where the embedded Redis keeps its data.
 func redisDir(c config.Config) string { return filepath.Join(c.StateDir, "redis") }
 
@@ -393,11 +401,8 @@ func (a *App) config() config.Config {
 // may take is bounded by what its client takes of it, see edge: no bound for the whole would
 // be right for a stream.
 func (a *App) serveHTTP(listener net.Listener) {
-	bounds := a.opts.Edge
-	bounds.Logger = a.logger
-	bounded := edge.Bound(listener, bounds)
 	a.http = &http.Server{
-		ConnState:         bounded.ConnState,
+		ConnState:         edge.ConnState,
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*a.front.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
@@ -405,14 +410,33 @@ func (a *App) serveHTTP(listener net.Listener) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
-	serve := a.http.Serve
 	if a.tls != nil {
 		a.http.TLSConfig = a.tls
 		a.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // see serverTLS
-		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
 	}
 	a.stopping = make(chan struct{})
 	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
+	a.accept(listener, a.opts.Edge)
+}
+
+// serveLocally serves the same on a socket for the command line on this machine, whose
+// connections are none of those that other clients can use up.
+func (a *App) serveLocally() error {
+	socket, err := local.Listen(a.opts.Config.StateDir, a.Addr())
+	if socket == nil {
+		return err
+	}
+	a.accept(socket, edge.Options{WriteTimeout: a.opts.Edge.WriteTimeout, MaxConns: localConns})
+	return nil
+}
+
+// accept serves what comes in at a listener, within the bounds.
+func (a *App) accept(l net.Listener, bounds edge.Options) {
+	bounds.Logger = a.logger
+	bounded, serve := edge.Bound(l, bounds), a.http.Serve
+	if a.tls != nil {
+		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
+	}
 	go func() {
 		if err := serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/internal/client"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/edge"
+	"github.com/gatewaycron/gatewaycron/internal/local"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
@@ -66,6 +69,46 @@ func TestClientsThatReadNothing(t *testing.T) {
 		whole, err := io.ReadAll(c)
 		if err == nil && strings.Count(string(whole), "HTTP/1.1 200") == 40 {
 			t.Errorf("client %d got all that it had left lying", i)
+		}
+	}
+}
+
+// TestTheCommandLineComesIn where nobody else does any more.
+func TestTheCommandLineComesIn(t *testing.T) {
+	url := redistest.Start(t).URL()
+	o, out, log := options(t, Roles{API: true}, func(c *config.Config) { c.RedisURL, c.Token = url, "secret" })
+	o.Edge = edge.Options{MaxConns: 2}
+	a, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, a, out, log)
+	eventually(t, "the ready line", p.ready)
+	for _, from := range []string{"127.0.0.2", "127.0.0.3"} { // and ask for nothing
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.DialContext(t.Context(), "tcp4", p.Addr())
+		if err != nil {
+			t.Skipf("this machine has no address %s: %v", from, err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	status := func(transport http.RoundTripper, token string) int {
+		t.Helper()
+		calls, err := client.New("http://"+p.Addr(), token, transport)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := calls.Do(t.Context(), client.Request{Method: http.MethodGet, Path: client.Path("status")})
+		if refused, is := errors.AsType[*client.Error](err); is {
+			return refused.Status
+		}
+		return answer.Status
+	}
+	eventually(t, "nobody else comes in", func() bool { return status(&http.Transport{DisableKeepAlives: true}, "secret") == 0 })
+	own := local.Transport(func() string { return o.Config.StateDir })
+	for token, want := range map[string]int{"secret": http.StatusOK, "guess": http.StatusUnauthorized, "": http.StatusUnauthorized} {
+		if got := status(own, token); got != want {
+			t.Errorf("with the token %q: %d", token, got)
 		}
 	}
 }

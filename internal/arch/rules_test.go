@@ -58,6 +58,11 @@ var rules = []rule{
 		why:    "bounds connections whatever is asked on them: one that knew routes could forget one",
 	},
 	{
+		pkg:    "internal/local",
+		forbid: join(redis, asynq, commands, []string{"github.com/go-chi"}),
+		why:    "a way in, for both of its ends: what is asked there is none of its business",
+	},
+	{
 		pkg:    "internal/guess",
 		ours:   []string{"internal/ratelimit"},
 		forbid: join(redis, asynq, router, io, commands),
@@ -214,7 +219,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/cli",
-		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/mcp", "internal/redact"},
+		ours:   []string{"internal/app", "internal/cli/jobs", "internal/client", "internal/config", "internal/local", "internal/mcp", "internal/redact"},
 		forbid: join(redis, asynq),
 		why:    "flags and texts for people; it starts a process through app and knows no part of it",
 	},

@@ -126,6 +126,7 @@ func (w *world) role(name, role string) (*process, error) {
 		addr = way.listener.Addr().String()
 	}
 	cmd.Env = append(cmd.Env, "GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_REDIS_URL=redis://"+addr+"/0",
+		"GATEWAY_CRON_STATE_DIR="+w.o.dir,
 		"GATEWAY_CRON_AI_SERVER_URL="+w.ai.url, "GATEWAY_CRON_CHANNEL_MANAGER_URL="+w.ai.url,
 		"GATEWAY_CRON_CONCURRENCY="+strconv.Itoa(w.o.concurrency),
 		"GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0") // what it does when it is asked more than it allows is known

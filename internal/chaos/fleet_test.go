@@ -129,7 +129,7 @@ func (f *fleet) start(c *crew) {
 		"GATEWAY_CRON_CHANNEL_MANAGER_URL=" + f.chatURL + "/" + p.id,
 		"GATEWAY_CRON_TELEGRAM_URL=" + f.chatURL + "/" + p.id,
 		"GATEWAY_CRON_FAULT_LOG=" + p.crashed,
-		"ZONEINFO=" + f.zones,
+		"ZONEINFO=" + f.zones, "GATEWAY_CRON_STATE_DIR=" + f.dir,
 		fmt.Sprintf("GATEWAY_CRON_FAULT_SEED=%d", f.plan.dice("crashes", p.id).Uint64()),
 	})
 	if !f.calm {

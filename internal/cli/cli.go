@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/app"
 	"github.com/gatewaycron/gatewaycron/internal/cli/jobs"
 	"github.com/gatewaycron/gatewaycron/internal/config"
+	"github.com/gatewaycron/gatewaycron/internal/local"
 	"github.com/gatewaycron/gatewaycron/internal/redact"
 )
 
@@ -177,7 +180,7 @@ func jobOptions(stdout, stderr io.Writer) jobs.Options {
 	isTerminal := func(w io.Writer) bool { columns, _ := size(w); return columns > 0 }
 	columns, rows := size(stdout)
 	return jobs.Options{
-		Settings: apiSettings,
+		Settings: apiSettings, Transport: transport(),
 		Stdin:    os.Stdin, Stdout: stdout, Stderr: stderr,
 		Terminal: jobs.Terminal{Width: columns, Height: rows, Interactive: isTerminal(stderr) && isTerminal(os.Stdin)},
 		Measure:  func() (columns, rows int) { return size(stdout) },
@@ -201,6 +204,18 @@ func apiSettings(tokenFile string) (url, token string, err error) {
 		return "", "", fmt.Errorf("configuration:\n%w", err)
 	}
 	return c.APIURL(), c.Token, nil
+}
+
+// transport carries the calls of the API, over the socket of the gateway on this machine if
+// there is one.
+func transport() http.RoundTripper {
+	return local.Transport(sync.OnceValue(func() string {
+		c, err := config.Load(os.LookupEnv)
+		if err != nil {
+			return "" // whoever wanted the address was told
+		}
+		return c.StateDir
+	}))
 }
 
 // noArgs refuses arguments as a usage error.

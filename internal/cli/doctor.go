@@ -73,7 +73,7 @@ func ask(ctx context.Context, gateway *client.Client, job string, at time.Time) 
 // askGateway asks the running gateway what it finds. It returns nil if none answers there
 // that could say.
 func askGateway(ctx context.Context, c config.Config, o app.DoctorOptions) (*app.Diagnosis, error) {
-	gateway, err := client.New(c.APIURL(), c.Token, nil)
+	gateway, err := client.New(c.APIURL(), c.Token, transport())
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -60,7 +60,7 @@ type Listener struct {
 }
 
 // Bound returns a listener that accepts what l does, within the bounds. A server has to call
-// its ConnState, too.
+// ConnState, too.
 func Bound(l net.Listener, o Options) *Listener {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = defaultWriteTimeout
@@ -159,8 +159,9 @@ func (l *Listener) complain(network netip.Prefix) {
 	}
 }
 
-// ConnState is for http.Server.ConnState: it learns which connections are idle.
-func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
+// ConnState is for http.Server.ConnState: it tells the listener of a connection whether that
+// is idle.
+func ConnState(nc net.Conn, state http.ConnState) {
 	if over, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
 		nc = over.NetConn()
 	}
@@ -168,8 +169,8 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	if !ours {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
 	if state == http.StateIdle {
 		c.idleSince = time.Now()
 	} else {

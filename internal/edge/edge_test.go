@@ -68,7 +68,7 @@ func serve(t *testing.T, o Options) *server {
 		s.begun <- struct{}{}
 		<-s.goOn
 	})
-	h := &http.Server{Handler: mux, ConnState: s.listener.ConnState, ReadHeaderTimeout: patience}
+	h := &http.Server{Handler: mux, ConnState: ConnState, ReadHeaderTimeout: patience}
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(s.listener) }()
 	t.Cleanup(func() {
