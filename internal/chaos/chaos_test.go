@@ -25,13 +25,13 @@ import (
 
 // short is the size that runs with all other tests.
 var short = size{Minutes: 3, Slots: 500, Kills: 32, CrashesPerPoint: 2, Freezes: 3, FreezeMax: 35 * time.Second,
-	Cuts: 8, Cancels: 24, RedisKills: 2, RedisFreezes: 1, RedisFreeze: 25 * time.Second, ClockSteps: 1, RulesChanges: 1}
+	Cuts: 8, Cancels: 24, RedisKills: 2, FullDisks: 1, RedisFreezes: 1, RedisFreeze: 25 * time.Second, ClockSteps: 1, RulesChanges: 1}
 
 // long is the size of make chaos for as many slots and kills, in so many minutes of
 // firing, as were asked for.
 func long(slots, kills, minutes int) size {
 	return size{Minutes: minutes, Slots: slots, Kills: kills, CrashesPerPoint: 12, Freezes: minutes, FreezeMax: time.Minute,
-		Cuts: 3 * minutes, Cancels: 8 * minutes, RedisKills: minutes / 2, RedisFreezes: max(minutes/6, 1), RedisFreeze: 50 * time.Second,
+		Cuts: 3 * minutes, Cancels: 8 * minutes, RedisKills: minutes / 2, FullDisks: max(minutes/4, 1), RedisFreezes: max(minutes/6, 1), RedisFreeze: 50 * time.Second,
 		ClockSteps: max(minutes/4, 1), RulesChanges: max(minutes/9, 1)}
 }
 
@@ -133,7 +133,7 @@ type chaos struct {
 	t     *testing.T
 	dir   string
 	plan  *plan
-	redis *redistest.Server
+	redis *embedded
 	rdb   *redis.Client // to see when all is quiet; the judge does not use it
 	fleet *fleet
 	todo  []deed // by time
@@ -190,12 +190,10 @@ func (c *chaos) within(limit time.Duration, what string, over func() bool) {
 
 func (c *chaos) run(binary string) {
 	t := c.t
-	// The whole log of commands, with their times, in case of a question.
-	c.redis = redistest.Start(t, redistest.WithAOF(), redistest.WithClock(),
-		redistest.WithArgs("--aof-timestamp-enabled", "yes", "--auto-aof-rewrite-percentage", "0"))
-	c.rdb = c.redis.Client()
+	c.redis = startRedis(t)
+	c.rdb = c.redis.client()
 	ai, chats := startAIServer(t, c.plan, c.dir), startChat(t, c.plan, c.dir)
-	c.fleet = newFleet(t, c.plan, c.dir, binary, c.redis, ai.url, chats.url)
+	c.fleet = newFleet(t, c.plan, c.dir, binary, c.redis.options, ai.url, chats.url)
 	for _, crew := range c.fleet.crews {
 		c.fleet.start(crew)
 	}
@@ -284,21 +282,24 @@ func (c *chaos) befall(e event) {
 			way.heal()
 		})
 	case "redis kill":
-		c.redis.Kill()
+		c.redis.kill()
+		after(func() { c.back(func() { f.note(judge.Killed, "redis", from, "") }) })
+	case "full disk":
+		c.redis.fillDisk()
 		after(func() {
-			c.redis.Restart()
-			f.note(judge.Killed, "redis", from, "")
+			c.redis.freeDisk()
+			c.back(func() { f.note(judge.FullDisk, "redis", from, "") })
 		})
 	case "redis freeze":
-		c.redis.Freeze()
+		c.redis.freeze()
 		after(func() {
-			c.redis.Thaw()
+			c.redis.thaw()
 			f.note(judge.Frozen, "redis", from, "")
 		})
 	case "clock":
-		c.redis.SetClock(e.By)
+		c.redis.setClock(e.By)
 		after(func() {
-			c.redis.SetClock(0)
+			c.redis.setClock(0)
 			f.note(judge.Clock, "redis", from, e.By.String())
 		})
 	case "rules":
@@ -427,10 +428,19 @@ func (c *chaos) verdict() {
 	}
 }
 
+// back waits until Redis serves again.
+func (c *chaos) back(then func()) {
+	if c.redis.proc.Err() == nil {
+		then()
+		return
+	}
+	c.later(time.Now().Add(50*time.Millisecond), func() { c.back(then) })
+}
+
 // keepRedis saves the log of every command beside the other files.
 func (c *chaos) keepRedis() {
-	c.redis.Stop()
-	if err := os.CopyFS(filepath.Join(c.dir, "redis"), os.DirFS(filepath.Dir(c.redis.Addr()))); err != nil {
+	c.redis.stop()
+	if err := os.CopyFS(filepath.Join(c.dir, "redis"), os.DirFS(c.redis.dir)); err != nil {
 		c.t.Logf("the files of Redis are not kept: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func tooEasy(r *judge.Report, s size, killed int) (why []string) {
 		}
 		return false
 	}
-	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "frozen redis", "clock redis 8784h0m0s", "clock redis -?2h0m0s", "rules .*"} {
+	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "full disk redis", "frozen redis", "clock redis 8784h0m0s", "clock redis -?2h0m0s", "rules .*"} {
 		if !troubled(kind) {
 			miss("nothing of the kind %q was done", kind)
 		}

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatewaycron/gatewaycron/internal/chaos/judge"
 	"github.com/gatewaycron/gatewaycron/internal/producttest"
 	"github.com/gatewaycron/gatewaycron/internal/redisproc/childproc"
-	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
 // fleet is the processes of the product. Its methods belong to the goroutine of
@@ -68,14 +69,14 @@ type process struct {
 }
 
 // newFleet prepares the processes. Each reaches Redis by a proxy of its own.
-func newFleet(t testing.TB, p *plan, dir, binary string, rs *redistest.Server, ai, chat string) *fleet {
+func newFleet(t testing.TB, p *plan, dir, binary string, rs *redis.Options, ai, chat string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, plan: p, dir: dir, binary: binary, zones: filepath.Join(dir, "zones"), troubles: openJournal(t, dir, judge.TroublesFile),
 		aiURL: ai, chatURL: chat, exits: make(chan *process, 100),
 		env: []string{"GATEWAY_CRON_ADDR=127.0.0.1:0", "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_LOG_LEVEL=debug", "GATEWAY_CRON_LOG_FORMAT=json", "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0",
 			"GATEWAY_CRON_SHUTDOWN_GRACE=5s", "GATEWAY_CRON_CHANNEL_MANAGER_TOKEN=" + chatToken, "GATEWAY_CRON_TELEGRAM_TOKEN=" + telegramToken}}
 	for _, name := range slices.Concat(schedulers, workers, []string{"api"}) {
-		way, err := newProxy(rs.Network(), rs.Addr())
+		way, err := newProxy(rs.Network, rs.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}

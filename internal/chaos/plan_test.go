@@ -24,7 +24,8 @@ type size struct {
 	FreezeMax       time.Duration // they last 20 s at least
 	Cuts            int           // of the way between a process and Redis
 	Cancels         int           // of runs
-	RedisKills      int
+	RedisKills      int           // it starts again by itself
+	FullDisks       int           // of Redis, which ends with each write
 	RedisFreezes    int
 	RedisFreeze     time.Duration
 	ClockSteps      int // of Redis's clock, beside yearAhead
@@ -82,9 +83,9 @@ type edit struct {
 // event is something that is done to a process, a link or Redis.
 type event struct {
 	At     time.Duration
-	Kind   string // kill, freeze, cut up, cut down, cut both, redis kill, redis freeze, clock, rules
+	Kind   string // kill, freeze, cut up, cut down, cut both, redis kill, full disk, redis freeze, clock, rules
 	Target string
-	For    time.Duration // how long; of a Redis kill, until its restart
+	For    time.Duration // how long
 	By     time.Duration // how far a clock is set
 }
 
@@ -325,7 +326,7 @@ func (p *plan) planEvents(rng *rand.Rand) {
 	spread(p.Size.RulesChanges, func(at time.Duration) event { return event{At: at, Kind: "rules", Target: ruled} })
 	// One thing at a time for Redis: in turn, in equal pieces of the time.
 	kinds := slices.Concat(slices.Repeat([]string{"redis kill"}, p.Size.RedisKills),
-		slices.Repeat([]string{"redis freeze"}, p.Size.RedisFreezes), slices.Repeat([]string{"clock"}, p.Size.ClockSteps))
+		slices.Repeat([]string{"full disk"}, p.Size.FullDisks), slices.Repeat([]string{"redis freeze"}, p.Size.RedisFreezes), slices.Repeat([]string{"clock"}, p.Size.ClockSteps))
 	rng.Shuffle(len(kinds), func(i, k int) { kinds[i], kinds[k] = kinds[k], kinds[i] })
 	for i, kind := range kinds {
 		piece := length / int64(len(kinds))
@@ -404,7 +405,7 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 			t.Errorf("%s at %s is out of the time", e.Kind, e.At)
 		}
 	}
-	if kinds["kill"] != short.Kills || kinds["redis kill"] != short.RedisKills || kinds["freeze"] != short.Freezes ||
+	if kinds["kill"] != short.Kills || kinds["redis kill"] != short.RedisKills || kinds["full disk"] != short.FullDisks || kinds["freeze"] != short.Freezes ||
 		kinds["clock"] != short.ClockSteps || kinds["rules"] != short.RulesChanges {
 		t.Errorf("events %v of %+v", kinds, short)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -34,6 +35,22 @@ func NeedClock(t testing.TB) {
 	if _, err := exec.LookPath("cc"); err != nil {
 		t.Skip("setting the clock of a server needs a C compiler")
 	}
+}
+
+// ClockedBinary makes a redis-server in dir whose clock can be set by the function that is
+// returned, for who starts it otherwise. It has args after those that it is called with.
+func ClockedBinary(dir string, args ...string) (binary string, setClock func(ahead time.Duration) error, err error) {
+	s := &Server{dir: dir, clock: true}
+	env, err := s.clockEnv()
+	if err != nil {
+		return "", nil, err
+	}
+	script := "#!/bin/sh\nexport " + strings.Join(env[len(env)-2:], " ") + "\nexec redis-server \"$@\" " + strings.Join(args, " ") + "\n"
+	binary = filepath.Join(dir, "redis-server")
+	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be executed
+		return "", nil, err
+	}
+	return binary, s.writeClock, nil
 }
 
 // SetClock sets the server's clock so far ahead of the right time, or, below 0, back.

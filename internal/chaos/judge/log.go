@@ -202,6 +202,8 @@ const (
 	Stopped = "stopped" // in order
 	Frozen  = "frozen"
 	Cut     = "cut" // from Redis
+	// FullDisk: Redis found no room for what it was to write.
+	FullDisk = "full disk"
 	// Clock: the clock of Redis was wrong.
 	Clock = "clock"
 	// Rules: the processes came to read other rules of a zone, those of the zone Detail from

@@ -1013,6 +1013,7 @@ local function end_facts(to, a, outcome, message, message_id, forward)
     redis.call('ZADD', ALERTS, int(now + ALERT_EVERY), to)
   else
     redis.call('ZREM', ALERTS, to)
-    redis.call('PEXPIRE', key, ALERT_EVERY + 1000)
+    -- For longer than it counts: a clock that is set by hours ends what has less.
+    redis.call('PEXPIRE', key, ALERT_KEPT)
   end
 end
