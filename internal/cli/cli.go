@@ -181,7 +181,7 @@ func jobOptions(stdout, stderr io.Writer) jobs.Options {
 	columns, rows := size(stdout)
 	return jobs.Options{
 		Settings: apiSettings, Transport: transport(),
-		Stdin:    os.Stdin, Stdout: stdout, Stderr: stderr,
+		Stdin: os.Stdin, Stdout: stdout, Stderr: stderr,
 		Terminal: jobs.Terminal{Width: columns, Height: rows, Interactive: isTerminal(stderr) && isTerminal(os.Stdin)},
 		Measure:  func() (columns, rows int) { return size(stdout) },
 		Getenv:   os.Getenv, Now: time.Now,

@@ -122,6 +122,9 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	return p
 }
 
+// Pid is the process's id.
+func (p *Process) Pid() int { return p.child.Pid() }
+
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.child.Done() }
 
