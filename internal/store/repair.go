@@ -126,12 +126,25 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 // share of the places. One of which no job was seen for a day is forgotten.
 func (s *Store) noteAgents(ctx context.Context, heads []jobHead, now time.Time) error {
 	seen := map[string]bool{}
-	var agents []redis.Z
+	var names []string
 	for _, h := range heads {
 		agent := cmp.Or(h.fields["agentId"], job.DefaultAgent)
 		if h.err == nil && !h.gone() && !seen[agent] {
 			seen[agent] = true
-			agents = append(agents, redis.Z{Score: float64(now.UnixMilli()), Member: agent})
+			names = append(names, agent)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	noted, err := s.client(ctx).ZMScore(ctx, s.keys.agents(), names...).Result()
+	if err != nil {
+		return fmt.Errorf("note whose the jobs are: %w", err)
+	}
+	var agents []redis.Z
+	for i, name := range names {
+		if noted[i] < float64(now.Add(-time.Hour).UnixMilli()) { // often enough
+			agents = append(agents, redis.Z{Score: float64(now.UnixMilli()), Member: name})
 		}
 	}
 	if len(agents) == 0 {
