@@ -69,7 +69,6 @@ func (f *fixture) crowd(waiting int) (running, parked []string) {
 		} else {
 			parked = append(parked, run)
 		}
-		time.Sleep(2 * time.Millisecond) // so that each has come at another time
 	}
 	return running, parked
 }
@@ -148,6 +147,11 @@ func TestNoAgentHoldsMoreThanItsShare(t *testing.T) {
 func TestWhatWaitsForAPlaceBeginsInOrder(t *testing.T) {
 	f := setup(t, Options{})
 	running, parked := f.crowd(3)
+	signs, err := f.Signs(f.ctx, 0)
+	f.must(err)
+	if signs.Late.Count != 0 || signs.Untouched.Count != 0 || signs.Wake.Count != 0 {
+		t.Errorf("what waits for a place counts as late: %+v", signs)
+	}
 	for i, run := range running {
 		carriers := f.commit(f.attempt(run), "done")
 		if len(carriers) != 1 || carriers[0].ID != parked[i] {

@@ -1,5 +1,5 @@
 -- renew keeps the lease of an attempt, and forgets what looks have seen of it. The attempt
--- holds a place of its agent, also if that was lost, or an older release has begun it.
+-- is entered among those that hold a place of their agent: that may have been lost.
 -- ARGV: run, epoch
 -- Answer: 1 renewed, 0 fenced
 local key = run_key(ARGV[1])
