@@ -36,7 +36,7 @@ const (
 var nothingToDo = map[job.Verdict]string{
 	job.BeginDone:    "nothing to do: it has ended before",
 	job.BeginBusy:    "nothing to do: an attempt is under way",
-	job.BeginParked:  "waits for the run before it",
+	job.BeginParked:  "waits for another run",
 	job.BeginBehind:  "waits for the run before it",
 	job.BeginEnded:   "ended without an attempt",
 	job.BeginDropped: "skipped or missed",

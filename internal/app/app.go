@@ -181,7 +181,7 @@ func (a *App) start(ctx context.Context) error {
 		records = gather(a.rdb)
 	}
 	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve,
-		AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
+		AgentShare: c.AgentShare, AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
 	return nil
 }
 

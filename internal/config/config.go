@@ -54,6 +54,7 @@ type Config struct {
 	AlertCooldown       time.Duration
 	HeartbeatURL        string // "" means no outside watch
 	Concurrency         int
+	AgentShare          int // percent of all places
 	Prefix              string
 	ShutdownGrace       time.Duration
 	MaxBodyBytes        int64
@@ -232,6 +233,8 @@ func settings() []setting {
 		secretLink("HEARTBEAT_URL", "an outside watch that the scheduler calls each minute, with /fail behind it in trouble", func(c *Config) *string { return &c.HeartbeatURL }),
 		number("CONCURRENCY", "64", "runs at once in one worker", 1, 10_000,
 			func(c *Config) int64 { return int64(c.Concurrency) }, func(c *Config, n int64) { c.Concurrency = int(n) }),
+		number("AGENT_SHARE", "50", "percent of the runs at once of all workers that one agent may have while there are jobs of others; 100 for no limit", 1, 100,
+			func(c *Config) int64 { return int64(c.AgentShare) }, func(c *Config, n int64) { c.AgentShare = int(n) }),
 		prefix,
 		duration("SHUTDOWN_GRACE", "25s", "how long running turns may go on after SIGTERM", 0, time.Hour,
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),

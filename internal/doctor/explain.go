@@ -270,6 +270,9 @@ func (s subject) progress(r job.Run) string {
 		}
 		return "is in progress"
 	case job.StateParked:
+		if s.trace.Holders[r.SessionKey] == r.ID {
+			return "waits for a place of its agent, which has as many runs in progress as one agent may have at once (GATEWAY_CRON_AGENT_SHARE)"
+		}
 		return fmt.Sprintf("waits for the session %s, which run %s holds", r.SessionKey, cmp.Or(s.trace.Holders[r.SessionKey], "(nobody any more)"))
 	case job.StateQueued:
 		return "waits until no other run of the job is in progress (overlap: queue_one)"

@@ -186,6 +186,20 @@ func TestExplain(t *testing.T) {
 			f.claim(f.minute(0))
 			return f.minute(0)
 		}, []string{`ok    slot *  run j:* waits for the session agent:main:x, which run j:* holds`}},
+		"without a place": {func(f *fixture) job.Millis {
+			f.create(func(s *job.Spec) { s.Overlap = job.OverlapAllow })
+			_, err := f.CreateJob(f.ctx, "other", job.Spec{Schedule: "0 0 29 2 *", Enabled: true, Task: "x", AgentID: "b"})
+			f.must(err)
+			_, err = f.CreateJob(f.ctx, "busy", job.Spec{Schedule: "0 0 29 2 *", Enabled: true, Task: "x"})
+			f.must(err)
+			f.must(f.Beat(f.ctx, job.Process{Role: "worker", Host: "w", Places: 2}, time.Minute))
+			_, run, err := f.RunJob(f.ctx, "busy")
+			f.must(err)
+			_, err = f.Begin(f.ctx, run, "t", "w1")
+			f.must(err)
+			f.claim(f.minute(0))
+			return f.minute(0)
+		}, []string{`ok    slot *  run j:* waits for a place of its agent, which has as many runs in progress as one agent may have at once (GATEWAY_CRON_AGENT_SHARE)`}},
 		"no worker": {func(f *fixture) job.Millis {
 			f.create(nil)
 			b := f.claim(f.minute(0))

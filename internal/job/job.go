@@ -420,7 +420,7 @@ type State string
 
 const (
 	StateWaiting State = "waiting" // may begin once NotBefore has come
-	StateParked  State = "parked"  // waits for its session, which another run holds
+	StateParked  State = "parked"  // waits for its session, which another run holds, or holds it and waits for a place of its agent
 	StateQueued  State = "queued"  // waits for the other runs of its job, see OverlapQueueOne
 	StateRunning State = "running" // an attempt holds the lease
 	StateDone    State = "done"    // has an outcome

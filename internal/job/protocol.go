@@ -119,6 +119,7 @@ const (
 	IndexEnded       Index = "ended"
 	IndexFailing     Index = "failing"
 	IndexUndelivered Index = "undelivered"
+	IndexAgents      Index = "agents"
 	IndexWake        Index = "wake"
 	IndexOpen        Index = "open"
 )
@@ -138,6 +139,7 @@ const (
 	DeliveryStuck Damage = "delivery_stuck" // nor at an unfinished delivery
 	OpenMissing   Damage = "open_missing"   // something unfinished was in one list of two
 	OpenOrphan    Damage = "open_orphan"    // what was listed as unfinished had ended or was gone
+	PlaceLeaked   Damage = "place_leaked"   // a place of an agent was held by no run in progress
 	QueuePaused   Damage = "queue_paused"   // a queue was paused, by a tool of asynq's
 	QueueUnlisted Damage = "queue_unlisted" // a queue was deleted, or fell out of asynq's list
 	QueueDamaged  Damage = "queue_damaged"  // a key of a queue was of another type
@@ -223,7 +225,7 @@ const (
 	BeginNewer   Verdict = "newer"   // written by a newer release
 	BeginDone    Verdict = "done"    // ended already
 	BeginBusy    Verdict = "busy"    // another attempt is under way
-	BeginParked  Verdict = "parked"  // waits for its session, or queued
+	BeginParked  Verdict = "parked"  // waits for its session or a place of its agent, or queued
 	BeginEarly   Verdict = "early"   // come back after the delay
 	BeginEnded   Verdict = "ended"   // ended by this very step
 	BeginMoved   Verdict = "moved"   // the cursor is elsewhere

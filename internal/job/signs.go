@@ -84,7 +84,8 @@ type Trace struct {
 	Emitted   bool   // a carrier of its next slot was put into the queue
 	HeldUntil Millis // until when everything was paused, after the last resume; 0 for never
 	// Unfinished are its runs without an outcome, the oldest first; Holders are the runs
-	// that hold the sessions of those that wait for one, by session.
+	// that hold the sessions of those that are parked, by session: one that holds its own
+	// waits for a place of its agent.
 	Unfinished []Run
 	Holders    map[string]string
 }

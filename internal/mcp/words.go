@@ -153,7 +153,7 @@ func (c *call) standing(r client.Run) string {
 		}
 		return "is about to begin"
 	case "parked":
-		return "waits for another run of its session"
+		return "waits for another run of its session or of its agent"
 	case "queued":
 		return "waits for the job's run before it"
 	case "running":

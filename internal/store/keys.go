@@ -71,6 +71,20 @@ func (k keys) lock(session string) string { return k.prefix + "lock:" + session 
 // wait: ZSET of the runs parked behind the session's holder, first come first (microseconds).
 func (k keys) wait(session string) string { return k.prefix + "wait:" + session }
 
+// agents: ZSET of the agents that have jobs, by when one of them was last seen (ms); a day.
+func (k keys) agents() string { return k.prefix + "agents" }
+
+// share: STRING with a short time to live, how many places one agent may hold at once; not
+// there while no agent is bounded.
+func (k keys) share() string { return k.prefix + "share" }
+
+// busy: SET of the runs that hold a place of an agent: those in progress, and those that
+// have waited for one and are about to begin.
+func (k keys) busy(agent string) string { return k.prefix + "busy:" + agent }
+
+// queue: ZSET of the parked runs that wait for a place of their agent, by creation (ms).
+func (k keys) queue(agent string) string { return k.prefix + "queue:" + agent }
+
 // looks: HASH, when the deployment last looked and since when without a gap (ms).
 func (k keys) looks() string { return k.prefix + "looks" }
 

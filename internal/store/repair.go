@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,7 +52,7 @@ func (s *Store) Repair(ctx context.Context, index job.Index, cursor string, size
 
 // CheckJobs reads the jobs of one page of their index: it finds those that cannot be
 // read, puts cursors and entries of the due index right that would come too late, and enters
-// a job in the lists that an older release does not keep.
+// a job in the lists that an older release does not keep. It notes whose the jobs are.
 func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.RepairPage, error) {
 	at, err := strconv.ParseUint(cursor, 10, 64)
 	if err != nil && cursor != "" {
@@ -72,6 +73,9 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	}
 	now, err := s.Now(ctx)
 	if err != nil {
+		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
+	}
+	if err := s.noteAgents(ctx, heads, now); err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	// The cursors were read first: one that moves meanwhile is found out by redue.
@@ -116,6 +120,40 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	return page, nil
+}
+
+// noteAgents notes that agents have jobs: while more than one has, each is bound to its
+// share of the places. One of which no job was seen for a day is forgotten.
+func (s *Store) noteAgents(ctx context.Context, heads []jobHead, now time.Time) error {
+	seen := map[string]bool{}
+	var names []string
+	for _, h := range heads {
+		agent := cmp.Or(h.fields["agentId"], job.DefaultAgent)
+		if h.err == nil && !h.gone() && !seen[agent] {
+			seen[agent] = true
+			names = append(names, agent)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	noted, err := s.client(ctx).ZMScore(ctx, s.keys.agents(), names...).Result()
+	if err != nil {
+		return fmt.Errorf("note whose the jobs are: %w", err)
+	}
+	var agents []redis.Z
+	for i, name := range names {
+		if noted[i] < float64(now.Add(-time.Hour).UnixMilli()) { // often enough
+			agents = append(agents, redis.Z{Score: float64(now.UnixMilli()), Member: name})
+		}
+	}
+	if len(agents) == 0 {
+		return nil
+	}
+	if err := s.client(ctx).ZAdd(ctx, s.keys.agents(), agents...).Err(); err != nil {
+		return fmt.Errorf("note whose the jobs are: %w", err)
+	}
+	return nil
 }
 
 // listedFields are the fields of a job that say in which lists it belongs.

@@ -29,6 +29,7 @@ type Options struct {
 	Retention       time.Duration // how long an ended run is readable; default 30 days
 	SessionMessages int           // messages kept in a session; default 200
 	SessionTTL      time.Duration // how long an unused session is kept; default 90 days
+	AgentShare      int           // percent of all places that one agent may hold where there are more; default 50
 	AlertAfter      int           // failures in a row after which a job tells of them; default 2
 	AlertCooldown   time.Duration // how long it then tells of none; default an hour
 	AlertGather     time.Duration // how long an alert waits for others; default 5 s
@@ -59,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SessionTTL == 0 {
 		o.SessionTTL = 90 * 24 * time.Hour
+	}
+	if o.AgentShare == 0 {
+		o.AgentShare = 50
 	}
 	if o.AlertAfter == 0 {
 		o.AlertAfter = 2
@@ -124,6 +128,7 @@ local MAX_RETRIES = %d
 local MAX_ATTEMPTS = %d
 local MAX_UNFINISHED = %d
 local LATE = %d
+local AGENT_SHARE = %d
 local ALERT_AFTER = %d
 local ALERT_AGAIN = %d
 local ALERT_GATHER = %d
@@ -131,7 +136,7 @@ local ALERT_EVERY = %d
 local CLOCK_STEP = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
-		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds())
+		o.AgentShare, o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds())
 }
 
 // Ping reports whether Redis answers.

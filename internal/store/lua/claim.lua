@@ -103,8 +103,10 @@ if j.maker then
   spend_run(j.maker)
 end
 if leftover then redis.call('DEL', run_key(run)) end
-local began_now = not queue and take(j.session, run)
-local fields, look = nil, now + LOOK_PARKED
+local agent = j.agentId or 'main'
+local mine = not queue and take(j.session, run)
+local began_now = mine and take_place(agent, run, now)
+local fields, look = nil, now + (mine and LOOK_PLACE or LOOK_PARKED)
 if began_now then
   fields, look = attempt_of(j, 1, 1, token, worker), now + LEASE
 elseif queue then
@@ -117,6 +119,10 @@ if behind then
   fields[#fields + 1] = '1'
 end
 enter(run, id, j, 'schedule', slot, look, unpack(fields))
+if mine and not began_now then
+  -- seldom
+  hand_places(agent)
+end
 
 if j.range then redis.call('HDEL', job_key(id), 'range') end
 settled(id, j)

@@ -3,7 +3,7 @@
 --       '1' if the same would fail again
 -- Answer, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
 -- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
---       job's onAmbiguous; a run between attempts does not hold its session.
+--       job's onAmbiguous; a run between attempts holds neither its session nor a place.
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
@@ -28,5 +28,6 @@ if retry == 'counted' then
 end
 write(key, fields)
 leave(r.session, id, r.state)
+leave_place(r.agent or 'main', id, r.state)
 make_waiting(id, at)
 return { 'retry', kicks }

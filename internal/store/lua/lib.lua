@@ -1,7 +1,7 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
--- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP.
+-- AGENT_SHARE, ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -21,6 +21,8 @@
 local LEASE = 15000        -- an attempt or a send must be renewed within this
 local LOOK_AGAIN = 30000   -- a look that enqueued a carrier comes back after this
 local LOOK_PARKED = 300000 -- a look at a parked or queued run comes back after this
+local LOOK_PLACE = 60000   -- a look at a run that waits for a place of its agent comes back after this
+local HANDED = 100         -- so many of these begin in one step at most
 local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far apart
 local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
 local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
@@ -57,6 +59,8 @@ local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n e
 local function session_key(key) return P .. 'session:' .. key end
 local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
+local function busy_key(agent) return P .. 'busy:' .. agent end
+local function queue_key(agent) return P .. 'queue:' .. agent end
 local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
@@ -75,6 +79,8 @@ local WAKE = P .. 'wake'
 local OPEN = P .. 'open'
 local RUNS = P .. 'runs'
 local SESSIONS = P .. 'sessions'
+local AGENTS = P .. 'agents'
+local SHARE = P .. 'share'
 local QUARANTINE = P .. 'quarantine'
 local AUDIT = P .. 'audit'
 local AUDITORS = P .. 'auditors'
@@ -620,6 +626,49 @@ local function take(session, run)
   return true
 end
 
+-- hand_places lets the runs of an agent that wait for a place begin, first come, first
+-- served, while it holds fewer than one agent may. They have their place from here on, so
+-- that no later run gets it before their task comes. A run waits with its session in hand:
+-- one that has it no more is entered again by its look.
+local function hand_places(agent)
+  if redis.call('EXISTS', queue_key(agent)) == 0 then return end
+  -- seldom
+  local busy = busy_key(agent)
+  local most, holds = tonumber(redis.pcall('GET', SHARE)), tonumber(redis.pcall('SCARD', busy)) or 0
+  for _ = 1, HANDED do
+    if most and holds >= most then return end
+    local run = redis.pcall('ZPOPMIN', queue_key(agent))[1]
+    if not run then return end
+    local r = pick(run_key(run), { 'state', 'session' })
+    if r.state == 'parked' and r.session and redis.pcall('GET', lock_key(r.session)) == run and pcall(make_waiting, run, now) then
+      redis.pcall('SADD', busy, run)
+      holds = holds + 1
+    end
+  end
+end
+
+-- take_place takes a place of its agent for a run that has its session, or queues it by
+-- when it came: then the caller writes that it is parked, and calls hand_places. Where SHARE
+-- is not there no agent is bounded. What is damaged bounds nobody.
+local function take_place(agent, run, came)
+  local busy = busy_key(agent)
+  if redis.pcall('SADD', busy, run) ~= 1 then return true end -- it has one
+  local most = tonumber(redis.pcall('GET', SHARE))
+  if not most then return true end
+  if redis.call('SCARD', busy) <= most and redis.call('EXISTS', queue_key(agent)) == 0 then return true end
+  if type(redis.pcall('ZADD', queue_key(agent), int(came), run)) ~= 'number' then return true end
+  redis.call('SREM', busy, run)
+  return false
+end
+
+-- leave_place takes a run out of its agent's places, and out of the queue for them, where
+-- one that runs is not.
+local function leave_place(agent, run, state)
+  redis.pcall('SREM', busy_key(agent), run)
+  if state ~= 'running' then redis.pcall('ZREM', queue_key(agent), run) end
+  hand_places(agent)
+end
+
 -- booked lists the field of a run that says how its attempt ended.
 local function booked(r, result, cause, message)
   local field = 'a' .. r.attempt
@@ -809,8 +858,8 @@ local function tell_recovery(r, told, failures)
   if was.to ~= '*' then post(was.to, was.target, fact) end
 end
 
--- end_run is the only way a run ends: it leaves wake, open, the job's active set and
--- its session, lets go what waits behind it, tells the job, and deletes a job whose
+-- end_run is the only way a run ends: it leaves wake, open, the job's active set, its
+-- session and its place, lets go what waits behind it, tells the job, and deletes a job whose
 -- last run this was. fields, if any, list what else there is to write of the run.
 local function end_run(id, r, outcome, reason, message, fields)
   local key, stamp = run_key(id), int(now)
@@ -834,6 +883,7 @@ local function end_run(id, r, outcome, reason, message, fields)
   redis.call('SREM', OPEN, 'r:' .. id)
   redis.call('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id, r.state)
+  leave_place(r.agent or 'main', id, r.state)
   local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
   -- Nothing, if it is no hash.
@@ -958,10 +1008,17 @@ local function begin_run(id, r, token, worker)
 
   if r.session and r.session ~= j.session then leave(r.session, id, r.state) end
   local mine = take(j.session, id) -- first: where it fails on a damaged key, nothing is booked yet
-  redis.call('HSET', key, 'session', j.session, 'agent', j.agentId or 'main', 'home', j.session, unpack(fields))
-  if not mine then
+  local agent = j.agentId or 'main'
+  if r.agent and r.agent ~= agent then leave_place(r.agent, id, r.state) end
+  -- The session comes before the place, here and everywhere, and nobody keeps a place who
+  -- waits for a session: so no two wait for each other.
+  local placed = mine and take_place(agent, id, tonumber(r.createdAt) or now)
+  redis.call('HSET', key, 'session', j.session, 'agent', agent, 'home', j.session, unpack(fields))
+  if not placed then
+    -- seldom
     redis.call('HSET', key, 'state', 'parked')
-    redis.call('ZADD', WAKE, int(now + LOOK_PARKED), 'r:' .. id)
+    redis.call('ZADD', WAKE, int(now + (mine and LOOK_PLACE or LOOK_PARKED)), 'r:' .. id)
+    if mine then hand_places(agent) else leave_place(agent, id, r.state) end
     return { 'parked' }
   end
   local n, epoch = tonumber(r.attempt) + 1, tonumber(r.epoch) + 1

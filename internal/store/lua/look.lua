@@ -44,11 +44,17 @@ end
 local function look_parked(member, id, h)
   must_begin('r', h)
   local session = h.session
+  local holder = redis.call('GET', lock_key(session))
+  if holder == id then -- then it waits for a place of its agent
+    redis.pcall('ZADD', queue_key(h.agent or 'main'), 'NX', int(tonumber(h.createdAt) or now), id)
+    redis.call('ZADD', WAKE, int(now + LOOK_PLACE), member)
+    hand_places(h.agent or 'main')
+    return
+  end
   -- Being parked means being in the queue: put back what is not.
   redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
-  local holder = redis.call('GET', lock_key(session))
-  if not holder or holder == id or not unfinished(holder) then
+  if not holder or not unfinished(holder) then
     redis.call('DEL', lock_key(session))
     hand_on(session)
   end

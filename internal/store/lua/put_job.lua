@@ -126,6 +126,7 @@ for field, value in pairs(changes) do
   if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
 end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
+redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or 'main')
 redis.call('HINCRBY', key, 'rev', 1)
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
 if ARGV[said + 2] ~= '' then audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end

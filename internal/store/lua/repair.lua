@@ -1,7 +1,7 @@
 -- repair goes over one page of an index and says what disagrees with the records. It
 -- puts right at once what is about one entry alone; what is about due is left to
 -- redue, which knows where an entry belongs.
--- ARGV: index (jobs|due|ended|failing|undelivered|wake|open), cursor ('0' begins), size of a page
+-- ARGV: index (jobs|due|ended|failing|undelivered|agents|wake|open), cursor ('0' begins), size of a page
 -- Answer: {cursor ('0': this was the last page), kind, id, seen nextSlot, ...};
 --       seen nextSlot is '' where nothing is left to redue
 -- Holds: every script keeps the indexes and the records in step, so that whatever is
@@ -107,6 +107,26 @@ function check.undelivered(ids)
   each(ids, function(_, id)
     local j = hash(job_key(id))
     if not newer(j) and (not j.lastDelivery or j.lastDelivery == 'delivered') then redis.call('ZREM', UNDELIVERED, id) end
+  end)
+end
+
+-- What holds a place of an agent is a run of it in progress, or about to begin. What does
+-- not would keep others waiting for ever.
+function check.agents(agents)
+  each(agents, function(_, agent)
+    for key, kind in pairs({ [busy_key(agent)] = 'set', [queue_key(agent)] = 'zset' }) do
+      local is = redis.call('TYPE', key).ok
+      if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
+    end
+    for _, run in ipairs(redis.call('SMEMBERS', busy_key(agent))) do
+      local r = pick(run_key(run), { 'v', 'state', 'notBefore', 'agent' })
+      local holds = r.state == 'running' or (r.state == 'waiting' and (tonumber(r.notBefore) or 0) <= now)
+      if not newer(r) and not (holds and (r.agent or 'main') == agent and unfinished(run)) then
+        redis.call('SREM', busy_key(agent), run)
+        note('place_leaked', 'r:' .. run)
+      end
+    end
+    hand_places(agent)
   end)
 end
 
