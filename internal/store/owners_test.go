@@ -257,7 +257,7 @@ func TestCursorsOfATokenAreOfItsOwnRecords(t *testing.T) {
 				for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
 					ids, next, err := page(cursor)
 					f.must(err)
-					if pages >= len(want)+1 {
+					if pages >= max(1, len(want)) {
 						t.Fatalf("%s of %s, %q: page %d of %d records", list, whose, match, pages+1, len(want))
 					}
 					if got = append(got, ids...); next != "" && !scores[next] {
@@ -400,6 +400,30 @@ func TestTheRunsOfOwners(t *testing.T) {
 	ctx, _, _ := f.with(job.Token{Name: "n", AgentID: "other"})
 	if got, _, err := f.FindRuns(ctx, job.RunFilter{}, "", 5); err != nil || len(got) != 1 || got[0].ID != run {
 		t.Errorf("of a deleted job: %+v, %v", got, err)
+	}
+}
+
+// TestTheRunsOfAnOwnerAreCapped, by the repair.
+func TestTheRunsOfAnOwnerAreCapped(t *testing.T) {
+	f := setup(t, Options{Retention: time.Hour})
+	key, now := f.keys.ownRuns(mine, ""), int64(f.now())*1000
+	entries := []redis.Z{{Score: float64(now - 2*time.Hour.Microseconds()), Member: "old"}}
+	const most = 20_000
+	for i := range most + 30 {
+		entries = append(entries, redis.Z{Score: float64(now - 2*most + int64(i)), Member: strconv.Itoa(i)})
+	}
+	f.must(f.rdb.ZAdd(f.ctx, key, entries...).Err())
+	f.create("a", ownSpec(mine, talk))
+	_, run, err := f.RunJob(f.ctx, "a")
+	f.must(err)
+	_, err = f.RelistOwners(f.ctx, "runs 0", 500)
+	f.must(err)
+	ids := f.rdb.ZRange(f.ctx, key, 0, -1).Val()
+	if len(ids) != most || ids[len(ids)-1] != run {
+		t.Errorf("%d entries, the newest %q", len(ids), ids[len(ids)-1])
+	}
+	if ttl := f.rdb.PTTL(f.ctx, key).Val(); ttl <= 0 || ttl > time.Hour {
+		t.Errorf("it goes after %s", ttl)
 	}
 }
 

@@ -278,30 +278,17 @@ local function own(id)
   for _, entry in ipairs(entries_of(id)) do redis.pcall('ZADD', OWNED, 0, entry) end
 end
 
--- keep_own_runs gives the lists of the runs of an owner their full time to live once more, and
--- bound_own_runs keeps them within their cap and the retention as well.
+-- keep_own_runs gives the lists of the runs of an owner their full time to live once more.
 local function keep_own_runs(agent, session)
   redis.pcall('PEXPIRE', own_runs_key(agent), RETENTION)
   redis.pcall('PEXPIRE', own_runs_key(agent, session), RETENTION)
 end
 
-local function bound_own_runs(agent, session)
-  for _, key in ipairs({ own_runs_key(agent), own_runs_key(agent, session) }) do
-    redis.call('ZREMRANGEBYRANK', key, 0, -RUNS_KEPT - 1)
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
-  end
-  keep_own_runs(agent, session)
-end
-
 -- own_run enters a run in the lists of its owners, with the score that it has in the list of
--- all jobs' runs. One call in 64 bounds them: any, so that no owner is left out for ever.
+-- all jobs' runs. The repair keeps them within their cap (see own), so that a run need not.
 local function own_run(id, agent, session, score)
   redis.call('ZADD', own_runs_key(agent), score, id)
   redis.call('ZADD', own_runs_key(agent, session), score, id)
-  if tonumber(score) % 64 == 0 then
-    -- seldom
-    bound_own_runs(agent, session)
-  end
 end
 
 local function disown_run(id, agent, session)
