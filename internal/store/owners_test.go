@@ -273,6 +273,46 @@ func TestCursorsOfATokenAreOfItsOwnRecords(t *testing.T) {
 	}
 }
 
+// TestTheAuditOfATokenTellsOfItsOwnAlone: with more changes of others in between than one page
+// looks at.
+func TestTheAuditOfATokenTellsOfItsOwnAlone(t *testing.T) {
+	f := setup(t, Options{})
+	others := func() {
+		t.Helper()
+		_, err := f.rdb.Pipelined(f.ctx, func(p redis.Pipeliner) error {
+			for range maxSearched + 1 {
+				p.XAdd(f.ctx, &redis.XAddArgs{Stream: f.keys.audit(), Values: []any{"at", 1, "actor", "api", "action", "edit", "target", "x"}})
+			}
+			return nil
+		})
+		f.must(err)
+	}
+	others()
+	f.create("a", ownSpec(mine, talk))
+	others()
+	_, err := f.UpdateJob(f.ctx, "a", func(s job.Spec) (job.Spec, error) {
+		s.Task = "x"
+		return s, nil
+	})
+	f.must(err)
+	others()
+	for whose, ctx := range f.holders() {
+		var actions []string
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			entries, next, err := f.Audit(ctx, "a", cursor, 1)
+			f.must(err)
+			if len(entries) != 1 || next != "" && next != entries[0].ID || pages > 1 {
+				t.Fatalf("%s: page %d is %+v, and goes on at %q", whose, pages+1, entries, next)
+			}
+			actions = append(actions, entries[0].Action)
+			cursor = next
+		}
+		if d := gocmp.Diff([]string{"edit", "create"}, actions); d != "" {
+			t.Errorf("%s:\n%s", whose, d)
+		}
+	}
+}
+
 // ownersAreInStep compares the lists of the owners of jobs with the jobs.
 func (f *fixture) ownersAreInStep(when string) {
 	f.t.Helper()
