@@ -55,7 +55,9 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	entries = slices.DeleteFunc(entries, func(a job.Audited) bool { return a.At < since })
+	if before := slices.IndexFunc(entries, func(a job.Audited) bool { return a.At < since }); before >= 0 {
+		entries, next = entries[:before], "" // what follows is older still, and as little the caller's
+	}
 	list := auditList{Entries: make([]auditView, len(entries)), NextCursor: next}
 	for i, a := range entries {
 		list.Entries[i] = auditView(a)

@@ -12,6 +12,7 @@ type repairStore interface {
 	quarantineStore
 	Repair(ctx context.Context, index job.Index, cursor string, size int) (job.RepairPage, error)
 	CheckJobs(ctx context.Context, cursor string, size int) (job.RepairPage, error)
+	RelistOwners(ctx context.Context, cursor string, size int) (string, error)
 	Release(ctx context.Context) (released []job.Quarantined, left int, err error)
 }
 
@@ -43,6 +44,7 @@ type repairer struct {
 
 	cursors map[job.Index]string
 	checked string
+	owners  string
 }
 
 // run is one scan, of a bounded number of pages. One index that cannot be read keeps
@@ -66,6 +68,14 @@ func (r *repairer) run(ctx context.Context) error {
 			if page.Next == "" {
 				break
 			}
+		}
+	}
+	for range repairPages {
+		var err error
+		r.owners, err = r.store.RelistOwners(ctx, r.owners, repairPage)
+		failed = append(failed, err)
+		if r.owners == "" {
+			break
 		}
 	}
 	for range checkPages {

@@ -277,3 +277,24 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("left %+v", left)
 	}
 }
+
+// TestAJobOfAnOlderReleaseIsListedWithItsOwner by a scan, which counts no damage: none is.
+func TestAJobOfAnOlderReleaseIsListedWithItsOwner(t *testing.T) {
+	f := setup(t)
+	r := f.repairs()
+	f.create("a")
+	owned := "{" + prefix + "}:owned"
+	want := f.rdb.ZRange(f.ctx, owned, 0, -1).Val()
+	if len(want) != 2 {
+		t.Fatalf("listed as %q", want)
+	}
+	f.must(f.rdb.Del(f.ctx, owned).Err())
+	f.must(f.rdb.ZAdd(f.ctx, owned, redis.Z{Member: "j:main 0000000000000001 deleted"}).Err())
+	f.must(r.run(f.ctx))
+	if d := cmp.Diff(want, f.rdb.ZRange(f.ctx, owned, 0, -1).Val()); d != "" {
+		t.Error(d)
+	}
+	if counts := f.report().Counts; len(counts) != 0 {
+		t.Errorf("counted %v", counts)
+	}
+}

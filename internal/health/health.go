@@ -252,15 +252,21 @@ func (r Report) Outline() Report {
 	return o
 }
 
-// WithJobs is the outline with what is known of some jobs instead of that of all.
+// WithJobs is the outline with what is known of some jobs instead of that of all, its state
+// included: what is wrong with a job of others alone is none of theirs.
 func (r Report) WithJobs(own []Reason) Report {
-	known := Report{State: r.State, At: r.At}
+	known := Report{State: OK, At: r.At}
 	for _, reason := range r.Reasons {
 		if reason.Code != JobDisabled && reason.Code != JobFailing && reason.Code != DeliveryFailing {
 			known.Reasons = append(known.Reasons, reason)
 		}
 	}
 	known.Reasons = append(known.Reasons, own...)
+	for _, reason := range known.Reasons {
+		if known.State == OK || reason.State == Failing {
+			known.State = reason.State
+		}
+	}
 	return known
 }
 

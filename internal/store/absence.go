@@ -30,7 +30,7 @@ func (s *Store) ExpectedJobs(ctx context.Context, cursor string, size int) ([]jo
 	if err != nil {
 		return nil, "", err
 	}
-	entries, more, err := s.head(ctx, redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: "(" + cursorAt(after), Stop: "+inf"}, size)
+	entries, more, err := s.head(ctx, index{ZRangeArgs: redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Start: "(" + cursorAt(after), Stop: "+inf"}}, size)
 	if err != nil {
 		return nil, "", fmt.Errorf("read the list of jobs: %w", err)
 	}

@@ -119,7 +119,8 @@ func auditPosition(cursor string) (string, error) {
 // Audit reads one page of the changes, newest first; with a target only those of it, and
 // of its runs if it is a job. The cursor of the first page is "", and an empty next
 // cursor ends the list. A page of one target may have fewer than limit, or none: it looks
-// at so many changes only.
+// at so many changes only; but with a token it goes on until it has what it is for, so that
+// neither a cursor nor an empty page tells of the changes of others.
 func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]job.Audited, string, error) {
 	from, err := auditPosition(cursor)
 	if err != nil {
@@ -129,20 +130,33 @@ func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]
 	if target != "" {
 		count = maxSearched
 	}
-	found, err := s.client(ctx).XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
-	if err != nil {
-		return nil, "", fmt.Errorf("read the audit: %w", err)
-	}
+	bound := job.TokenOf(ctx) != nil
 	page := make([]job.Audited, 0, limit)
-	for i, m := range found {
-		if i == count || len(page) == limit {
-			return page, found[i-1].ID, nil
+	for {
+		found, err := s.client(ctx).XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
+		if err != nil {
+			return nil, "", fmt.Errorf("read the audit: %w", err)
 		}
-		if a := audited(m); target == "" || a.Target == target || strings.HasPrefix(a.Target, target+":") {
-			page = append(page, a)
+		for i, m := range found[:min(count, len(found))] {
+			a := audited(m)
+			its := target == "" || a.Target == target || strings.HasPrefix(a.Target, target+":")
+			switch {
+			case len(page) == limit && !bound:
+				return page, found[i-1].ID, nil
+			case len(page) == limit && its:
+				return page, page[limit-1].ID, nil
+			case its:
+				page = append(page, a)
+			}
 		}
+		switch {
+		case len(found) <= count:
+			return page, "", nil
+		case !bound:
+			return page, found[count-1].ID, nil
+		}
+		from = "(" + found[count-1].ID
 	}
-	return page, "", nil
 }
 
 func audited(m redis.XMessage) job.Audited {

@@ -44,7 +44,7 @@ func (s *Store) missing(ctx context.Context, id string) error {
 }
 
 // Ailing reads the jobs that fail and those whose replies do not arrive, at most limit of
-// each. Of a token they are its own, among the first maxExamined.
+// each. Of a token they are its own.
 func (s *Store) Ailing(ctx context.Context, limit int) (job.Ailing, error) {
 	var (
 		a   job.Ailing
@@ -71,11 +71,15 @@ func undelivered(j job.Job) bool {
 // ailing reads the head of an index of jobs in trouble. Each job's record is asked whether it
 // is, because an older release leaves entries behind.
 func (s *Store) ailing(ctx context.Context, index string, limit int, is func(job.Job) bool) ([]job.AilingJob, int, error) {
-	examine := limit
+	var (
+		entries []redis.Z
+		err     error
+	)
 	if job.TokenOf(ctx) != nil {
-		examine = maxExamined
+		entries, err = s.ownScores(ctx, index)
+	} else {
+		entries, err = s.client(ctx).ZRangeWithScores(ctx, index, 0, int64(limit)-1).Result()
 	}
-	entries, err := s.client(ctx).ZRangeWithScores(ctx, index, 0, int64(examine)-1).Result()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -93,7 +97,7 @@ func (s *Store) ailing(ctx context.Context, index string, limit int, is func(job
 			PauseReason: j.PauseReason, LastRunID: j.LastRunID, LastDelivery: j.LastDelivery, LastReplyID: hashes[i]["lastReplyId"]})
 	}
 	count := len(found)
-	if job.TokenOf(ctx) == nil && len(entries) == examine {
+	if job.TokenOf(ctx) == nil && len(entries) == limit {
 		total, err := s.client(ctx).ZCard(ctx, index).Result()
 		if err != nil {
 			return nil, 0, err

@@ -31,12 +31,17 @@ func (s *Store) FindJobs(ctx context.Context, filter job.JobFilter, cursor strin
 	if err != nil {
 		return nil, "", err
 	}
-	index := s.keys.jobs()
+	z := index{ZRangeArgs: redis.ZRangeArgs{Key: s.keys.jobs(), ByScore: true, Stop: "+inf"}}.behind(after)
 	if filter.Ended {
-		index = s.keys.ended()
+		z.Key = s.keys.ended()
 	}
-	z := redis.ZRangeArgs{Key: index, ByScore: true, Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf"}
-	found, next, err := s.find(ctx, z, s.keys.job, s.wholeJobs, append(jobTests(filter), jobScope(ctx)...), limit)
+	if t := job.TokenOf(ctx); t != nil {
+		if err := s.listOwners(ctx, false); err != nil {
+			return nil, "", fmt.Errorf("list jobs: %w", err)
+		}
+		z = s.ownJobs(t, filter.Ended, after)
+	}
+	found, next, err := s.find(ctx, z, s.keys.job, s.wholeJobs, jobTests(filter), jobScope(ctx), limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("list jobs: %w", err)
 	}
@@ -72,20 +77,27 @@ func (s *Store) findRuns(ctx context.Context, filter job.RunFilter, cursor strin
 	if b := micros(filter.Before); b > 0 && (before == 0 || b < before) {
 		before = b
 	}
-	index := s.keys.allRuns()
-	if filter.JobID != "" {
-		index = s.keys.runs(filter.JobID)
+	t := job.TokenOf(ctx)
+	key := s.keys.allRuns()
+	switch {
+	case filter.JobID != "":
+		key = s.keys.runs(filter.JobID)
+	case t != nil:
+		if err := s.listOwners(ctx, true); err != nil {
+			return nil, "", err
+		}
+		key = s.keys.ownRuns(t.Agent(), t.Session())
 	}
 	// With Rev, the higher bound comes first.
-	z := redis.ZRangeArgs{Key: index, ByScore: true, Rev: true, Start: "+inf", Stop: strconv.FormatInt(micros(filter.After), 10)}
+	z := index{ZRangeArgs: redis.ZRangeArgs{Key: key, ByScore: true, Rev: true, Start: "+inf", Stop: strconv.FormatInt(micros(filter.After), 10)}}
 	if before > 0 {
-		z.Start = "(" + strconv.FormatInt(before, 10)
+		z = z.behind(before)
 	}
-	found, next, err := s.find(ctx, z, s.keys.run, s.leanRuns, append(runTests(filter), runScope(ctx)...), limit)
+	found, next, err := s.find(ctx, z, s.keys.run, s.leanRuns, runTests(filter), runScope(ctx), limit)
 	if err != nil {
 		return nil, "", err
 	}
-	if len(found) == 0 && filter.JobID != "" && job.TokenOf(ctx) != nil {
+	if len(found) == 0 && filter.JobID != "" && t != nil {
 		if err := s.knowsJob(ctx, filter.JobID); err != nil {
 			return nil, "", err
 		}
@@ -212,16 +224,26 @@ type record struct {
 }
 
 // find walks an index from where z begins and reads the records that pass all tests, at
-// most limit. Without tests it reads the first limit entries. The second answer is the
+// most limit. Without tests it reads the first limit entries. The second value is the
 // cursor of the next page, "" if the index ends.
-func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) string, read reader, tests []test, limit int) ([]record, string, error) {
+//
+// What is not of the scope is not there: it counts as nothing that was looked at, no cursor
+// is made of it, and nothing but it behind a page is the end. In the index of an owner there
+// is no such entry, but for damage; in a job's history, which is short, there are those of
+// whoever had the job before.
+func (s *Store) find(ctx context.Context, z index, key func(string) string, read reader, tests, scope []test, limit int) ([]record, string, error) {
 	left, batch := maxExamined, examineBatch
 	if len(tests) == 0 {
-		left, batch = limit, limit
+		batch = limit
+		if len(scope) == 0 {
+			left = limit
+		}
 	}
+	asked := slices.Concat(tests, scope)
 	var picked []string
 	next := ""
-	for more := true; more && left > 0 && len(picked) < limit; {
+	full := func() bool { return len(picked) == limit }
+	for more, beyond := true, false; more && !beyond && left > 0 && (len(scope) > 0 || !full()); {
 		var (
 			entries []redis.Z
 			rows    []fields
@@ -231,15 +253,19 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 			return nil, "", err
 		}
 		ids := members(entries)
-		if rows, err = s.tested(ctx, ids, key, tests); err != nil {
+		if rows, err = s.tested(ctx, ids, key, asked); err != nil {
 			return nil, "", err
 		}
 		for i, id := range ids {
-			if len(picked) == limit {
-				more = true
+			if !pass(scope, rows[i]) {
+				continue
+			}
+			if full() {
+				beyond = true
 				break
 			}
 			next = cursorAt(int64(entries[i].Score))
+			left--
 			if len(tests) > 0 {
 				rows[i][itsID] = id
 			}
@@ -247,9 +273,10 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 				picked = append(picked, id)
 			}
 		}
-		left -= len(entries)
-		z.Start = "(" + next
-		if !more {
+		if len(entries) > 0 {
+			z = z.behind(int64(entries[len(entries)-1].Score))
+		}
+		if !more && !beyond {
 			next = ""
 		}
 	}
@@ -265,7 +292,7 @@ func (s *Store) find(ctx context.Context, z redis.ZRangeArgs, key func(string) s
 		hashes[i][itsID] = id
 		// Again, because it may have changed since: an answer must not contradict what
 		// was asked for.
-		if pass(tests, hashes[i]) {
+		if pass(asked, hashes[i]) {
 			found = append(found, record{id, hashes[i]})
 		}
 	}

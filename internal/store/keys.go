@@ -21,6 +21,11 @@ func (k keys) jobs() string { return k.prefix + "jobs" }
 // retention.
 func (k keys) ended() string { return k.prefix + "ended" }
 
+// owned: ZSET, the lists of the jobs of agents (j:<agent>) and of sessions (js:<agent> <session>),
+// and of those that have ended (e:, es:), as <list> <score> <id>, which all have the score 0:
+// by the order of their texts each list is in the order of jobs or ended.
+func (k keys) owned() string { return k.prefix + "owned" }
+
 // failing: ZSET of the ids of jobs whose last runs of the schedule failed, or that failures
 // disabled, by when the row began (ms).
 func (k keys) failing() string { return k.prefix + "failing" }
@@ -51,6 +56,15 @@ func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
 // allRuns: ZSET of the run ids of all jobs by creation (microseconds, unique); the newest.
 func (k keys) allRuns() string { return k.prefix + "runs" }
+
+// ownRuns: ZSET of the run ids of an agent, or where the session is not "" of that session of
+// it, as in runs of all jobs; capped.
+func (k keys) ownRuns(agent, session string) string {
+	if session != "" {
+		agent += " " + session
+	}
+	return k.prefix + "runs@" + agent
+}
 
 // active: SET of a job's unfinished run ids; of the job of that uid, because an id
 // can be made again.

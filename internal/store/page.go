@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -31,12 +32,37 @@ func errCursor() error {
 		Detail: "must be a nextCursor of an earlier answer, or absent for the first page"}}}
 }
 
-// head reads the first entries of a range, at most limit, and whether there are more.
-func (s *Store) head(ctx context.Context, z redis.ZRangeArgs, limit int) ([]redis.Z, bool, error) {
+// index is a range of a sorted set, from where a page begins. One with a prefix is a list of
+// an owner's; see ownJobs.
+type index struct {
+	redis.ZRangeArgs
+	prefix string
+}
+
+// behind returns the index from behind an entry of that score.
+func (i index) behind(score int64) index {
+	i.Start = "(" + cursorAt(score)
+	if i.prefix != "" {
+		i.Start = fmt.Sprintf("(%s%016d!", i.prefix, score) // a space comes before the id
+	}
+	return i
+}
+
+// head reads the first entries of an index, at most limit, and whether there are more.
+func (s *Store) head(ctx context.Context, z index, limit int) ([]redis.Z, bool, error) {
 	z.Count = int64(limit) + 1
-	entries, err := s.client(ctx).ZRangeArgsWithScores(ctx, z).Result()
-	if err != nil {
-		return nil, false, err
+	var entries []redis.Z
+	if z.prefix != "" {
+		own, err := s.client(ctx).ZRangeArgs(ctx, z.ZRangeArgs).Result()
+		if err != nil {
+			return nil, false, err
+		}
+		entries = z.decode(own)
+	} else {
+		var err error
+		if entries, err = s.client(ctx).ZRangeArgsWithScores(ctx, z.ZRangeArgs).Result(); err != nil {
+			return nil, false, err
+		}
 	}
 	more := len(entries) > limit
 	return entries[:min(len(entries), limit)], more, nil

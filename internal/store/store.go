@@ -92,6 +92,8 @@ type Store struct {
 	schedules *schedule.Cache
 	clock     *clock.Clock // of Redis, as this process knows it
 
+	owners owners // see owners.go
+
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
 	known      atomic.Pointer[identity]
@@ -105,7 +107,7 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 	}
 	k := newKeys(o.Prefix)
 	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
-		clock: clock.New(o.Clock), replicated: o.Replicated}
+		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated}
 }
 
 // client is where the calls of ctx go.
@@ -163,7 +165,7 @@ type scripts struct {
 	pause, resume, cancelPaused                      *redis.Script
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
-	repair, relist, quarantine, heartbeat            *redis.Script
+	repair, relist, own, quarantine, heartbeat       *redis.Script
 	putToken, revokeToken, useToken                  *redis.Script
 	takeAlert, endAlert, notify                      *redis.Script
 	now, clockStep, setCursor, leanRuns              *redis.Script
@@ -191,7 +193,7 @@ func newScripts(header string) scripts {
 		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
 		renewDelivery: load("renew_delivery"),
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
-		repair: load("repair"), relist: load("relist"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
+		repair: load("repair"), relist: load("relist"), own: load("own"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
 		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
 		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"), leanRuns: load("lean_runs"),

@@ -200,8 +200,8 @@ func (s *Store) knowsJob(ctx context.Context, id string) error {
 	if _, err := s.Job(ctx, id); !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
-	z := redis.ZRangeArgs{Key: s.keys.runs(id), ByScore: true, Rev: true, Start: "+inf", Stop: "-inf"}
-	found, _, err := s.find(ctx, z, s.keys.run, s.leanRuns, runScope(ctx), 1)
+	z := index{ZRangeArgs: redis.ZRangeArgs{Key: s.keys.runs(id), ByScore: true, Rev: true, Start: "+inf", Stop: "-inf"}}
+	found, _, err := s.find(ctx, z, s.keys.run, s.leanRuns, nil, runScope(ctx), 1)
 	if err == nil && len(found) == 0 {
 		err = job.ErrNotFound
 	}

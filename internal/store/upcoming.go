@@ -21,31 +21,28 @@ import (
 //
 // The due index has the order, and jobs are read from it until no other can come first:
 // its entries are put off only while a slot is due. With over examineBatch jobs one whose
-// due slot waits may so be left out, and past maxExamined jobs the look ends.
+// due slot waits may so be left out, and past maxExamined jobs the look ends. The jobs of a
+// token are its holder's alone, in the order that they have there.
 func (s *Store) Upcoming(ctx context.Context, within time.Duration, limit int) (job.Upcoming, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return job.Upcoming{}, fmt.Errorf("look ahead: %w", err)
 	}
-	var (
-		index  *redis.ZSliceCmd
-		paused *redis.BoolCmd
-	)
-	_, err = s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
-		index = p.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.due(), Start: 0, Stop: maxExamined - 1})
-		paused = p.HExists(ctx, s.keys.paused(), "since")
-		return nil
-	})
+	unread, err := s.firstDue(ctx)
 	if err != nil {
 		return job.Upcoming{}, fmt.Errorf("look ahead: %w", err)
 	}
-	out := job.Upcoming{Now: job.ToMillis(now), Paused: paused.Val()}
+	paused, err := s.client(ctx).HExists(ctx, s.keys.paused(), "since").Result()
+	if err != nil {
+		return job.Upcoming{}, fmt.Errorf("look ahead: %w", err)
+	}
+	out := job.Upcoming{Now: job.ToMillis(now), Paused: paused}
 	end := job.Millis(math.MaxInt64)
 	if within > 0 {
 		end = job.ToMillis(now.Add(within))
 	}
 	var ahead turns
-	for unread := index.Val(); len(out.Slots) < limit; {
+	for len(out.Slots) < limit {
 		if len(unread) > 0 && (len(ahead) == 0 || float64(ahead[0].due) >= unread[0].Score) {
 			n := min(len(unread), examineBatch)
 			more, err := s.turns(ctx, members(unread[:n]), now)
@@ -73,6 +70,15 @@ func (s *Store) Upcoming(ctx context.Context, within time.Duration, limit int) (
 		heap.Pop(&ahead)
 	}
 	return out, nil
+}
+
+// firstDue reads the jobs of the caller that come due next, at most maxExamined.
+func (s *Store) firstDue(ctx context.Context) ([]redis.Z, error) {
+	if job.TokenOf(ctx) == nil {
+		return s.client(ctx).ZRangeWithScores(ctx, s.keys.due(), 0, maxExamined-1).Result()
+	}
+	own, err := s.ownScores(ctx, s.keys.due())
+	return own[:min(len(own), maxExamined)], err
 }
 
 // turn is a job's next slot ahead.

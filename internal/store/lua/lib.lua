@@ -54,6 +54,8 @@ local now = math.floor(micros / 1000)
 local function job_key(id) return P .. 'job:' .. id end
 local function run_key(id) return P .. 'run:' .. id end
 local function runs_key(job) return P .. 'runs:' .. job end
+-- own_runs_key: of the runs of an agent, or of those in one session of it.
+local function own_runs_key(agent, session) return P .. 'runs@' .. agent .. (session and ' ' .. session or '') end
 local function active_key(job, uid) return P .. 'active:' .. job .. ':' .. uid end
 local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n end
 local function session_key(key) return P .. 'session:' .. key end
@@ -71,6 +73,7 @@ local function facts_key(to) return P .. 'facts:' .. to end
 local function taken_key(token) return P .. 'taken:' .. token end
 local JOBS = P .. 'jobs'
 local ENDED = P .. 'ended'
+local OWNED = P .. 'owned'
 local FAILING = P .. 'failing'
 local UNDELIVERED = P .. 'undelivered'
 local DUE = P .. 'due'
@@ -254,20 +257,71 @@ local function unfinished(run)
   return state and state ~= 'done' and redis.pcall('HEXISTS', QUARANTINE, 'r:' .. run) ~= 1
 end
 
+-- entries_of lists the entries of a job in the lists of owners, by the list that it is in and
+-- by whose its record says that it is: of one agent, and of one session of that.
+local function entries_of(id)
+  local j, entries = pick(job_key(id), { 'agentId', 'session' }), {}
+  local agent = j.agentId or 'main'
+  for _, list in ipairs({ { 'j', JOBS }, { 'e', ENDED } }) do
+    local score = redis.pcall('ZSCORE', list[2], id)
+    if type(score) == 'string' then
+      local entry = ' ' .. string.format('%016d', score) .. ' ' .. id
+      entries[#entries + 1] = list[1] .. ':' .. agent .. entry
+      entries[#entries + 1] = list[1] .. 's:' .. agent .. ' ' .. (j.session or '') .. entry
+    end
+  end
+  return entries
+end
+
+-- disown takes a job out of the lists of its owners, before it leaves a list or has another
+-- owner, and own enters it, afterwards. These lists are there to be read only: damaged, they
+-- keep nothing from happening.
+local function disown(id)
+  for _, entry in ipairs(entries_of(id)) do redis.pcall('ZREM', OWNED, entry) end
+end
+
+local function own(id)
+  for _, entry in ipairs(entries_of(id)) do redis.pcall('ZADD', OWNED, 0, entry) end
+end
+
+-- keep_own_runs gives the lists of the runs of an owner their full time to live once more.
+local function keep_own_runs(agent, session)
+  redis.pcall('PEXPIRE', own_runs_key(agent), RETENTION)
+  redis.pcall('PEXPIRE', own_runs_key(agent, session), RETENTION)
+end
+
+-- own_run enters a run in the lists of its owners, with the score that it has in the list of
+-- all jobs' runs. The repair keeps them within their cap (see own), so that a run need not.
+local function own_run(id, agent, session, score)
+  redis.call('ZADD', own_runs_key(agent), score, id)
+  redis.call('ZADD', own_runs_key(agent, session), score, id)
+end
+
+local function disown_run(id, agent, session)
+  redis.pcall('ZREM', own_runs_key(agent), id)
+  redis.pcall('ZREM', own_runs_key(agent, session), id)
+end
+
 -- trim keeps a job's history within its cap and retention and spares what is
 -- unfinished. It looks at the 50 oldest records at most, so that one call is cheap, and
--- for those beyond the retention only now and then.
-local function trim(job)
+-- for those beyond the retention only now and then. agent, session: whose its newest run is,
+-- whose lists are kept as long as its history.
+local function trim(job, agent, session)
   local key = runs_key(job)
   local kept = redis.call('ZCARD', key)
-  if stretch(key, RETENTION, kept == 1) or kept > HISTORY then
+  local stretched = stretch(key, RETENTION, kept == 1)
+  if stretched and agent then
+    -- seldom
+    keep_own_runs(agent, session)
+  end
+  if stretched or kept > HISTORY then
     kept = kept - redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. int(micros - RETENTION * 1000))
   end
   local over = kept - HISTORY
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', key, 0, 49)) do
       if over == 0 then break end
-      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert', 'finishedAt')
+      local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert', 'finishedAt', 'agent', 'home')
       -- An alert that waits for so long has lost its place in the outbox.
       local told = r[4] ~= 'pending' or now - (tonumber(r[5]) or 0) > ALERT_KEPT
       if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending' and told) then
@@ -275,6 +329,7 @@ local function trim(job)
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
         redis.pcall('ZREM', RUNS, id)
+        if r[6] then disown_run(id, r[6], r[7] or '') end
         over = over - 1
       end
     end
@@ -282,31 +337,32 @@ local function trim(job)
 end
 
 -- add puts a record at the newest end of a list; scores are microseconds, made unique,
--- so that a page can be cut at any of them.
+-- so that a page can be cut at any of them. It returns the score.
 local function add(key, id)
   local score = int(micros)
   if redis.call('ZCOUNT', key, score, '+inf') > 0 then -- the clock went back, or stood still
     score = int(tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]) + 1)
   end
   redis.call('ZADD', key, score, id)
+  return score
 end
 
--- add_to_all puts a record into the list of all jobs' runs and keeps that within its
--- cap and the retention, give or take 64, so that most calls are cheap. What falls out of
--- it stays in its job's history.
-local function add_to_all(id)
-  add(RUNS, id)
+-- add_to_all puts a record into the list of all jobs' runs, and into its owners', and keeps
+-- that within its cap and the retention, give or take 64, so that most calls are cheap. What
+-- falls out of it stays in its job's history.
+local function add_to_all(id, agent, session)
+  own_run(id, agent, session, add(RUNS, id))
   if redis.call('ZCARD', RUNS) % 64 ~= 1 then return end
   redis.call('ZREMRANGEBYRANK', RUNS, 0, -RUNS_KEPT - 1)
   redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', '(' .. int(micros - RETENTION * 1000))
   redis.call('PEXPIRE', RUNS, RETENTION)
 end
 
--- index puts a record into its job's history and into the list of all jobs' runs, which
--- is there to be read only: damaged, it keeps nothing from running.
-local function index(job, id)
+-- index puts a record into its job's history and into the list of all jobs' runs and those of
+-- its owners, which are there to be read only: damaged, they keep nothing from running.
+local function index(job, id, agent, session)
   add(runs_key(job), id)
-  pcall(add_to_all, id)
+  pcall(add_to_all, id, agent, session)
 end
 
 -- is_news reports whether slots that did not run say something of their job. Those that
@@ -394,16 +450,17 @@ local function record_slots(id, j, outcome, reason, first, last, count, over)
   end
   local news = {}
   if is_news(outcome, reason, over) then news = { 'lastOutcome', outcome, 'lastOutcomeSlot', last } end
-  local range = j.range
+  local range, agent, session = j.range, j.agentId or 'main', j.session or ''
   if range then
-    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason')
-    if r[1] == outcome and r[2] == reason then
+    local r = redis.call('HMGET', run_key(range), 'outcome', 'reason', 'agent', 'home')
+    -- What became of the slots of one owner is not told to another.
+    if r[1] == outcome and r[2] == reason and r[3] == agent and r[4] == session then
       redis.call('HSET', run_key(range), 'lastSlot', last, 'finishedAt', int(now))
       redis.call('HINCRBY', run_key(range), 'count', count)
       redis.call('PEXPIRE', run_key(range), RETENTION)
       write(job_key(id), news)
-      index(id, range)
-      trim(id)
+      index(id, range, agent, session)
+      trim(id, agent, session)
       return
     end
   end
@@ -411,11 +468,11 @@ local function record_slots(id, j, outcome, reason, first, last, count, over)
   redis.call('HSET', run_key(range), 'v', VERSION, 'job', id, 'uid', j.uid, 'name', j.name or '',
     'trigger', 'schedule', 'state', 'done', 'outcome', outcome, 'reason', reason,
     'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
-    'delivery', 'not_requested', 'agent', j.agentId or 'main', 'home', j.session or '')
+    'delivery', 'not_requested', 'agent', agent, 'home', session)
   redis.call('PEXPIRE', run_key(range), RETENTION)
   if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range, unpack(news)) end
-  index(id, range)
-  trim(id)
+  index(id, range, agent, session)
+  trim(id, agent, session)
 end
 
 -- owned reports whether a caller who is bound to an agent ('' for nobody), and maybe to a
@@ -468,8 +525,10 @@ end
 local function retire(id)
   local j = pick(job_key(id), { 'enabled', 'nextSlot', 'maxRuns', 'claims', 'maker' })
   if not ended(j) then return end
+  disown(id)
   add(ENDED, id)
   redis.call('ZREM', JOBS, id)
+  own(id)
   redis.pcall('ZREM', FAILING, id)
   if j.maker then redis.pcall('SREM', token_jobs_key(j.maker), id) end
 end
@@ -550,6 +609,7 @@ end
 local function drop_job(id)
   local maker = redis.call('HGET', job_key(id), 'maker')
   if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
+  disown(id)
   redis.call('DEL', job_key(id))
   for _, list in ipairs({ DUE, JOBS }) do redis.call('ZREM', list, id) end
   for _, list in ipairs({ UNCLAIMED, ENDED, FAILING, UNDELIVERED }) do redis.pcall('ZREM', list, id) end
@@ -923,7 +983,7 @@ local function end_run(id, r, outcome, reason, message, fields)
       remember_end(r.job, { run = id, outcome = outcome, runs = claims, of = tonumber(most), at = now })
     end
   end
-  trim(r.job)
+  trim(r.job, r.agent, r.home or '')
 end
 
 -- cancel_run ends an unfinished run and fences its attempt, whose worker is told. It
@@ -957,6 +1017,13 @@ end
 local function began(epoch, attempt, r, job)
   return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries) or 0, r.trigger or '', r.slot or '0',
     r.session, redis.call('EXISTS', session_key(r.session)), job }
+end
+
+-- hand_over moves a run, read as r, to the lists of the owners that its job j has by now.
+local function hand_over(id, r, j)
+  if r.agent then disown_run(id, r.agent, r.home or '') end
+  local score = redis.call('ZSCORE', RUNS, id)
+  if score then own_run(id, j.agentId or 'main', j.session, score) end
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -1013,6 +1080,10 @@ local function begin_run(id, r, token, worker)
   -- The session comes before the place, here and everywhere, and nobody keeps a place who
   -- waits for a session: so no two wait for each other.
   local placed = mine and take_place(agent, id, tonumber(r.createdAt) or now)
+  if r.agent ~= agent or r.home ~= j.session then
+    -- seldom
+    pcall(hand_over, id, r, j)
+  end
   redis.call('HSET', key, 'session', j.session, 'agent', agent, 'home', j.session, unpack(fields))
   if not placed then
     -- seldom
@@ -1038,7 +1109,7 @@ local function enter(id, job, j, trigger, slot, look, ...)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
   redis.call('SADD', active_key(job, j.uid), id)
-  index(job, id)
+  index(job, id, j.agentId or 'main', j.session or '')
 end
 
 -- end_facts ends the facts of a target that were being sent: they leave the outbox, and

@@ -100,6 +100,9 @@ if replaces then
   drop_job(id)
   audit(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
 end
+-- It is entered again when it is written.
+local moves = mode == 'create' or returns or changes.agentId or changes.session
+if moves then disown(id) end
 if mode == 'create' or returns then
   -- Strictly growing scores give the list a stable order to page through.
   local newest = redis.call('ZRANGE', JOBS, -1, -1, 'WITHSCORES')[2]
@@ -128,6 +131,7 @@ end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or 'main')
 redis.call('HINCRBY', key, 'rev', 1)
+if moves then own(id) end
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
 if ARGV[said + 2] ~= '' then audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
 remember(once, print, id, uid)

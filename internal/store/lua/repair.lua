@@ -34,6 +34,7 @@ local function list(id, created)
   local score = (tonumber(created) or now) * 1000
   while redis.call('ZCOUNT', JOBS, int(score), int(score)) > 0 do score = score + 1 end
   redis.call('ZADD', JOBS, int(score), id)
+  own(id)
 end
 
 local check = {}
@@ -47,6 +48,7 @@ function check.jobs(ids)
     if j[1] and tonumber(j[2] or '0') <= VERSION and tonumber(j[3]) then
       note('due_missing', id, j[3])
     elseif redis.call('EXISTS', job_key(id)) == 0 then
+      disown(id)
       redis.call('ZREM', JOBS, id)
       note('job_orphan', id)
     end
@@ -80,7 +82,9 @@ function check.ended(ids)
     local j = hash(job_key(id))
     if newer(j) then return end
     if not j.uid or not ended(j) then
+      disown(id)
       redis.call('ZREM', ENDED, id)
+      own(id) -- as a job, if it is listed as one, too
       if j.uid and not redis.call('ZSCORE', JOBS, id) then list(id, j.createdAt) end
       note('ended_orphan', id)
       return

@@ -13,8 +13,11 @@ if next ~= '' and j.lastSlot and tonumber(j.lastSlot) >= tonumber(next) then
   redis.call('HDEL', key, 'lastSlot', 'range')
   j.lastSlot = nil
 end
-if next ~= '' and redis.call('ZREM', ENDED, id) == 1 then
+if next ~= '' and redis.call('ZSCORE', ENDED, id) then
+  disown(id)
+  redis.call('ZREM', ENDED, id)
   add(JOBS, id)
+  own(id)
   if j.maker then redis.pcall('SADD', token_jobs_key(j.maker), id) end
 end
 move_cursor(id, tonumber(j.ranSlot or '0') > 0 and j.ranSlot or '', next, ARGV[6], j)
