@@ -163,7 +163,7 @@ func (s *Store) jobHeads(ctx context.Context, ids []string) ([]jobHead, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	names := slices.Concat([]string{"v", "uid", "rev", "session", "misfireGrace", "maxRuns", "nextSlot", "nextDue",
+	names := slices.Concat([]string{"v", "uid", "rev", "session", "agentId", "misfireGrace", "maxRuns", "nextSlot", "nextDue",
 		"lastSlot", "ranSlot", "updatedAt"}, timingFields, listedFields)
 	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err := s.client(ctx).Pipelined(ctx, func(p redis.Pipeliner) error {
