@@ -3,10 +3,13 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -124,6 +127,43 @@ func TestAgentsThatCouldBeMistakenAreRefused(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAgentsInUseAreApart: whatever ids are asked for, in any order, no key can be of two that
+// were let in, not even at a server that replaces characters and ignores case.
+func TestAgentsInUseAreApart(t *testing.T) {
+	f := setup(t, Options{})
+	seen := func(id string) string {
+		return strings.ToLower(strings.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && r != '@' {
+				return r
+			}
+			return '_'
+		}, "agent:"+id+":"))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		if err := f.rdb.Del(f.ctx, f.keys.agents()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var in []string
+		for _, id := range rapid.SliceOfN(rapid.StringMatching(`[aA@_é]{1,2}(:[aA@é]{1,2}){0,2}`), 2, 12).Draw(t, "ids") {
+			var invalid *job.InvalidError
+			_, err := f.CreateJob(f.ctx, "", of(id))
+			switch {
+			case err == nil:
+				in = append(in, id)
+			case !errors.As(err, &invalid):
+				t.Fatal(err)
+			}
+		}
+		for _, a := range in {
+			for _, b := range in {
+				if a != b && strings.HasPrefix(seen(a), seen(b)) {
+					t.Fatalf("%s and %s are both in use", a, b)
+				}
+			}
+		}
+	})
 }
 
 // TestAgentOfATokenIsInUse as one of a job is.
