@@ -26,7 +26,7 @@ func TestATokenReadsNothingOfAnAgentWhoseIdBeginsLikeItsOwn(t *testing.T) {
 		err = rdb.HSet(t.Context(), "{gateway-cron}:job:theirs", "agentId", "alpha:ops", "session", "agent:alpha:ops:cron:theirs").Err()
 	}
 	if err == nil {
-		err = rdb.Del(t.Context(), "{gateway-cron}:agents").Err()
+		err = rdb.Del(t.Context(), "{gateway-cron}:agentids").Err()
 	}
 	if err != nil {
 		t.Fatal(err)

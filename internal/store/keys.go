@@ -105,10 +105,10 @@ func (k keys) token(id string) string { return k.prefix + "token:" + id }
 // tokens: ZSET of token ids by creation (microseconds, unique); capped.
 func (k keys) tokens() string { return k.prefix + "tokens" }
 
-// agents: ZSET of the agent ids in use (i <id>), of what they fold to (f <fold>) and of what
+// agentIDs: ZSET of the agent ids in use (i <id>), of what they fold to (f <fold>) and of what
 // that begins with (s <stem>), by when that was last seen (ms); and of "*", once it has those
 // of all records.
-func (k keys) agents() string { return k.prefix + "agents" }
+func (k keys) agentIDs() string { return k.prefix + "agentids" }
 
 // tokenJobs: SET of the ids of the jobs that a token has made and that exist.
 func (k keys) tokenJobs(id string) string { return k.prefix + "tokenjobs:" + id }

@@ -65,7 +65,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	page := job.RepairPage{Next: nextCursor(strconv.FormatUint(at, 10))}
 	ids := scanned(flat)
 	if len(ids) == 0 {
-		return page, s.seeAgents(ctx, map[string]bool{}, cursor == "", page.Next == "")
+		return page, s.seeAgentIDs(ctx, map[string]bool{}, cursor == "", page.Next == "")
 	}
 	heads, err := s.jobHeads(ctx, ids)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 			page.Repaired = append(page.Repaired, job.Repaired{Damage: job.DueWrong, ID: id})
 		}
 	}
-	if err := s.seeAgents(ctx, agents, cursor == "", page.Next == ""); err != nil {
+	if err := s.seeAgentIDs(ctx, agents, cursor == "", page.Next == ""); err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	if err := s.CountRepairs(ctx, page.Repaired); err != nil {

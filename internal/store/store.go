@@ -89,13 +89,13 @@ type Store struct {
 	schedules *schedule.Cache
 	clock     *clock.Clock // of Redis, as this process knows it
 
-	agentTTL   time.Duration // how long an agent counts as in use that no job and no token has
+	agentIDTTL time.Duration // how long an agent counts as in use that no job and no token has
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
 	known      atomic.Pointer[identity]
 
-	agents      sync.Mutex  // held while all records are gone over for their agents
-	agentsKnown atomic.Bool // and that was done
+	learning      sync.Mutex  // held while all records are gone over for their agents
+	agentIDsKnown atomic.Bool // and that was done
 }
 
 // New returns a store on the given client, which stays the caller's to close.
@@ -107,7 +107,7 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 	k := newKeys(o.Prefix)
 	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
 		clock: clock.New(o.Clock), replicated: o.Replicated,
-		agentTTL: max(o.Retention, o.SessionTTL)}
+		agentIDTTL: max(o.Retention, o.SessionTTL)}
 }
 
 // client is where the calls of ctx go.

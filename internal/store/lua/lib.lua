@@ -80,7 +80,7 @@ local QUARANTINE = P .. 'quarantine'
 local AUDIT = P .. 'audit'
 local AUDITORS = P .. 'auditors'
 local TOKENS = P .. 'tokens'
-local AGENTS = P .. 'agents'
+local AGENT_IDS = P .. 'agentids'
 local LOOKS = P .. 'looks'
 local EMITTER = P .. 'emitter'
 local CANCELS = P .. 'cancels'
@@ -439,7 +439,7 @@ local function enter_agent(id, folds, stems)
     own[#own + 1] = 's ' .. stem
     others[#others + 1] = 'f ' .. stem
   end
-  local used = redis.call('ZMSCORE', AGENTS, unpack(others))
+  local used = redis.call('ZMSCORE', AGENT_IDS, unpack(others))
   if not used[1] then
     for i = 2, #others do
       if used[i] then return false end
@@ -450,7 +450,7 @@ local function enter_agent(id, folds, stems)
     entries[#entries + 1] = int(now)
     entries[#entries + 1] = member
   end
-  redis.call('ZADD', AGENTS, unpack(entries))
+  redis.call('ZADD', AGENT_IDS, unpack(entries))
   return true
 end
 

@@ -31,7 +31,7 @@ func former(f *fixture, agents ...string) *Store {
 		f.must(f.rdb.HSet(f.ctx, f.keys.job(id), "agentId", agent, "session", "agent:"+agent+":cron:"+id).Err())
 		f.commit(f.begin(f.runNow(id)), "the reply of "+agent)
 	}
-	f.must(f.rdb.Del(f.ctx, f.keys.agents()).Err())
+	f.must(f.rdb.Del(f.ctx, f.keys.agentIDs()).Err())
 	return New(f.rdb, Options{})
 }
 
@@ -142,7 +142,7 @@ func TestAgentsInUseAreApart(t *testing.T) {
 		}, "agent:"+id+":"))
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		if err := f.rdb.Del(f.ctx, f.keys.agents()).Err(); err != nil {
+		if err := f.rdb.Del(f.ctx, f.keys.agentIDs()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		var in []string
@@ -189,9 +189,9 @@ func TestAgentsAreInUseUntilNothingOfThemIsLeft(t *testing.T) {
 	err := f.DeleteJob(f.ctx, "b")
 	f.must(err)
 	age := func(by time.Duration) {
-		for _, m := range f.rdb.ZRange(f.ctx, f.keys.agents(), 0, -1).Val() {
+		for _, m := range f.rdb.ZRange(f.ctx, f.keys.agentIDs(), 0, -1).Val() {
 			if m != allAgents {
-				f.must(f.rdb.ZIncrBy(f.ctx, f.keys.agents(), -float64(by.Milliseconds()), m).Err())
+				f.must(f.rdb.ZIncrBy(f.ctx, f.keys.agentIDs(), -float64(by.Milliseconds()), m).Err())
 			}
 		}
 	}
@@ -218,7 +218,7 @@ func TestAgentsAreInUseUntilNothingOfThemIsLeft(t *testing.T) {
 		t.Errorf("they are gone (-want +got):\n%s", diff)
 	}
 	f.create("c", of("beta:ops")) // and the name is free
-	f.must(f.rdb.Set(f.ctx, f.keys.agents(), "damaged", 0).Err())
+	f.must(f.rdb.Set(f.ctx, f.keys.agentIDs(), "damaged", 0).Err())
 	if diff := cmp.Diff([]string{"alpha", "gamma"}, known()); diff != "" {
 		t.Errorf("damaged, they are read again (-want +got):\n%s", diff)
 	}

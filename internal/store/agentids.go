@@ -119,7 +119,7 @@ func (s *Store) longestAgent(ctx context.Context, ids []string) (string, error) 
 	}
 	pipe, cmds := s.client(ctx).Pipeline(), make([]*redis.FloatCmd, len(ids))
 	for i, id := range ids {
-		cmds[i] = pipe.ZScore(ctx, s.keys.agents(), agentMember(id))
+		cmds[i] = pipe.ZScore(ctx, s.keys.agentIDs(), agentMember(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("whose session: %w", err)
@@ -134,22 +134,22 @@ func (s *Store) longestAgent(ctx context.Context, ids []string) (string, error) 
 
 // learnAgents sees to it that the agents of all records are known.
 func (s *Store) learnAgents(ctx context.Context) error {
-	if s.agentsKnown.Load() {
+	if s.agentIDsKnown.Load() {
 		return nil
 	}
-	s.agents.Lock()
-	defer s.agents.Unlock()
-	if s.agentsKnown.Load() {
+	s.learning.Lock()
+	defer s.learning.Unlock()
+	if s.agentIDsKnown.Load() {
 		return nil
 	}
-	err := s.client(ctx).ZScore(ctx, s.keys.agents(), allAgents).Err()
+	err := s.client(ctx).ZScore(ctx, s.keys.agentIDs(), allAgents).Err()
 	if errors.Is(err, redis.Nil) || wrongType(err) {
 		err = s.readAgents(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("learn which agents there are: %w", err)
 	}
-	s.agentsKnown.Store(true)
+	s.agentIDsKnown.Store(true)
 	return nil
 }
 
@@ -190,16 +190,16 @@ func (s *Store) readAgents(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.seeAgents(ctx, agents, true, false); err != nil {
+	if err := s.seeAgentIDs(ctx, agents, true, false); err != nil {
 		return err
 	}
-	return s.client(ctx).ZAdd(ctx, s.keys.agents(), redis.Z{Score: math.Inf(1), Member: allAgents}).Err()
+	return s.client(ctx).ZAdd(ctx, s.keys.agentIDs(), redis.Z{Score: math.Inf(1), Member: allAgents}).Err()
 }
 
-// seeAgents notes agents as in use, and with tokens also those of the tokens. With all, the
+// seeAgentIDs notes agents as in use, and with tokens also those of the tokens. With all, the
 // agents of all jobs were seen since it was last called so: what nobody has seen for as long
 // as its sessions and runs are kept is in use no more.
-func (s *Store) seeAgents(ctx context.Context, agents map[string]bool, tokens, all bool) error {
+func (s *Store) seeAgentIDs(ctx context.Context, agents map[string]bool, tokens, all bool) error {
 	if tokens {
 		list, err := s.Tokens(ctx)
 		if err != nil {
@@ -213,12 +213,12 @@ func (s *Store) seeAgents(ctx context.Context, agents map[string]bool, tokens, a
 	if err != nil {
 		return err
 	}
-	err = s.noteAgents(ctx, slices.Sorted(maps.Keys(agents)), now)
+	err = s.noteAgentIDs(ctx, slices.Sorted(maps.Keys(agents)), now)
 	if err == nil && all {
-		err = s.client(ctx).ZRemRangeByScore(ctx, s.keys.agents(), "-inf", strconv.FormatInt(now.Add(-s.agentTTL).UnixMilli(), 10)).Err()
+		err = s.client(ctx).ZRemRangeByScore(ctx, s.keys.agentIDs(), "-inf", strconv.FormatInt(now.Add(-s.agentIDTTL).UnixMilli(), 10)).Err()
 	}
 	if wrongType(err) { // all can be read again
-		if err = s.client(ctx).Del(ctx, s.keys.agents()).Err(); err == nil {
+		if err = s.client(ctx).Del(ctx, s.keys.agentIDs()).Err(); err == nil {
 			err = s.readAgents(ctx)
 		}
 	}
@@ -228,14 +228,14 @@ func (s *Store) seeAgents(ctx context.Context, agents map[string]bool, tokens, a
 	return nil
 }
 
-// noteAgents notes agents as in use, unless that was done within seenEvery.
-func (s *Store) noteAgents(ctx context.Context, ids []string, now time.Time) error {
+// noteAgentIDs notes agents as in use, unless that was done within seenEvery.
+func (s *Store) noteAgentIDs(ctx context.Context, ids []string, now time.Time) error {
 	for ids := range slices.Chunk(ids, agentsPage) {
 		members := make([]string, len(ids))
 		for i, id := range ids {
 			members[i] = agentMember(id)
 		}
-		seen, err := s.client(ctx).ZMScore(ctx, s.keys.agents(), members...).Result()
+		seen, err := s.client(ctx).ZMScore(ctx, s.keys.agentIDs(), members...).Result()
 		if err != nil {
 			return err
 		}
@@ -254,7 +254,7 @@ func (s *Store) noteAgents(ctx context.Context, ids []string, now time.Time) err
 		if len(entries) == 0 {
 			continue
 		}
-		if err := s.client(ctx).ZAdd(ctx, s.keys.agents(), entries...).Err(); err != nil {
+		if err := s.client(ctx).ZAdd(ctx, s.keys.agentIDs(), entries...).Err(); err != nil {
 			return err
 		}
 	}
