@@ -177,7 +177,7 @@ func TestMakingTokens(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{}`: {"name", "agentId"}, `{"name":"n"}`: {"agentId"}, `{"agentId":"a"}`: {"name"},
 		`{"name":"n","agentId":"a","sessionKey":"s"}`: {"agentId"}, `{"name":"n","agentId":"a:b"}`: {"agentId"},
-		`{"name":"n","agentId":"a b"}`: {"agentId"}, `{"name":"n","sessionKey":"a/b"}`: {"sessionKey"},
+		`{"name":"n","agentId":"a b"}`: {"agentId"}, `{"name":"n","sessionKey":"a/../b"}`: {"sessionKey"},
 		`{"name":"n","agentId":"a","maxJobs":0}`: {"maxJobs"}, `{"name":"n","agentId":"a","maxRunsPerDay":-1}`: {"maxRunsPerDay"},
 		`{"name":"n","agentId":"a","admin":true}`: {"admin"},
 	} {

@@ -256,11 +256,9 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	var history aiserver.Session
-	if b.Job.Context != job.ContextIsolated {
-		if history, err = h.transcript.load(ctx, b.Run.SessionKey, b.Transcript); err != nil {
-			return "", err
-		}
+	session, history, err := h.transcript.open(ctx, b)
+	if err != nil {
+		return "", err
 	}
 	lane := withoutScheduling
 	if b.Job.AllowScheduling {
@@ -268,7 +266,7 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	}
 	fault.Point("before_call")
 	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
-		SessionID:       b.Run.SessionKey,
+		SessionID:       session,
 		Messages:        append(history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
 		Model:           cmp.Or(b.Job.Model, h.model),
 		ReasoningEffort: cmp.Or(b.Job.Effort, h.effort),

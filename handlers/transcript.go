@@ -14,6 +14,9 @@ import (
 // SessionStore is what a run needs of our own sessions.
 type SessionStore interface {
 	Session(ctx context.Context, key string, limit int) (job.Session, error)
+	// SessionID returns the id that the conversation of a session key has at the ai-server,
+	// which has that of other under the id found ("" if that is not known).
+	SessionID(ctx context.Context, key, other, found string) (string, error)
 }
 
 type transcripts interface {
@@ -43,10 +46,38 @@ type transcript struct {
 	workspaceID string
 }
 
+// maxOthers bounds how many ids are tried that turn out to be another conversation's.
+const maxOthers = 4
+
+// open returns the id that the run's session has at the ai-server, and its history, which an
+// isolated run does without. Errors are those of the ai-server client, or of the store.
+func (t *transcript) open(ctx context.Context, b job.Begun) (id string, history aiserver.Session, err error) {
+	key, other := b.Run.SessionKey, ""
+	id = b.SessionID
+	for range maxOthers {
+		if id == "" || other != "" {
+			if id, err = t.local.SessionID(ctx, key, other, id); err != nil {
+				return "", aiserver.Session{}, fmt.Errorf("open the session: %w", err)
+			}
+		}
+		if b.Job.Context == job.ContextIsolated {
+			return id, aiserver.Session{}, nil
+		}
+		if history, err = t.load(ctx, id, key, b.Transcript); err != nil {
+			return "", aiserver.Session{}, err
+		}
+		if history.SessionKey == "" || history.SessionKey == key {
+			return id, history, nil
+		}
+		other = history.SessionKey
+	}
+	return "", aiserver.Session{}, fmt.Errorf("open the session %s: %w", key, job.ErrConflict)
+}
+
 // load answers the history of a session, of which there may be messages of ours; it is
 // empty for a new one. Errors are those of the ai-server client, or of the store.
-func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.Session, error) {
-	session, found, err := t.loadRemote(ctx, key)
+func (t *transcript) load(ctx context.Context, id, key string, ours bool) (aiserver.Session, error) {
+	session, found, err := t.loadRemote(ctx, id)
 	// The ai-server keeps the empty reply of a turn that only acted, and a model refuses
 	// the whole transcript for it.
 	session.Messages = slices.DeleteFunc(session.Messages, func(m aiserver.Message) bool {
@@ -74,10 +105,10 @@ func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.
 	return aiserver.Session{Messages: messages}, nil
 }
 
-func (t *transcript) loadRemote(ctx context.Context, key string) (aiserver.Session, bool, error) {
+func (t *transcript) loadRemote(ctx context.Context, id string) (aiserver.Session, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	session, found, err := t.remote.Session(ctx, key, t.workspaceID)
+	session, found, err := t.remote.Session(ctx, id, t.workspaceID)
 	var e *aiserver.Error
 	if errors.As(err, &e) && e.Kind == aiserver.KindDeadline {
 		// A read that hangs did nothing: unlike a turn, it can be tried again.

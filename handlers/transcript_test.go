@@ -185,7 +185,7 @@ func TestSessionHasItsOwnDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		began := time.Now()
-		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", true)
+		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", "s", true)
 		var e *aiserver.Error
 		if !errors.As(err, &e) || e.Kind != aiserver.KindRetryable || ctx.Err() != nil {
 			t.Errorf("%v of kind %v", err, e)

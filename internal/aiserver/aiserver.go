@@ -181,6 +181,9 @@ func (c *Client) decodeReply(answer wire.Answer) (Reply, error) {
 type Session struct {
 	Messages    []Message
 	DisplayName string // of the peer or group; empty if unknown
+	// SessionKey is that of the conversation; empty if the ai-server does not say. It can be
+	// another than the id that was asked for: the ai-server replaces characters in ids.
+	SessionKey string
 }
 
 // Session loads the stored session id. found is false if the ai-server has none, or

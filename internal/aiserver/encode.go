@@ -124,6 +124,7 @@ func decodeSession(body []byte) (Session, error) {
 	var session struct {
 		ID          *string `json:"id"`
 		DisplayName string  `json:"displayName"`
+		SessionKey  string  `json:"sessionKey"`
 		Messages    *[]struct {
 			Role      string          `json:"role"`
 			Text      string          `json:"text"`
@@ -144,7 +145,7 @@ func decodeSession(body []byte) (Session, error) {
 	for i, m := range *session.Messages {
 		messages[i] = Message{Role: m.Role, Text: m.Text, Timestamp: seconds(m.Timestamp), Images: presentJSON(m.Images)}
 	}
-	return Session{Messages: messages, DisplayName: session.DisplayName}, nil
+	return Session{Messages: messages, DisplayName: session.DisplayName, SessionKey: session.SessionKey}, nil
 }
 
 // seconds reads a timestamp; a fraction, which some writers leave, is dropped.

@@ -265,6 +265,9 @@ type Begun struct {
 	// Transcript says that the run's session has messages of ours. The run holds the
 	// session, so nobody else adds the first ones before it ends.
 	Transcript bool
+	// SessionID is what the ai-server gets as the id of the run's session; "" if that needs
+	// another question.
+	SessionID string
 
 	// With BeginStale: the job's definition as it is now.
 	Revision int64

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -41,6 +42,8 @@ type Token struct {
 	// Exactly one of the two is set.
 	AgentID    string
 	SessionKey string
+	// Owner is the agent of the session, where its key tells so by an agent that is known.
+	Owner string
 
 	MaxJobs            int // jobs it has made that exist at a time
 	MinIntervalSeconds int // between two slots of a job it defines; 0 is no bound
@@ -60,13 +63,14 @@ func (t *Token) Agent() string {
 	if t == nil {
 		return ""
 	}
-	if t.AgentID != "" {
-		return t.AgentID
+	if agent := cmp.Or(t.AgentID, t.Owner); agent != "" {
+		return agent
 	}
-	if rest, ok := strings.CutPrefix(t.SessionKey, "agent:"); ok {
-		if agent, _, _ := strings.Cut(rest, ":"); agent != "" {
-			return agent
-		}
+	if agents := AgentsOf(t.SessionKey); len(agents) > 0 {
+		return agents[0]
+	}
+	if rest, ok := strings.CutPrefix(t.SessionKey, "agent:"); ok && rest != "" && rest[0] != ':' {
+		return rest
 	}
 	return DefaultAgent
 }
@@ -84,7 +88,8 @@ func (t *Token) Owns(id string, s Spec) bool {
 	return t == nil || s.ResolveAgent() == t.Agent() && (t.SessionKey == "" || s.ResolveSession(id) == t.SessionKey)
 }
 
-// OwnsSession reports whether the holder may read a session.
+// OwnsSession reports whether the holder may read a session, as far as its key says so: it
+// can still be that of another agent, whose id is longer; see AgentsOf.
 func (t *Token) OwnsSession(key string) bool {
 	switch {
 	case t == nil:

@@ -119,10 +119,9 @@ func (s Spec) Validate() error {
 
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
 	case !named: // a session made of that would only be wrong once more
-	case strings.ContainsAny(key, `/\`):
-		// A key becomes a file name over there, and two that differ in these alone
-		// would share one file.
-		v.add("sessionKey", "must not contain / or \\, nor may the agentId, chatId and threadId it is made from", `"agent:main:morning"`)
+	case climbs(key):
+		v.add("sessionKey", "must not have //, nor . or .. between slashes: it becomes a file name. The same holds for the agentId, chatId and threadId it is made from",
+			`"agent:main:morning"`)
 	case s.Context == ContextIsolated && len(key) > MaxSessionBytes:
 		v.add("agentId", fmt.Sprintf("is too long: the session made from it has over %d bytes", MaxSessionBytes), `"main"`)
 	case s.SessionKey == "" && len(key) > MaxSessionBytes:
@@ -331,6 +330,13 @@ func (v *validator) identifier(field, s, example string) {
 	case field == "sessionKey" && (s == "." || s == ".."):
 		v.add(field, "must not be . or ..: it becomes a file name", example)
 	}
+}
+
+// climbs reports whether a key, taken for a path, would leave its directory or be cleaned.
+func climbs(key string) bool {
+	parts := strings.FieldsFunc(key, func(r rune) bool { return r == '/' || r == '\\' })
+	return strings.Contains(key, "//") || len(parts) > 1 && slices.ContainsFunc(parts, func(p string) bool { return p == "." || p == ".." }) ||
+		strings.Trim(key, `./\`) == ""
 }
 
 const hiddenDetail = "must not contain characters that cannot be seen, such as zero-width ones and those that turn the direction of text"

@@ -98,13 +98,18 @@ func TestValidate(t *testing.T) {
 		{"chat without channel", func(s *Spec) { s.ChatID = "1" }, []string{"channel"}},
 		{"peer without channel", func(s *Spec) { s.PeerID = "1" }, nil},
 		{"session that is a path", func(s *Spec) { s.SessionKey = "../../etc" }, []string{"sessionKey"}},
-		{"made session that is a path", func(s *Spec) { s.Channel, s.ChatID = "slack", `T\U` }, []string{"sessionKey"}},
+		{"session with slashes", func(s *Spec) { s.SessionKey = `agent:main:web:/a/b\c` }, nil},
+		{"session that is cleaned as a path", func(s *Spec) { s.SessionKey = "agent:main//a" }, []string{"sessionKey"}},
+		{"session of a path in the middle", func(s *Spec) { s.SessionKey = `agent:main\..\a` }, []string{"sessionKey"}},
+		{"session above all", func(s *Spec) { s.SessionKey = "/.." }, []string{"sessionKey"}},
+		{"made session with a slash", func(s *Spec) { s.Channel, s.ChatID = "slack", `T\U` }, nil},
+		{"made session that is a path", func(s *Spec) { s.Channel, s.ChatID = "slack", "T/../U" }, []string{"sessionKey"}},
 		{"a chat that ends like a thread", func(s *Spec) { s.Channel, s.ChatID = "slack", "a:thread:b" }, []string{"sessionKey"}},
 		{"the same with a session", func(s *Spec) { s.Channel, s.ChatID, s.SessionKey = "slack", "a:thread:b", "s" }, nil},
 		{"the same, stored before", func(s *Spec) {
 			s.Channel, s.ChatID, s.Session = "slack", "a:thread:b", "agent:main:slack:dm:a:thread:b"
 		}, nil},
-		{"a thread that is a path", func(s *Spec) { s.Channel, s.ChatID, s.ThreadID = "slack", "a", "b/c" }, []string{"sessionKey"}},
+		{"a thread that is a path", func(s *Spec) { s.Channel, s.ChatID, s.ThreadID = "slack", "a", "b/../c" }, []string{"sessionKey"}},
 		{"made session too long by its thread", func(s *Spec) {
 			s.Channel, s.ChatID, s.ThreadID = "slack", strings.Repeat("c", 100), strings.Repeat("t", 100)
 		}, []string{"sessionKey"}},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
 )
 
 // EchoOptions configures an EchoAI.
@@ -90,8 +91,8 @@ type EchoAI struct {
 	mu       sync.Mutex
 	count    int
 	calls    []ChatCall
-	sessions map[string]storedSession
-	order    []string // session ids, oldest first
+	sessions map[string]storedSession // by the names of their files
+	order    []string                 // of these, oldest first
 }
 
 type storedSession struct {
@@ -168,7 +169,7 @@ func (e *EchoAI) SetSession(id string, messages []ChatMessage, g ChatGateway) {
 func (e *EchoAI) Session(id string) ([]ChatMessage, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, ok := e.sessions[id]
+	s, ok := e.sessions[fileOf(id)]
 	return slices.Clone(s.Messages), ok
 }
 
@@ -259,7 +260,7 @@ func (e *EchoAI) session(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.mu.Lock()
-	s, ok := e.sessions[id]
+	s, ok := e.sessions[fileOf(id)]
 	e.mu.Unlock()
 	if !ok {
 		writeError(w, http.StatusNotFound, "Session not found")
@@ -272,17 +273,32 @@ func (e *EchoAI) session(w http.ResponseWriter, r *http.Request) {
 func (e *EchoAI) store(id string, messages []ChatMessage, g ChatGateway) {
 	at := e.now().UnixMilli()
 	s := storedSession{ID: id, Title: id, CreatedAt: at, UpdatedAt: at, MessageCount: len(messages), Messages: messages, ChatGateway: g}
-	old, ok := e.sessions[id]
+	file := fileOf(id)
+	old, ok := e.sessions[file]
 	if ok {
 		s.CreatedAt = old.CreatedAt
 	} else {
-		e.order = append(e.order, id)
+		e.order = append(e.order, file)
 	}
-	e.sessions[id] = s
+	e.sessions[file] = s
 	if len(e.order) > maxKept {
 		delete(e.sessions, e.order[0])
 		e.order = slices.Delete(e.order, 0, 1)
 	}
+}
+
+// fileOf is the name of a session's file: the real server replaces each other character of
+// its id, so that two ids can have one file.
+func fileOf(id string) string {
+	var b strings.Builder
+	for _, u := range utf16.Encode([]rune(id)) { // its characters are JavaScript's
+		if u < 0x80 && (u >= '0' && u <= '9' || u >= 'A' && u <= 'Z' || u >= 'a' && u <= 'z' || strings.ContainsRune("-_:.", rune(u))) {
+			b.WriteByte(byte(u))
+		} else {
+			b.WriteByte('_')
+		}
+	}
+	return b.String()
 }
 
 // keepNewest cuts list to maxKept, rarely enough to cost nothing.

@@ -26,7 +26,7 @@ func (s *Store) permitsInRun(ctx context.Context, id string, before *job.Spec, s
 	if err != nil {
 		return err
 	}
-	return t.Permits(id, before, spec)
+	return s.permits(ctx, t, id, before, spec)
 }
 
 // TokenOfRun is the token that made the job of a run, against whose quotas the jobs count
@@ -52,6 +52,9 @@ func (s *Store) TokenOfRun(ctx context.Context, run string) (*job.Token, error) 
 	t, err := decodeToken(id, f)
 	if errors.Is(err, job.ErrNotFound) {
 		return nil, nil //nolint:nilnil // as above
+	}
+	if err == nil {
+		t, err = s.withOwner(ctx, t)
 	}
 	return &t, err
 }

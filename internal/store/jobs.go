@@ -35,8 +35,11 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 	if id == "" {
 		id = "job_" + strings.ToLower(ulid.Make().String())
 	}
-	if err := job.TokenOf(ctx).Permits(id, nil, spec); err != nil {
+	if err := s.permits(ctx, job.TokenOf(ctx), id, nil, spec); err != nil {
 		return job.Job{}, err
+	}
+	if err := s.learnAgents(ctx); err != nil {
+		return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
 	}
 	if err := s.permitsInRun(ctx, id, nil, spec); err != nil {
 		return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
@@ -57,7 +60,7 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 		fields["anchor"] = positive(int64(start))
 		word, j, err := s.put(ctx, put{
 			id: id, mode: "create", origin: job.OriginOf(ctx), uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
-			note: note, once: onceOf(once),
+			note: note, once: onceOf(once), agent: spec.ResolveAgent(),
 		})
 		switch {
 		case err != nil:
@@ -68,6 +71,8 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 			return j, nil
 		case word == "full":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrJobQuota)
+		case word == "agent":
+			return job.Job{}, errAgent()
 		case word == "newer":
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrNewerVersion)
 		case word == "exists":
@@ -101,7 +106,7 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		spec, err := edit(old.Spec)
 		spec = spec.EditOf(old.Spec)
 		if err == nil {
-			err = job.TokenOf(ctx).Permits(id, &old.Spec, spec)
+			err = s.permits(ctx, job.TokenOf(ctx), id, &old.Spec, spec)
 		}
 		if err == nil {
 			err = s.permitsInRun(ctx, id, &old.Spec, spec)
@@ -112,6 +117,12 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		was, is := specFields(id, old.Spec), specFields(id, spec)
 		p := put{id: id, mode: "edit", uid: old.UID, token: token, rev: old.Revision, seen: old.NextSlot,
 			cursor: cursorKeep, fields: changed(was, is), note: edition(was, is), origin: job.Origin{Run: job.OriginOf(ctx).Run}}
+		if agent := spec.ResolveAgent(); agent != old.ResolveAgent() {
+			if err := s.learnAgents(ctx); err != nil {
+				return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
+			}
+			p.agent = agent
+		}
 		if spec.Enabled && !old.Enabled { // the next failure is the first again
 			p.fields["failures"], p.fields["alertedAt"], p.fields["disabledAt"] = "", "", ""
 		}
@@ -128,6 +139,8 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNotFound)
 		case word == "full":
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrJobQuota)
+		case word == "agent":
+			return job.Job{}, errAgent()
 		case word == "newer":
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNewerVersion)
 		}
@@ -351,6 +364,7 @@ type put struct {
 	fields               map[string]string
 	note                 note
 	once                 job.Once
+	agent                string     // that is to have it, unless it has it already
 	origin               job.Origin // of a new job; of an edit, the run that asks for it
 }
 
@@ -362,6 +376,9 @@ func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
 	}
 	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print,
 		tokenID(ctx), jobQuota(ctx), job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session(), p.origin.Run, p.origin.MadeBy, job.MaxMadeJobs)
+	if p.agent != "" {
+		args = append(args, agentArgs(p.agent)...)
+	}
 	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
 	if err == nil && word == "in_run" && len(rest) == 1 {
 		err = &job.InRunError{Code: job.InRunCode(text(rest[0])), Run: p.origin.Run}

@@ -79,6 +79,10 @@ func (k keys) session(key string) string { return k.prefix + "session:" + key }
 // sessions: ZSET of session keys by the last commit (ms).
 func (k keys) sessions() string { return k.prefix + "sessions" }
 
+// sessionID: STRING with a time to live, the session key whose conversation is known by an id
+// with that fold at the ai-server.
+func (k keys) sessionID(fold string) string { return k.prefix + "sessionid:" + fold }
+
 // lock: STRING, the run that holds the session; never expires by itself.
 func (k keys) lock(session string) string { return k.prefix + "lock:" + session }
 
@@ -128,6 +132,11 @@ func (k keys) token(id string) string { return k.prefix + "token:" + id }
 
 // tokens: ZSET of token ids by creation (microseconds, unique); capped.
 func (k keys) tokens() string { return k.prefix + "tokens" }
+
+// agentIDs: ZSET of the agent ids in use (i <id>), of what they fold to (f <fold>) and of what
+// that begins with (s <stem>), by when that was last seen (ms); and of "*", once it has those
+// of all records.
+func (k keys) agentIDs() string { return k.prefix + "agentids" }
 
 // tokenJobs: SET of the ids of the jobs that a token has made and that exist.
 func (k keys) tokenJobs(id string) string { return k.prefix + "tokenjobs:" + id }

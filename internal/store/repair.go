@@ -65,7 +65,7 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	page := job.RepairPage{Next: nextCursor(strconv.FormatUint(at, 10))}
 	ids := scanned(flat)
 	if len(ids) == 0 {
-		return page, nil
+		return page, s.seeAgentIDs(ctx, map[string]bool{}, cursor == "", page.Next == "")
 	}
 	heads, err := s.jobHeads(ctx, ids)
 	if err != nil {
@@ -87,7 +87,11 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 	if err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
+	agents := map[string]bool{}
 	for i, id := range ids {
+		if head := heads[i]; head.err == nil && !head.gone() {
+			agents[cmp.Or(head.fields["agentId"], job.DefaultAgent)] = true
+		}
 		if reason := s.damageOfJob(heads[i]); reason != "" {
 			page.Unreadable = append(page.Unreadable, job.UnreadableJob(id, reason))
 			continue
@@ -115,6 +119,9 @@ func (s *Store) CheckJobs(ctx context.Context, cursor string, size int) (job.Rep
 		if put {
 			page.Repaired = append(page.Repaired, job.Repaired{Damage: job.DueWrong, ID: id})
 		}
+	}
+	if err := s.seeAgentIDs(ctx, agents, cursor == "", page.Next == ""); err != nil {
+		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)
 	}
 	if err := s.CountRepairs(ctx, page.Repaired); err != nil {
 		return job.RepairPage{}, fmt.Errorf("check jobs: %w", err)

@@ -56,7 +56,7 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 			return b, err
 		}
 		b.Revision, b.Timing = def.int("rev"), timing(id[:strings.LastIndexByte(id, ':')], def)
-	case b.Verdict == job.BeginOK && len(rest) == 9:
+	case b.Verdict == job.BeginOK && len(rest) == 10:
 		def, err := flatFields(rest[8])
 		if err != nil {
 			return b, err
@@ -67,7 +67,7 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 		}
 		b.Now, b.Epoch, b.Attempt, b.Retries = job.Millis(number(rest[0])), number(rest[1]), int(number(rest[2])), int(number(rest[3]))
 		b.Run = job.Run{ID: id, JobID: jobID, Trigger: job.Trigger(text(rest[4])), Slot: job.Millis(number(rest[5])), SessionKey: text(rest[6])}
-		b.Transcript = number(rest[7]) == 1
+		b.Transcript, b.SessionID = number(rest[7]) == 1, text(rest[9])
 		return b, nil
 	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
 		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))
@@ -231,8 +231,8 @@ func (s *Store) Runs(ctx context.Context, jobID, cursor string, limit int) ([]jo
 
 // Session reads the newest limit messages of a session. Errors: job.ErrNotFound.
 func (s *Store) Session(ctx context.Context, key string, limit int) (job.Session, error) {
-	if !job.TokenOf(ctx).OwnsSession(key) {
-		return job.Session{}, fmt.Errorf("read session %s: %w", key, job.ErrNotFound)
+	if err := s.ownsSession(ctx, key); err != nil {
+		return job.Session{}, fmt.Errorf("read session %s: %w", key, err)
 	}
 	var (
 		list    *redis.StringSliceCmd

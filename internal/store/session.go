@@ -23,8 +23,8 @@ const messagesAtOnce = 4
 // before them, "" if there are none. Errors: job.ErrNotFound, and *job.InvalidError for a
 // cursor that is none.
 func (s *Store) ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (job.Session, string, error) {
-	if !job.TokenOf(ctx).OwnsSession(key) {
-		return job.Session{}, "", fmt.Errorf("read session %s: %w", key, job.ErrNotFound)
+	if err := s.ownsSession(ctx, key); err != nil {
+		return job.Session{}, "", fmt.Errorf("read session %s: %w", key, err)
 	}
 	from, err := placeOf(cursor)
 	if err != nil {
@@ -38,6 +38,32 @@ func (s *Store) ReadSession(ctx context.Context, key, cursor string, limit, maxB
 		return job.Session{}, "", fmt.Errorf("read session %s: %w", key, job.ErrNotFound)
 	}
 	return out, next, nil
+}
+
+// SessionID returns the id that the conversation of a session key has at the ai-server: the
+// key, unless that would be the conversation of another one. It is the key's from then on, for
+// as long as one that would be called the same is used. other, if there is one, is the key
+// that the ai-server itself names as the one whose conversation has the id found.
+// Errors: job.ErrConflict, if all ids that the key could have are those of others.
+func (s *Store) SessionID(ctx context.Context, key, other, found string) (string, error) {
+	args := []any{key, other, found}
+	for _, id := range job.SessionIDs(key) {
+		folds := job.Folds(id)
+		args = append(args, id, len(folds))
+		for _, fold := range folds {
+			args = append(args, fold)
+		}
+	}
+	word, rest, err := s.durably(ctx, s.scripts.sessionID, args...)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("id of session %s: %w", key, err)
+	case word == "taken":
+		return "", fmt.Errorf("id of session %s: %w", key, job.ErrConflict)
+	case len(rest) != 1:
+		return "", fmt.Errorf("id of session %s: script answered %d values", key, len(rest))
+	}
+	return text(rest[0]), nil
 }
 
 // place is a message of a session: how far from the newest it was, from 1, and which it is,

@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -94,9 +95,14 @@ type Store struct {
 
 	owners owners // see owners.go
 
+	agentIDTTL time.Duration // how long an agent counts as in use that no job and no token has
+
 	replicated bool
 	hadReplica atomic.Bool // a write has waited for one
 	known      atomic.Pointer[identity]
+
+	learning      sync.Mutex  // held while all records are gone over for their agents
+	agentIDsKnown atomic.Bool // and that was done
 }
 
 // New returns a store on the given client, which stays the caller's to close.
@@ -107,7 +113,9 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 	}
 	k := newKeys(o.Prefix)
 	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
-		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated}
+		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated,
+
+		agentIDTTL: max(o.Retention, o.SessionTTL)}
 }
 
 // client is where the calls of ctx go.
@@ -166,7 +174,7 @@ type scripts struct {
 	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
 	holdEmitter, releaseEmitter                      *redis.Script
 	repair, relist, own, quarantine, heartbeat       *redis.Script
-	putToken, revokeToken, useToken                  *redis.Script
+	putToken, revokeToken, useToken, sessionID       *redis.Script
 	takeAlert, endAlert, notify                      *redis.Script
 	now, clockStep, setCursor, leanRuns              *redis.Script
 }
@@ -195,6 +203,7 @@ func newScripts(header string) scripts {
 		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
 		repair: load("repair"), relist: load("relist"), own: load("own"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
 		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
+		sessionID: load("session_id"),
 		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
 		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"), leanRuns: load("lean_runs"),
 	}

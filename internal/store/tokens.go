@@ -34,18 +34,31 @@ var presented = regexp.MustCompile(`^gct_([a-z0-9]{16})_([A-Z2-7]{52})$`)
 
 // CreateToken makes a token and answers it with its secret form, which is not kept. A
 // plain SHA-256 of it is: the secret has 260 random bits, which nobody tries out, so that
-// a slow hash would only slow down the requests. Errors: job.ErrTooManyTokens.
+// a slow hash would only slow down the requests. Errors: job.ErrTooManyTokens, and
+// *job.InvalidError for an agent that could not be told from another one's.
 func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string, error) {
 	t.ID = strings.ToLower(rand.Text()[:16])
 	t.CreatedBy = job.ActorOf(ctx)
+	if err := s.learnAgents(ctx); err != nil {
+		return job.Token{}, "", fmt.Errorf("create token: %w", err)
+	}
+	t, err := s.withOwner(ctx, t)
+	if err != nil {
+		return job.Token{}, "", fmt.Errorf("create token: %w", err)
+	}
 	secret := "gct_" + t.ID + "_" + rand.Text() + rand.Text()
 	what, err := json.Marshal(map[string]any{"id": t.ID, "name": t.Name, "agentId": t.AgentID, "sessionKey": t.SessionKey,
 		"maxJobs": t.MaxJobs, "minIntervalSeconds": t.MinIntervalSeconds, "maxRunsPerDay": t.MaxRunsPerDay})
 	if err != nil {
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)
 	}
-	args := []any{t.ID, job.MaxTokens, t.CreatedBy, what, "hash", hashOf(secret)}
-	for name, value := range map[string]string{"name": t.Name, "agentId": t.AgentID, "sessionKey": t.SessionKey, "createdBy": t.CreatedBy,
+	args := append([]any{t.ID, job.MaxTokens, t.CreatedBy, what}, agentArgs(t.Agent())...)
+	args = append(args, "hash", hashOf(secret))
+	owner := ""
+	if t.SessionKey != "" {
+		owner = t.Agent()
+	}
+	for name, value := range map[string]string{"name": t.Name, "owner": owner, "agentId": t.AgentID, "sessionKey": t.SessionKey, "createdBy": t.CreatedBy,
 		"maxJobs": positive(int64(t.MaxJobs)), "minInterval": positive(int64(t.MinIntervalSeconds)),
 		"maxRunsPerDay": positive(int64(t.MaxRunsPerDay))} {
 		if value != "" {
@@ -58,6 +71,10 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)
 	case word == "many":
 		return job.Token{}, "", fmt.Errorf("create token: %w", job.ErrTooManyTokens)
+	case word == "agent" && t.AgentID == "":
+		return job.Token{}, "", errAgentOf("sessionKey", `"agent:main:morning"`)
+	case word == "agent":
+		return job.Token{}, "", errAgent()
 	case len(rest) != 1:
 		return job.Token{}, "", fmt.Errorf("create token: script answered %d values", len(rest))
 	}
@@ -88,6 +105,9 @@ func (s *Store) Token(ctx context.Context, secret string) (job.Token, error) {
 		if _, _, err := s.answer(ctx, s.scripts.useToken, t.ID); err != nil {
 			return job.Token{}, fmt.Errorf("note the use of token %s: %w", t.ID, err)
 		}
+	}
+	if t, err = s.withOwner(ctx, t); err != nil {
+		return job.Token{}, fmt.Errorf("look up token %s: %w", t.ID, err)
 	}
 	return t, nil
 }
@@ -150,7 +170,7 @@ func decodeToken(id string, f fields) (job.Token, error) {
 	if f.int("v") > job.Version {
 		return job.Token{}, job.ErrNewerVersion
 	}
-	return job.Token{ID: id, Name: f["name"], AgentID: f["agentId"], SessionKey: f["sessionKey"], MaxJobs: int(f.int("maxJobs")),
+	return job.Token{ID: id, Name: f["name"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Owner: f["owner"], MaxJobs: int(f.int("maxJobs")),
 		MinIntervalSeconds: int(f.int("minInterval")), MaxRunsPerDay: int(f.int("maxRunsPerDay")), CreatedAt: f.millis("createdAt"),
 		CreatedBy: f["createdBy"], LastUsedAt: f.millis("lastUsedAt"), RevokedAt: f.millis("revokedAt")}, nil
 }

@@ -137,4 +137,4 @@ else
   move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
 end
 if not began_now then return { 'parked' } end
-return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, redis.call('EXISTS', session_key(j.session)), job }
+return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, redis.call('EXISTS', session_key(j.session)), job, plain_id(j.session) }

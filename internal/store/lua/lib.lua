@@ -63,6 +63,7 @@ local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local function busy_key(agent) return P .. 'busy:' .. agent end
 local function queue_key(agent) return P .. 'queue:' .. agent end
+local function session_id_key(fold) return P .. 'sessionid:' .. fold end
 local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
 local function token_jobs_key(id) return P .. 'tokenjobs:' .. id end
@@ -88,6 +89,7 @@ local QUARANTINE = P .. 'quarantine'
 local AUDIT = P .. 'audit'
 local AUDITORS = P .. 'auditors'
 local TOKENS = P .. 'tokens'
+local AGENT_IDS = P .. 'agentids'
 local LOOKS = P .. 'looks'
 local EMITTER = P .. 'emitter'
 local CANCELS = P .. 'cancels'
@@ -482,6 +484,37 @@ local function owned(job_or_run, agent, session)
   local of = job_or_run
   if of.state then of = { agentId = of.agent or '', session = of.home } end
   return (of.agentId or 'main') == agent and (session == '' or of.session == session)
+end
+
+-- enter_agent enters an agent id among those in use, or returns false: it could not be told
+-- from another one's, because the sessions of one would begin like the other's, or because a
+-- server that replaces characters would see one of the two. folds are the names that
+-- it may have there, stems what each begins with up to a colon, with spaces between.
+-- One that is in use stays so, whatever else is.
+local function enter_agent(id, folds, stems)
+  local own, others = { 'i ' .. id }, { 'i ' .. id }
+  for fold in string.gmatch(folds, '%S+') do
+    own[#own + 1] = 'f ' .. fold
+    others[#others + 1] = 'f ' .. fold
+    others[#others + 1] = 's ' .. fold
+  end
+  for stem in string.gmatch(stems, '%S+') do
+    own[#own + 1] = 's ' .. stem
+    others[#others + 1] = 'f ' .. stem
+  end
+  local used = redis.call('ZMSCORE', AGENT_IDS, unpack(others))
+  if not used[1] then
+    for i = 2, #others do
+      if used[i] then return false end
+    end
+  end
+  local entries = {}
+  for _, member in ipairs(own) do
+    entries[#entries + 1] = int(now)
+    entries[#entries + 1] = member
+  end
+  redis.call('ZADD', AGENT_IDS, unpack(entries))
+  return true
 end
 
 -- today is the day of the quotas: days since the epoch, UTC.
@@ -996,6 +1029,35 @@ local function cancel_run(id, r, reason)
   return r.state == 'running' and 1 or 0
 end
 
+-- own_id reports whether a session key may have an id at the ai-server, and enters it: none
+-- of the names under which a server may keep that, its folds, is another key's. What is
+-- damaged is nobody's.
+local function own_id(key, folds)
+  local free, others = {}, false
+  for _, fold in ipairs(folds) do
+    local owner = redis.pcall('GET', session_id_key(fold))
+    if type(owner) ~= 'string' then
+      free[#free + 1] = fold
+    else
+      stretch(session_id_key(fold), SESSION_TTL)
+      others = others or owner ~= key
+    end
+  end
+  if others then return false end
+  for _, fold in ipairs(free) do redis.call('SET', session_id_key(fold), key, 'PX', SESSION_TTL) end
+  return true
+end
+
+-- plain_id returns the id of a session key whose only fold is itself in small letters, as
+-- that of nearly every key, if it may be the key; '' where session_id has to be asked.
+local function plain_id(key)
+  if string.find(key, '[^%w:._-]') or string.sub(key, -1) == '.' then return '' end
+  local at = session_id_key(string.lower(key))
+  local owner = redis.pcall('SET', at, key, 'NX', 'GET', 'PX', SESSION_TTL)
+  if owner == key then stretch(at, SESSION_TTL) end
+  return (not owner or owner == key) and key or ''
+end
+
 -- attempt_of lists the fields of a run whose attempt n begins now.
 local function attempt_of(j, n, epoch, token, worker)
   local stamp = int(now)
@@ -1012,11 +1074,11 @@ local function attempt_of(j, n, epoch, token, worker)
   return fields
 end
 
--- began answers an attempt of the run r to whom it was given, and whether its session has
--- messages here; job lists the job's fields.
+-- began answers an attempt of the run r to whom it was given, whether its session has
+-- messages here, and the id of that at the ai-server (see plain_id); job lists the job's fields.
 local function began(epoch, attempt, r, job)
   return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries) or 0, r.trigger or '', r.slot or '0',
-    r.session, redis.call('EXISTS', session_key(r.session)), job }
+    r.session, redis.call('EXISTS', session_key(r.session)), job, plain_id(r.session) }
 end
 
 -- hand_over moves a run, read as r, to the lists of the owners that its job j has by now.

@@ -6,12 +6,13 @@
 --       the field), actor, action ('' where an edit changes nothing), before, after (see audit), key and print of the
 --       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
 --       have, its agent and its session (see owned), the run that it is made or edited in
---       ('' none); of a new job, the job that made it elsewhere ('' none); and how many a job may make
+--       ('' none); of a new job, the job that made it elsewhere ('' none); how many a job may make; and,
+--       where another agent is to have the job, its id, folds and stems (see enter_agent)
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set, maybe to
 --   the slot where it stands, to be due at another time.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
---       as many jobs as it may have) | {in_run, why not (see scheduling)} | {changed} (read again) | {late} (the
+--       as many jobs as it may have) | {in_run, why not (see scheduling)} | {agent} (see enter_agent) | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer. A job that is made
@@ -95,6 +96,8 @@ if ARGV[7] == 'set' then
   if ARGV[14] ~= '' and tonumber(ARGV[14]) <= now then return { 'changed' } end
   if next ~= '' and next ~= ARGV[6] and tonumber(next) <= now then return { 'late' } end
 end
+
+if ARGV[said + 14] and not enter_agent(ARGV[said + 14], ARGV[said + 15], ARGV[said + 16]) then return { 'agent' } end
 
 if replaces then
   drop_job(id)

@@ -1,6 +1,7 @@
 -- put_token makes a token.
--- ARGV: id, most tokens of a deployment, actor, what it is (JSON, see audit), field, value, ...
--- Answer, also to a resend: {ok, when it was made} | {many}
+-- ARGV: id, most tokens of a deployment, actor, what it is (JSON, see audit), the agent that its
+--       holder acts as with folds and stems (see enter_agent), field, value, ...
+-- Answer, also to a resend: {ok, when it was made} | {many} | {agent} (see enter_agent)
 -- Holds: the list has no more than its cap; tokens whose records are gone leave it here.
 local id = ARGV[1]
 local key = token_key(id)
@@ -12,7 +13,8 @@ if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then
   end
   if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then return { 'many' } end
 end
-redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 5))
+if not enter_agent(ARGV[5], ARGV[6], ARGV[7]) then return { 'agent' } end
+redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 8))
 add(TOKENS, id)
 audit(ARGV[3], 'create-token', '*', '', ARGV[4])
 return { 'ok', int(now) }
