@@ -129,9 +129,10 @@ local ALERT_AGAIN = %d
 local ALERT_GATHER = %d
 local ALERT_EVERY = %d
 local CLOCK_STEP = %d
+local QUARANTINED = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
-		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds())
+		o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds(), maxQuarantined)
 }
 
 // Ping reports whether Redis answers.

@@ -14,7 +14,7 @@ if r.isolated then redis.call('DEL', session) end -- it holds the last run only
 local said = { ARGV[5] }
 local empty = ARGV[6] == ''
 if not empty then said[2] = ARGV[6] end -- models refuse a transcript with an empty message in it
-local length = redis.call('RPUSH', session, unpack(said))
+local length = keyed('RPUSH', session, unpack(said))
 if length > SESSION_MESSAGES then redis.call('LTRIM', session, -SESSION_MESSAGES, -1) end
 redis.call('ZADD', SESSIONS, int(now), r.session)
 if stretch(session, SESSION_TTL, length == #said) then

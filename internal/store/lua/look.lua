@@ -45,9 +45,9 @@ local function look_parked(member, id, h)
   must_begin('r', h)
   local session = h.session
   -- Being parked means being in the queue: put back what is not.
-  redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
+  keyed('ZADD', wait_key(session), 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
-  local holder = redis.call('GET', lock_key(session))
+  local holder = keyed('GET', lock_key(session))
   if not holder or holder == id or not unfinished(holder) then
     redis.call('DEL', lock_key(session))
     hand_on(session)

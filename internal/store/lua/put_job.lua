@@ -96,10 +96,9 @@ if ARGV[7] == 'set' then
   if next ~= '' and next ~= ARGV[6] and tonumber(next) <= now then return { 'late' } end
 end
 
-if replaces then
-  drop_job(id)
-  audit(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
-end
+if replaces then audit_first(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '') end
+if ARGV[said + 2] ~= '' then audit_first(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
+if replaces then drop_job(id) end
 if mode == 'create' or returns then
   -- Strictly growing scores give the list a stable order to page through.
   local newest = redis.call('ZRANGE', JOBS, -1, -1, 'WITHSCORES')[2]
@@ -128,6 +127,5 @@ end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.call('HINCRBY', key, 'rev', 1)
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
-if ARGV[said + 2] ~= '' then audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
 remember(once, print, id, uid)
 return { 'ok', redis.call('HGETALL', key) }

@@ -12,7 +12,7 @@ if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then
   end
   if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then return { 'many' } end
 end
+audit_first(ARGV[3], 'create-token', '*', '', ARGV[4])
 redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 5))
 add(TOKENS, id)
-audit(ARGV[3], 'create-token', '*', '', ARGV[4])
 return { 'ok', int(now) }

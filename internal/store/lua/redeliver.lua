@@ -28,10 +28,10 @@ if j.uid == r.uid and not newer(j) then
   target = target_of(j) or target
 end
 if not target then return { 'nowhere' } end
+audit_first(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
 redis.call('HSET', key, 'redelivery', ARGV[2])
 redis.call('PEXPIRE', key, RETENTION)
 new_delivery(id, target)
 if j.uid then note_delivery(r.job, r.uid, id, 'pending') end
-audit(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
 remember(ARGV[5], ARGV[6], id, '')
 return { 'ok', kicks }
