@@ -1,7 +1,7 @@
 // Package wire owns the one HTTP exchange that the clients of the ai-server and
 // of the channels share: a request that reaches the other side at most once, an
 // exact answer to "was any of it sent?", bounded bodies, and the few parsers
-// both need. It speaks HTTP/1.1 only, follows no redirects and puts no URL into
+// that they and the readers of requests need. It speaks HTTP/1.1 only, follows no redirects and puts no URL into
 // an error, since a URL may carry a secret.
 //
 // It knows neither jobs nor the meaning of a status; it must not import any
