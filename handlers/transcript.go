@@ -13,11 +13,11 @@ import (
 
 // SessionStore is what a run needs of our own sessions.
 type SessionStore interface {
-	Session(ctx context.Context, key string, limit int) (job.Session, error)
+	ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (s job.Session, next string, err error)
 }
 
 type transcripts interface {
-	Session(ctx context.Context, id, workspaceID string) (session aiserver.Session, found bool, err error)
+	Session(ctx context.Context, id, workspaceID string, most int) (session aiserver.Session, found bool, err error)
 }
 
 // loadTimeout bounds the question for a stored session, which is read from a file
@@ -44,9 +44,10 @@ type transcript struct {
 }
 
 // load answers the history of a session, of which there may be messages of ours; it is
-// empty for a new one. Errors are those of the ai-server client, or of the store.
-func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.Session, error) {
-	session, found, err := t.loadRemote(ctx, key)
+// empty for a new one. Of the ai-server's it takes so many bytes at most; 0 takes all. Errors
+// are those of the ai-server client, or of the store.
+func (t *transcript) load(ctx context.Context, key string, ours bool, most int) (aiserver.Session, error) {
+	session, found, err := t.loadRemote(ctx, key, most)
 	// The ai-server keeps the empty reply of a turn that only acted, and a model refuses
 	// the whole transcript for it.
 	session.Messages = slices.DeleteFunc(session.Messages, func(m aiserver.Message) bool {
@@ -55,29 +56,24 @@ func (t *transcript) load(ctx context.Context, key string, ours bool) (aiserver.
 	if err != nil || found || !ours {
 		return session, err
 	}
-	own, err := t.local.Session(ctx, key, localMessages)
+	own, _, err := t.local.ReadSession(ctx, key, "", localMessages, localBytes)
 	if errors.Is(err, job.ErrNotFound) {
 		return aiserver.Session{}, nil
 	}
 	if err != nil {
 		return aiserver.Session{}, fmt.Errorf("load the transcript: %w", err)
 	}
-	var messages []aiserver.Message
-	size := 0
-	for _, m := range slices.Backward(own.Messages) {
-		if size += len(m.Text); size > localBytes {
-			break // the newest are what the agent needs
-		}
-		messages = append(messages, aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000})
+	messages := make([]aiserver.Message, len(own.Messages)) // the newest are what the agent needs
+	for i, m := range own.Messages {
+		messages[i] = aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
 	}
-	slices.Reverse(messages)
 	return aiserver.Session{Messages: messages}, nil
 }
 
-func (t *transcript) loadRemote(ctx context.Context, key string) (aiserver.Session, bool, error) {
+func (t *transcript) loadRemote(ctx context.Context, key string, most int) (aiserver.Session, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	session, found, err := t.remote.Session(ctx, key, t.workspaceID)
+	session, found, err := t.remote.Session(ctx, key, t.workspaceID, most)
 	var e *aiserver.Error
 	if errors.As(err, &e) && e.Kind == aiserver.KindDeadline {
 		// A read that hangs did nothing: unlike a turn, it can be tried again.

@@ -54,12 +54,14 @@ type Config struct {
 	AlertCooldown       time.Duration
 	HeartbeatURL        string // "" means no outside watch
 	Concurrency         int
+	WorkerMemoryBytes   int64
 	Prefix              string
 	ShutdownGrace       time.Duration
 	MaxBodyBytes        int64
 	RateLimitPerMinute  int
 	RateLimitBurst      int
 	HistoryPerJob       int
+	HistoryBytes        int64
 	TaskRetention       time.Duration
 	DashboardWritable   bool
 	LogLevel            slog.Level
@@ -232,6 +234,8 @@ func settings() []setting {
 		secretLink("HEARTBEAT_URL", "an outside watch that the scheduler calls each minute, with /fail behind it in trouble", func(c *Config) *string { return &c.HeartbeatURL }),
 		number("CONCURRENCY", "64", "runs at once in one worker", 1, 10_000,
 			func(c *Config) int64 { return int64(c.Concurrency) }, func(c *Config, n int64) { c.Concurrency = int(n) }),
+		number("WORKER_MEMORY_BYTES", "268435456", "what the turns of one worker may hold together of long conversations, at three times their size; the next waits, and one alone never does", 1<<20, 1<<50,
+			func(c *Config) int64 { return c.WorkerMemoryBytes }, func(c *Config, n int64) { c.WorkerMemoryBytes = n }),
 		prefix,
 		duration("SHUTDOWN_GRACE", "25s", "how long running turns may go on after SIGTERM", 0, time.Hour,
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
@@ -243,6 +247,8 @@ func settings() []setting {
 			func(c *Config) int64 { return int64(c.RateLimitBurst) }, func(c *Config, n int64) { c.RateLimitBurst = int(n) }),
 		number("HISTORY_PER_JOB", "200", "run records kept for a job", 1, 100_000,
 			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),
+		number("HISTORY_BYTES", "16777216", "replies kept for a job, together; of the oldest beyond it only the beginning is", 64<<10, 1<<40,
+			func(c *Config) int64 { return c.HistoryBytes }, func(c *Config, n int64) { c.HistoryBytes = n }),
 		duration("TASK_RETENTION", "10m", "how long a finished task stays in the dashboard", time.Second, 24*time.Hour,
 			func(c *Config) *time.Duration { return &c.TaskRetention }),
 		flag("DASHBOARD_WRITABLE", "let the dashboard run waiting tasks at once and forget finished ones; it never pauses, deletes or archives", func(c *Config) *bool { return &c.DashboardWritable }),

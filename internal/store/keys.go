@@ -49,6 +49,9 @@ func (k keys) run(id string) string { return k.prefix + "run:" + id }
 // runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
 func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
+// replies: LIST of "<bytes> <run>" of a job's whole long replies, oldest first; as runs.
+func (k keys) replies(job string) string { return k.prefix + "replies:" + job }
+
 // allRuns: ZSET of the run ids of all jobs by creation (microseconds, unique); the newest.
 func (k keys) allRuns() string { return k.prefix + "runs" }
 

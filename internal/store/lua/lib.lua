@@ -1,7 +1,8 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
--- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP, QUARANTINED.
+-- ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP, QUARANTINED,
+-- HISTORY_BYTES, SESSION_BYTES.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -52,6 +53,7 @@ local now = math.floor(micros / 1000)
 local function job_key(id) return P .. 'job:' .. id end
 local function run_key(id) return P .. 'run:' .. id end
 local function runs_key(job) return P .. 'runs:' .. job end
+local function replies_key(job) return P .. 'replies:' .. job end
 local function active_key(job, uid) return P .. 'active:' .. job .. ':' .. uid end
 local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n end
 local function session_key(key) return P .. 'session:' .. key end
@@ -739,6 +741,43 @@ end
 
 -- head_of is what lists show of a long reply.
 local function head_of(reply) return reply:sub(1, REPLY_HEAD) end
+
+-- drop_replies keeps the whole replies of a job within their bytes when run has one of so
+-- many: of the oldest only the head stays, in their records. What is still to be delivered
+-- is spared.
+local function drop_replies(job, run, bytes)
+  local key = replies_key(job)
+  keyed('RPUSH', key, int(bytes) .. ' ' .. run)
+  redis.call('PEXPIRE', key, RETENTION)
+  redis.call('LTRIM', key, -HISTORY, -1) -- the records of others are gone
+  local kept, whole = redis.call('LRANGE', key, 0, -1), 0
+  for _, entry in ipairs(kept) do whole = whole + (tonumber(string.match(entry, '^%d+')) or 0) end
+  for _, entry in ipairs(kept) do
+    if whole <= HISTORY_BYTES then break end
+    local size, id = string.match(entry, '^(%d+) (.*)$')
+    local r = id and pick(run_key(id), { 'head', 'delivery' }) or {}
+    if id ~= run and r.delivery ~= 'pending' then
+      if r.head then
+        local whole_characters = string.gsub(r.head, '[\192-\255][\128-\191]*$', '')
+        redis.call('HSET', run_key(id), 'reply', whole_characters, 'replyDropped', '1')
+        redis.call('HDEL', run_key(id), 'head')
+      end
+      redis.call('LREM', key, 1, entry)
+      whole = whole - (tonumber(size) or 0)
+    end
+  end
+end
+
+-- bound_session keeps a session within its bytes after a turn of so many messages, one of
+-- them long, came into it; that turn stays.
+local function bound_session(key, turn)
+  local last = redis.call('LLEN', key)
+  local bytes = 0
+  for back = 1, last do
+    bytes = bytes + #redis.call('LINDEX', key, -back)
+    if bytes > SESSION_BYTES and back > turn then return redis.call('LTRIM', key, 1 - back, -1) end
+  end
+end
 
 -- new_delivery puts a run's reply into the outbox.
 local function new_delivery(run, target)
