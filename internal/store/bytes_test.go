@@ -2,9 +2,12 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -72,6 +75,68 @@ func TestSessionIsBoundedInBytes(t *testing.T) {
 		f.must(err)
 		if len(s.Messages) != tc.messages {
 			t.Errorf("after a reply of %d bytes %d messages, want %d", tc.bytes, len(s.Messages), tc.messages)
+		}
+	}
+}
+
+// A page of a list has so many bytes at most, and its cursor goes on where it was cut.
+func TestPagesAreBoundedInBytes(t *testing.T) {
+	f := setup(t, Options{})
+	long := strings.Repeat("x", maxPageBytes/10)
+	var runs, jobs []string
+	f.create("a", everyMinute())
+	for n := range 25 {
+		run := f.runNow("a")
+		f.must(f.rdb.HSet(f.ctx, f.keys.run(run), "error", long).Err())
+		runs = append(runs, run)
+		spec := everyMinute()
+		spec.Task, spec.Labels = long, []string{"long"}
+		jobs = append(jobs, f.create(id(n), spec).ID)
+	}
+	f.must(f.rdb.HSet(f.ctx, f.keys.run(runs[3]), "error", strings.Repeat(long, 11)).Err()) // alone in its page
+	slices.Reverse(runs)
+	for name, tc := range map[string]struct {
+		page func(cursor string) (ids []string, bytes int, next string, err error)
+		want []string
+	}{
+		"runs of a job": {func(cursor string) (ids []string, bytes int, next string, err error) {
+			page, next, err := f.Runs(f.ctx, "a", cursor, 100)
+			for _, r := range page {
+				ids, bytes = append(ids, r.ID), bytes+len(r.Error)
+			}
+			return ids, bytes, next, err
+		}, runs},
+		"runs by a filter": {func(cursor string) (ids []string, bytes int, next string, err error) {
+			page, next, err := f.FindRuns(f.ctx, job.RunFilter{Trigger: job.TriggerManual}, cursor, 100)
+			for _, r := range page {
+				ids, bytes = append(ids, r.ID), bytes+len(r.Error)
+			}
+			return ids, bytes, next, err
+		}, runs},
+		"jobs": {func(cursor string) (ids []string, bytes int, next string, err error) {
+			page, next, err := f.FindJobs(f.ctx, job.JobFilter{Label: "long"}, cursor, 100)
+			for _, j := range page {
+				ids, bytes = append(ids, j.ID), bytes+len(j.Task)
+			}
+			return ids, bytes, next, err
+		}, jobs},
+	} {
+		var all []string
+		pages := 0
+		for cursor := ""; ; {
+			ids, bytes, next, err := tc.page(cursor)
+			f.must(err)
+			if bytes > maxPageBytes && len(ids) > 1 || len(ids) == 0 {
+				t.Errorf("%s: a page of %d with %d bytes", name, len(ids), bytes)
+			}
+			all = append(all, ids...)
+			pages++
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		if d := cmp.Diff(tc.want, all); d != "" || pages < 3 {
+			t.Errorf("%s: %d pages, %s", name, pages, d)
 		}
 	}
 }
