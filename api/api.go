@@ -54,7 +54,7 @@ type HistoryStore interface {
 	// CancelRun ends an unfinished run. It returns job.ErrNotFound and job.ErrEnded.
 	CancelRun(ctx context.Context, id string) error
 	// Redeliver sends the reply of an ended run once more. It returns job.ErrNotFound,
-	// job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget, job.ErrForeign and
+	// job.ErrUnfinished, job.ErrNoReply, job.ErrReplyDropped, job.ErrNoTarget, job.ErrForeign and
 	// job.ErrTooOften. Once is as for CreateJob.
 	Redeliver(ctx context.Context, id string, once ...job.Once) error
 }

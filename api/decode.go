@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
 // Bodies are read field by field and not by encoding/json's struct decoding,
@@ -195,6 +196,9 @@ func (sh shape[T]) decodeField(in *input[T], key string, raw json.RawMessage, nu
 		return
 	}
 	set, problem := f.read(raw)
+	if problem == "" && wire.HalfCharacter(raw) {
+		problem = "has half a character (\\u with one surrogate of two); send the whole one"
+	}
 	if problem != "" {
 		in.refused[f.name] = true
 		if f.insteadOf != "" {

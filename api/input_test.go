@@ -108,6 +108,9 @@ func TestCreateRefuses(t *testing.T) {
 		{"a second object", with(`"name":"n"`) + `{}`, []string{"body"}, "after top-level value"},
 		{"trailing text", with(`"name":"n"`) + ` and more`, []string{"body"}, "after top-level value"},
 		{"bytes that are no UTF-8", with("\"name\":\"\xff\""), []string{"body"}, "UTF-8"},
+		{"half a character", with(`"name":"a\ud83d"`), []string{"name"}, "half a character"},
+		{"half a character in a list", with(`"labels":["a","\udc00"]`), []string{"labels"}, "half a character"},
+		{"a name twice", with(`"name":"a","name":"b"`), []string{"name"}, "is there twice"},
 		{"a byte order mark", "\ufeff" + with(`"name":"n"`), []string{"body"}, "is not one valid JSON object"},
 		{"very deep", strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000), []string{"body"}, "is not one valid JSON object"},
 

@@ -150,6 +150,8 @@ func toProblem(err error) problem {
 		p.Status, p.Detail = http.StatusConflict, "The run, or a delivery of it, is still under way; send the request again when it has ended."
 	case errors.Is(err, job.ErrNoReply):
 		p.Status, p.Detail = http.StatusConflict, "The run has no reply to deliver."
+	case errors.Is(err, job.ErrReplyDropped):
+		p.Status, p.Detail = http.StatusConflict, "Only the beginning of the run's reply is kept, since newer replies of its job took the room; run the job again."
 	case errors.Is(err, job.ErrNoTarget):
 		p.Status, p.Detail = http.StatusConflict, "The run was for no chat; give its job a channel and a chatId first."
 	case errors.Is(err, job.ErrForeign):

@@ -143,7 +143,8 @@ type runView struct {
 	Note           string            `json:"note,omitempty"`           // of a cancel that was just made
 	Reply          string            `json:"reply,omitempty"`
 	ReplyTruncated bool              `json:"replyTruncated,omitempty"`
-	Empty          bool              `json:"empty,omitempty"` // the turn ended without a text
+	ReplyDropped   bool              `json:"replyDropped,omitempty"` // only its beginning is kept
+	Empty          bool              `json:"empty,omitempty"`        // the turn ended without a text
 	Delivery       job.DeliveryState `json:"delivery,omitempty"`
 	Deliveries     []deliveryView    `json:"deliveries,omitempty"`
 }
@@ -180,7 +181,7 @@ func wholeRun(run job.Run) runView {
 		ID: run.ID, JobID: run.JobID, JobName: run.JobName, Trigger: run.Trigger,
 		State: run.State, Outcome: run.Outcome, Reason: run.Reason, Error: run.Error,
 		Slot: run.Slot, CreatedAt: run.CreatedAt, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
-		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, Empty: run.Empty, Delivery: run.DeliveryState,
+		SessionKey: run.SessionKey, Attempts: run.Attempts, Reply: run.Reply, ReplyDropped: run.ReplyDropped, Empty: run.Empty, Delivery: run.DeliveryState,
 		AbandonedTurns: run.AbandonedTurns(),
 	}
 	if run.Count > 1 {

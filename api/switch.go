@@ -32,7 +32,7 @@ type statusView struct {
 const maxQuarantined = 20
 
 type quarantinedView struct {
-	Entry  string     `json:"entry"` // job:<id>, r:<run> or d:<run>:<n>
+	Entry  string     `json:"entry"` // job:<id>, r:<run>, d:<run>:<n>, or key:<key> that was put aside
 	Since  job.Millis `json:"since"`
 	Reason string     `json:"reason"`
 }

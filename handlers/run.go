@@ -66,6 +66,7 @@ type runHandler struct {
 	mayBegin    func() error
 	worker      string
 	workspaceID string
+	memory      *memory
 	model       string // of jobs that name none, and so effort
 	effort      string
 	logger      *slog.Logger
@@ -85,6 +86,7 @@ func newRunHandler(base context.Context, o Options, client *asynq.Client, roomy 
 		handBack:   handBack(o.Queues, client),
 		roomy:      roomy,
 		mayBegin:   o.MayBegin,
+		memory:     newMemory(cmp.Or(o.MemoryBytes, DefaultMemoryBytes)),
 		watched:    map[*watched]struct{}{},
 	}
 }
@@ -222,8 +224,10 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 		_ = lease.confirm(ctx, freshFor) // fences ctx; an error is the next renewal's to deal with
 	}
 
+	held := h.memory.open()
+	defer held.release()
 	started := time.Now()
-	reply, err := h.chat(ctx, b, lease)
+	reply, err := h.chat(ctx, b, lease, held)
 	ended := job.Millis(int64(b.Now) + time.Since(asked).Milliseconds())
 
 	// What is known now is written whatever ctx says, for as long as it takes; a
@@ -244,36 +248,35 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 // errPanic is a defect of ours in the middle of an attempt.
 var errPanic = errors.New("internal error")
 
-// chat loads the transcript and makes the call.
-func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply string, err error) {
+// chat loads the transcript and makes the call. What the turn holds is told to held.
+func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease, held *holding) (reply string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.logger.Error("attempt panicked", "run_id", b.Run.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
-	timeout := time.Duration(b.Job.TimeoutSeconds) * time.Second
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
-	session, history, err := h.transcript.open(ctx, b)
+	deadline := time.Now().Add(time.Duration(b.Job.TimeoutSeconds) * time.Second)
+	c, waited, err := h.open(ctx, b, deadline, held)
 	if err != nil {
 		return "", err
 	}
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(waited))
+	defer cancel()
 	lane := withoutScheduling
 	if b.Job.AllowScheduling {
 		lane = withScheduling
 	}
 	fault.Point("before_call")
 	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
-		SessionID:       session,
-		Messages:        append(history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
+		SessionID:       c.id,
+		Messages:        append(c.history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
 		Model:           cmp.Or(b.Job.Model, h.model),
 		ReasoningEffort: cmp.Or(b.Job.Effort, h.effort),
 		WorkspaceID:     h.workspaceID,
 		Gateway: aiserver.Gateway{
 			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.Group(),
-			DisplayName: history.DisplayName, AgentID: b.Job.ResolveAgent(), SessionKey: b.Run.SessionKey, Lane: lane,
+			DisplayName: c.history.DisplayName, AgentID: b.Job.ResolveAgent(), SessionKey: b.Run.SessionKey, Lane: lane,
 		},
 		IdempotencyKey: b.Run.ID,
 		Before:         lease.fresh,
@@ -282,7 +285,35 @@ func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease) (reply
 	if err != nil {
 		return "", err
 	}
-	return answer.Text, nil // also an empty one: the turn has ended, and what it did is done
+	held.set(copies * int64(len(answer.Text))) // of the transcript nothing is needed any more
+	return answer.Text, nil                    // also an empty one: the turn has ended, and what it did is done
+}
+
+// open opens the conversation of a run. A long one is loaded when there is room for it; how
+// long that took is no part of the attempt's time, and the lease is renewed meanwhile.
+func (h *runHandler) open(ctx context.Context, b job.Begun, deadline time.Time, held *holding) (c conversation, waited time.Duration, err error) {
+	open := func(most int) {
+		ctx, cancel := context.WithDeadline(ctx, deadline.Add(waited))
+		defer cancel()
+		c, err = h.transcript.open(ctx, b, most)
+	}
+	open(smallSession)
+	if larger, ok := errors.AsType[*aiserver.LargerError](err); ok {
+		bytes := copies * larger.Bytes
+		came := time.Now()
+		h.logger.Debug("turn asks for memory", "job_id", b.Run.JobID, "run_id", b.Run.ID, "bytes", bytes)
+		if err := held.wait(ctx, b.Run.JobID, bytes); err != nil {
+			return conversation{}, 0, err
+		}
+		if waited = time.Since(came); waited > time.Second {
+			h.logger.Warn("turn has waited for memory", "job_id", b.Run.JobID, "run_id", b.Run.ID, "bytes", bytes, "waited_ms", waited.Milliseconds())
+		}
+		open(0)
+	}
+	if err == nil {
+		held.set(copies * c.history.Size())
+	}
+	return c, waited, err
 }
 
 func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) result {

@@ -401,8 +401,8 @@ func TestDamagedRecordHoldsNoWorker(t *testing.T) {
 		t.Errorf("%d calls", f.ai.Count())
 	}
 
-	slot, run := f.due("damaged-session", rarely())
-	must(t, f.rdb.Set(f.ctx, key("session", "agent:main:cron:damaged-session"), "x", 0).Err())
+	slot, run := f.due("damaged-list", rarely())
+	must(t, f.rdb.Set(f.ctx, key("sessions"), "x", 0).Err())
 	must(t, receive(f, "the turn", side(func() error { return f.turn(slot) })))
 	// Another attempt would be paid for, and refused as well.
 	if r := f.record(run); r.Outcome != job.Failed || r.Attempts[0].Cause != job.CauseInternal || f.store.commits.Load() != 1 {

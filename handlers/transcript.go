@@ -13,14 +13,14 @@ import (
 
 // SessionStore is what a run needs of our own sessions.
 type SessionStore interface {
-	Session(ctx context.Context, key string, limit int) (job.Session, error)
+	ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (s job.Session, next string, err error)
 	// SessionID returns the id that the conversation of a session key has at the ai-server,
 	// which has that of other under the id found ("" if that is not known).
 	SessionID(ctx context.Context, key, other, found string) (string, error)
 }
 
 type transcripts interface {
-	Session(ctx context.Context, id, workspaceID string) (session aiserver.Session, found bool, err error)
+	Session(ctx context.Context, id, workspaceID string, most int) (session aiserver.Session, found bool, err error)
 }
 
 // loadTimeout bounds the question for a stored session, which is read from a file
@@ -49,35 +49,43 @@ type transcript struct {
 // maxOthers bounds how many ids are tried that turn out to be another conversation's.
 const maxOthers = 4
 
-// open returns the id that the run's session has at the ai-server, and its history, which an
-// isolated run does without. Errors are those of the ai-server client, or of the store.
-func (t *transcript) open(ctx context.Context, b job.Begun) (id string, history aiserver.Session, err error) {
+// conversation is a session as the ai-server has it.
+type conversation struct {
+	id      string
+	history aiserver.Session // empty of a new one, and for an isolated run
+}
+
+// open returns the conversation of a run, if its history has no more than so many bytes; 0
+// takes all. Errors are those of the ai-server client, or of the store.
+func (t *transcript) open(ctx context.Context, b job.Begun, most int) (conversation, error) {
 	key, other := b.Run.SessionKey, ""
-	id = b.SessionID
+	c := conversation{id: b.SessionID}
 	for range maxOthers {
-		if id == "" || other != "" {
-			if id, err = t.local.SessionID(ctx, key, other, id); err != nil {
-				return "", aiserver.Session{}, fmt.Errorf("open the session: %w", err)
+		var err error
+		if c.id == "" || other != "" {
+			if c.id, err = t.local.SessionID(ctx, key, other, c.id); err != nil {
+				return conversation{}, fmt.Errorf("open the session: %w", err)
 			}
 		}
 		if b.Job.Context == job.ContextIsolated {
-			return id, aiserver.Session{}, nil
+			return c, nil
 		}
-		if history, err = t.load(ctx, id, key, b.Transcript); err != nil {
-			return "", aiserver.Session{}, err
+		if c.history, err = t.load(ctx, c.id, key, b.Transcript, most); err != nil {
+			return conversation{}, err
 		}
-		if history.SessionKey == "" || history.SessionKey == key {
-			return id, history, nil
+		if c.history.SessionKey == "" || c.history.SessionKey == key {
+			return c, nil
 		}
-		other = history.SessionKey
+		other = c.history.SessionKey
 	}
-	return "", aiserver.Session{}, fmt.Errorf("open the session %s: %w", key, job.ErrConflict)
+	return conversation{}, fmt.Errorf("open the session %s: %w", key, job.ErrConflict)
 }
 
 // load answers the history of a session, of which there may be messages of ours; it is
-// empty for a new one. Errors are those of the ai-server client, or of the store.
-func (t *transcript) load(ctx context.Context, id, key string, ours bool) (aiserver.Session, error) {
-	session, found, err := t.loadRemote(ctx, id)
+// empty for a new one. Of the ai-server's it takes so many bytes at most; 0 takes all. Errors
+// are those of the ai-server client, or of the store.
+func (t *transcript) load(ctx context.Context, id, key string, ours bool, most int) (aiserver.Session, error) {
+	session, found, err := t.loadRemote(ctx, id, most)
 	// The ai-server keeps the empty reply of a turn that only acted, and a model refuses
 	// the whole transcript for it.
 	session.Messages = slices.DeleteFunc(session.Messages, func(m aiserver.Message) bool {
@@ -86,29 +94,24 @@ func (t *transcript) load(ctx context.Context, id, key string, ours bool) (aiser
 	if err != nil || found || !ours {
 		return session, err
 	}
-	own, err := t.local.Session(ctx, key, localMessages)
+	own, _, err := t.local.ReadSession(ctx, key, "", localMessages, localBytes)
 	if errors.Is(err, job.ErrNotFound) {
 		return aiserver.Session{}, nil
 	}
 	if err != nil {
 		return aiserver.Session{}, fmt.Errorf("load the transcript: %w", err)
 	}
-	var messages []aiserver.Message
-	size := 0
-	for _, m := range slices.Backward(own.Messages) {
-		if size += len(m.Text); size > localBytes {
-			break // the newest are what the agent needs
-		}
-		messages = append(messages, aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000})
+	messages := make([]aiserver.Message, len(own.Messages)) // the newest are what the agent needs
+	for i, m := range own.Messages {
+		messages[i] = aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
 	}
-	slices.Reverse(messages)
 	return aiserver.Session{Messages: messages}, nil
 }
 
-func (t *transcript) loadRemote(ctx context.Context, id string) (aiserver.Session, bool, error) {
+func (t *transcript) loadRemote(ctx context.Context, id string, most int) (aiserver.Session, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	session, found, err := t.remote.Session(ctx, id, t.workspaceID)
+	session, found, err := t.remote.Session(ctx, id, t.workspaceID, most)
 	var e *aiserver.Error
 	if errors.As(err, &e) && e.Kind == aiserver.KindDeadline {
 		// A read that hangs did nothing: unlike a turn, it can be tried again.

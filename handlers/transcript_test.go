@@ -116,7 +116,7 @@ func TestOwnTranscriptIsBounded(t *testing.T) {
 	for _, m := range f.ai.Calls()[0].Messages {
 		sent = append(sent, m.Text[:1])
 	}
-	if !cmp.Equal(sent, []string{"2", "3", "4", "5", "s"}) { // the last is the task
+	if !cmp.Equal(sent, []string{"3", "4", "5", "s"}) { // the last is the task
 		t.Errorf("sent %q", sent)
 	}
 }
@@ -174,7 +174,7 @@ func TestOwnTranscriptCannotBeRead(t *testing.T) {
 // hangingSessions is an ai-server that answers nothing before the caller gives up.
 type hangingSessions struct{}
 
-func (hangingSessions) Session(ctx context.Context, _, _ string) (aiserver.Session, bool, error) {
+func (hangingSessions) Session(ctx context.Context, _, _ string, _ int) (aiserver.Session, bool, error) {
 	<-ctx.Done()
 	return aiserver.Session{}, false, &aiserver.Error{Kind: aiserver.KindDeadline, Message: "hung", Err: ctx.Err()}
 }
@@ -185,7 +185,7 @@ func TestSessionHasItsOwnDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		began := time.Now()
-		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", "s", true)
+		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", "s", true, 0)
 		var e *aiserver.Error
 		if !errors.As(err, &e) || e.Kind != aiserver.KindRetryable || ctx.Err() != nil {
 			t.Errorf("%v of kind %v", err, e)

@@ -41,6 +41,9 @@ type Options struct {
 	// Model and Effort are of jobs that name none; "" means the ai-server's default.
 	Model, Effort string
 	Concurrency   int // calls under way at once
+	// MemoryBytes is how many bytes of transcripts and replies the turns in hand may hold
+	// together; one alone may hold more. Default DefaultMemoryBytes.
+	MemoryBytes int64
 	// Grace is how long running turns may go on after a stop; then they are cut,
 	// and their attempts are ambiguous.
 	Grace time.Duration
@@ -59,6 +62,9 @@ type AIServer interface {
 type Channels interface {
 	Lookup(name string) (channel.Channel, bool)
 }
+
+// DefaultMemoryBytes is the default of Options.MemoryBytes.
+const DefaultMemoryBytes = 256 << 20
 
 const (
 	// deliverConcurrency is the number of deliveries under way at once, and
@@ -190,6 +196,9 @@ func (w *Worker) Run(ctx context.Context) error {
 // Places returns how many runs this worker makes at once, and how many of these places are
 // taken.
 func (w *Worker) Places() (taken, places int) { return len(w.atRun.places), cap(w.atRun.places) }
+
+// Waiting returns which jobs' turns have begun and wait for memory.
+func (w *Worker) Waiting() Waiting { return w.runs.memory.whoWaits() }
 
 // crew counts who is at work, whatever asynq thinks, and lets no more than its
 // size work at once.

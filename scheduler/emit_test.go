@@ -193,14 +193,14 @@ func TestOneBadRecordStopsNobodyElse(t *testing.T) {
 		"a-newer":      {"v": job.Version + 1},
 		"a-no-uid":     {"uid": ""},
 		"a-numbers":    {"misfireGrace": "long", "rev": "x"},
-		// Its collapse fails in Redis: the history has the wrong type.
+		// Its collapse fails in Redis: its record has the wrong type.
 		"a-history": {"nextSlot": int64(due - 7_200_000)},
 	} {
 		f.create(id)
 		f.put(id, due-1000)
 		f.must(f.rdb.HSet(f.ctx, f.key("job", id), spoil).Err())
 	}
-	f.must(f.rdb.Set(f.ctx, f.key("runs", "a-history"), "no set", 0).Err())
+	f.must(f.rdb.Set(f.ctx, f.key("run", job.RunID("a-history", due-7_200_000)), "no hash", 0).Err())
 
 	for range 3 {
 		f.refresh(w)

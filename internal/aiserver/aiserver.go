@@ -186,15 +186,37 @@ type Session struct {
 	SessionKey string
 }
 
-// Session loads the stored session id. found is false if the ai-server has none, or
+// Size is how many bytes its messages have.
+func (s Session) Size() int64 {
+	size := 0
+	for _, m := range s.Messages {
+		size += len(m.Text) + len(m.Images)
+	}
+	return int64(size)
+}
+
+// LargerError says that a stored session is larger than was asked for.
+type LargerError struct {
+	Bytes int64 // as far as the ai-server says, else the most that is taken
+}
+
+func (e *LargerError) Error() string {
+	return fmt.Sprintf("the stored session has %d bytes, more than was asked for", e.Bytes)
+}
+
+// Session loads the stored session id. It takes so many bytes at most, 0 being as many as are
+// ever taken; of more it returns a *LargerError. found is false if the ai-server has none, or
 // keeps no sessions at all: it does not know the path, or answers it as any other.
 // Other failures are *Error; they are never ambiguous, since nothing is changed.
-func (c *Client) Session(ctx context.Context, id, workspaceID string) (session Session, found bool, err error) {
+func (c *Client) Session(ctx context.Context, id, workspaceID string, most int) (session Session, found bool, err error) {
 	path, err := sessionPath(id, workspaceID)
 	if err != nil {
 		return Session{}, false, err
 	}
-	answer, err := c.get(ctx, "session", path, int64(c.maxSession))
+	if most == 0 || most > c.maxSession {
+		most = c.maxSession
+	}
+	answer, err := c.get(ctx, "session", path, int64(most))
 	switch {
 	case err != nil:
 		return Session{}, false, err
@@ -202,8 +224,15 @@ func (c *Client) Session(ctx context.Context, id, workspaceID string) (session S
 		return Session{}, false, nil
 	case !ok(answer):
 		return Session{}, false, c.refused(answer)
+	case answer.Truncated && most < c.maxSession && answer.Length <= int64(c.maxSession):
+		larger := &LargerError{Bytes: answer.Length}
+		if larger.Bytes < 0 {
+			larger.Bytes = int64(c.maxSession)
+		}
+		return Session{}, false, larger
 	case answer.Truncated:
-		return Session{}, false, permanent("the stored session is larger than %d bytes", c.maxSession)
+		// To send less of it would erase the rest over there.
+		return Session{}, false, permanent("the stored session is larger than %d bytes; shorten it at the ai-server, or give the job another sessionKey or the context isolated", c.maxSession)
 	}
 	session, err = decodeSession(answer.Body)
 	switch {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -131,7 +132,7 @@ func TestBasePathIsKept(t *testing.T) {
 	if _, err := c.Chat(t.Context(), request()); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := c.Session(t.Context(), "a", ""); err != nil {
+	if _, _, err := c.Session(t.Context(), "a", "", 0); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.Health(t.Context()); err != nil {
@@ -377,7 +378,7 @@ func TestSession(t *testing.T) {
 		}
 		io.WriteString(w, stored)
 	})
-	got, found, err := c.Session(t.Context(), "agent:main:telegram:dm:1", "my home")
+	got, found, err := c.Session(t.Context(), "agent:main:telegram:dm:1", "my home", 0)
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}
@@ -417,7 +418,7 @@ func TestSessionAnswers(t *testing.T) {
 				w.WriteHeader(tt.status)
 				io.WriteString(w, tt.body)
 			})
-			_, found, err := c.Session(t.Context(), "s", "")
+			_, found, err := c.Session(t.Context(), "s", "", 0)
 			if found != tt.found {
 				t.Errorf("found %t", found)
 			}
@@ -432,24 +433,65 @@ func TestSessionAnswers(t *testing.T) {
 	}
 	t.Run("hung up is not ambiguous", func(t *testing.T) {
 		s := wiretest.Serve(t, func(int) (string, bool) { return "", false })
-		_, _, err := newClient(t, s.URL).Session(t.Context(), "s", "")
+		_, _, err := newClient(t, s.URL).Session(t.Context(), "s", "", 0)
 		if e := errorOf(t, err); e.Kind != KindRetryable {
 			t.Errorf("%s: %v; want retryable", e.Kind, e)
 		}
 	})
 }
 
+// Of a session that is larger than was asked for, the size is told, and nothing is held.
+func TestSessionSaysThatItIsLarger(t *testing.T) {
+	body := `{"messages":[{"role":"user","text":"` + strings.Repeat("x", 5000) + `"}]}`
+	for name, tc := range map[string]struct {
+		chunked   bool
+		max, most int
+		want      int64 // of the LargerError
+		permanent bool
+	}{
+		"with a length":          {max: 10_000, most: 1000, want: int64(len(body))},
+		"without":                {chunked: true, max: 10_000, most: 1000, want: 10_000},
+		"all that is taken":      {max: 10_000, most: 0},
+		"small enough":           {max: 10_000, most: 6000},
+		"more than is taken":     {max: 4000, most: 1000, permanent: true},
+		"more, without a length": {chunked: true, max: 4000, most: 0, permanent: true},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if tc.chunked {
+				w.(http.Flusher).Flush()
+			} else {
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			}
+			io.WriteString(w, body)
+		}))
+		c, err := New(Options{BaseURL: s.URL, MaxSessionBytes: tc.max})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, found, err := c.Session(t.Context(), "s", "", tc.most)
+		larger, isLarger := errors.AsType[*LargerError](err)
+		refused, isError := errors.AsType[*Error](err)
+		switch {
+		case isLarger != (tc.want != 0), isLarger && larger.Bytes != tc.want, isError != tc.permanent, err == nil && !found:
+			t.Errorf("%s: %v", name, err)
+		case isError && (refused.Kind != KindPermanent || !strings.Contains(refused.Message, "sessionKey")):
+			t.Errorf("%s: %+v", name, refused)
+		}
+		s.Close()
+	}
+}
+
 func TestSessionRefusesBadIDs(t *testing.T) {
 	c := newClient(t, "http://127.0.0.1:1")
 	for _, id := range []string{"", ".", "..", "...", "a\xff", "a\x00", strings.Repeat("x", 201)} {
-		_, _, err := c.Session(t.Context(), id, "")
+		_, _, err := c.Session(t.Context(), id, "", 0)
 		if e := errorOf(t, err); e.Kind != KindPermanent {
 			t.Errorf("id %q: %s: %v; want permanent", id, e.Kind, e)
 		}
 		if id == "" {
 			continue
 		}
-		_, _, err = c.Session(t.Context(), "s", id)
+		_, _, err = c.Session(t.Context(), "s", id, 0)
 		if e := errorOf(t, err); e.Kind != KindPermanent {
 			t.Errorf("workspace %q: %s: %v; want permanent", id, e.Kind, e)
 		}

@@ -67,7 +67,7 @@ func encodeChat(r ChatRequest) ([]byte, error) {
 }
 
 func tooLarge(size int) *Error {
-	return permanent("the chat request is %d bytes; at most %d are allowed", size, MaxRequestBytes)
+	return permanent("the chat request is %d bytes; at most %d are allowed; shorten the conversation at the ai-server, or give the job another sessionKey or the context isolated", size, MaxRequestBytes)
 }
 
 // presentJSON drops what counts as absent.

@@ -180,7 +180,7 @@ func (a *App) start(ctx context.Context) error {
 	if !replicated(opts) {
 		records = gather(a.rdb)
 	}
-	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, Replicated: replicated(opts), Reserve: a.reserve,
+	a.store = store.New(records, store.Options{Prefix: c.Prefix, HistoryPerJob: c.HistoryPerJob, HistoryBytes: c.HistoryBytes, Replicated: replicated(opts), Reserve: a.reserve,
 		AgentShare: c.AgentShare, AlertAfter: c.AlertAfter, AlertCooldown: c.AlertCooldown})
 	return nil
 }
@@ -255,10 +255,11 @@ func (a *App) Serve(ctx context.Context) error {
 			AI: watch.watchAI(ai, c.Model), Channels: watch.watchChannels(channels),
 			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
 			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace,
-			MayBegin: mayBegin})
+			MemoryBytes: c.WorkerMemoryBytes, MayBegin: mayBegin})
 		count := places(w.Places)
 		beat := a.newHeartbeat("worker", func(p *job.Process) {
 			count(p)
+			waiting(w.Waiting(), p)
 			p.Parties = watch.report()
 		})
 		roles = append(roles, w.Run, watch.watch, beat.run)

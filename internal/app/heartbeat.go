@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatewaycron/gatewaycron/handlers"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -76,6 +77,16 @@ func (h *heartbeat) rest(ctx context.Context) {
 	defer cancel()
 	if err := h.app.store.Rest(ctx, h.self); err != nil && !errors.Is(err, context.Canceled) {
 		h.app.logger.Debug("sign of life not taken back, it runs out by itself", "role", h.self.Role, "err", err)
+	}
+}
+
+// waitingNamed is how many jobs a heartbeat names whose turns wait for memory.
+const waitingNamed = 5
+
+// waiting tells what waits for memory in a worker.
+func waiting(w handlers.Waiting, p *job.Process) {
+	if p.WaitingCount = len(w.Jobs); p.WaitingCount > 0 {
+		p.Waiting, p.WaitingSince = w.Jobs[:min(waitingNamed, p.WaitingCount)], job.ToMillis(w.Since)
 	}
 }
 

@@ -154,8 +154,8 @@ func (a watchedAI) Chat(ctx context.Context, r aiserver.ChatRequest) (aiserver.R
 }
 
 // Session reads a session; see aiserver.Client.Session. That it can be read says little.
-func (a watchedAI) Session(ctx context.Context, id, workspaceID string) (aiserver.Session, bool, error) {
-	session, found, err := a.Client.Session(ctx, id, workspaceID)
+func (a watchedAI) Session(ctx context.Context, id, workspaceID string, most int) (aiserver.Session, bool, error) {
+	session, found, err := a.Client.Session(ctx, id, workspaceID, most)
 	a.note(err)
 	return session, found, err
 }

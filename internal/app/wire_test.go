@@ -250,7 +250,7 @@ func TestBadInputOnTheWire(t *testing.T) {
 		{"task -", "task"}, {`task ""`, "task"}, {`task "  "`, "task"}, {"task 7", "task"}, {`task {"text":"x"}`, "task"}, {"task " + long(65537), "task"}, {`task "\u0000"`, "task"},
 		{"max_runs 0", "max_runs"}, {"max_runs -1", "max_runs"}, {"max_runs 1.5", "max_runs"}, {`max_runs "3"`, "max_runs"}, {"max_runs 1000001", "max_runs"}, {"maxRuns 1e9", "maxRuns"},
 		{`enabled "true"`, "enabled"}, {"enabled 1", "enabled"}, {`is_group "no"`, "is_group"}, {`agent_id "a b"`, "agent_id"}, {"agent_id " + long(201), "agent_id"},
-		{`session_key "a/b"`, "session_key"}, {`model "a\nb"`, "model"}, {"reasoning_effort 3", "reasoning_effort"}, {`channel "Tele gram"; chat_id "1"`, "channel"}, {`chat_id "123"`, "channel"},
+		{`session_key "a//b"`, "session_key"}, {`model "a\nb"`, "model"}, {"reasoning_effort 3", "reasoning_effort"}, {`channel "Tele gram"; chat_id "1"`, "channel"}, {`chat_id "123"`, "channel"},
 		{`channel "telegram"`, "chatId"}, {`chat_id 1.5; channel "telegram"`, "chat_id"}, {`chat_id {"id":1}; channel "telegram"`, "chat_id"}, {`overlap "never"`, "overlap"}, {`misfire "all"`, "misfire"},
 		{"timeout_seconds 0", "timeout_seconds"}, {"timeoutSeconds 99999", "timeoutSeconds"}, {"every 5", "every"}, {`every "1h"`, "every"}, {`at "tomorrow"`, "at"}, {"at 1774612800", "at"},
 		{`at "2027-03-28 12:00"`, "at"}, {`labels "daily"`, "labels"}, {`labels ["Daily!"]`, "labels"}, {"retry_delays_seconds [0]", "retry_delays_seconds"}, {"maxRetries 11", "maxRetries"},

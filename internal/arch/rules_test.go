@@ -125,7 +125,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/mcp",
-		ours:   []string{"internal/client"},
+		ours:   []string{"internal/client", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a tool calls the API as its caller could, over the network or not: what reached behind it would bypass its authorization",
 	},
@@ -196,7 +196,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/doctor", "internal/guess", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule"},
+		ours:   []string{"internal/doctor", "internal/guess", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},

@@ -71,7 +71,8 @@ type Run struct {
 	Attempts       []Attempt  `json:"attempts"`
 	Reply          string     `json:"reply"`
 	ReplyTruncated bool       `json:"replyTruncated"`
-	Empty          bool       `json:"empty"` // it has no reply, because the agent gave none
+	ReplyDropped   bool       `json:"replyDropped"` // only its beginning is kept
+	Empty          bool       `json:"empty"`        // it has no reply, because the agent gave none
 	Delivery       string     `json:"delivery"`
 	Deliveries     []Delivery `json:"deliveries"`
 	AbandonedTurns int        `json:"abandonedTurns"` // that the ai-server may have gone on with

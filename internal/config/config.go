@@ -55,12 +55,14 @@ type Config struct {
 	HeartbeatURL        string // "" means no outside watch
 	Concurrency         int
 	AgentShare          int // percent of all places
+	WorkerMemoryBytes   int64
 	Prefix              string
 	ShutdownGrace       time.Duration
 	MaxBodyBytes        int64
 	RateLimitPerMinute  int
 	RateLimitBurst      int
 	HistoryPerJob       int
+	HistoryBytes        int64
 	TaskRetention       time.Duration
 	DashboardWritable   bool
 	LogLevel            slog.Level
@@ -235,6 +237,8 @@ func settings() []setting {
 			func(c *Config) int64 { return int64(c.Concurrency) }, func(c *Config, n int64) { c.Concurrency = int(n) }),
 		number("AGENT_SHARE", "50", "percent of the runs at once of all workers that one agent may have while there are jobs of others; 100 for no limit", 1, 100,
 			func(c *Config) int64 { return int64(c.AgentShare) }, func(c *Config, n int64) { c.AgentShare = int(n) }),
+		number("WORKER_MEMORY_BYTES", "268435456", "what the turns of one worker may hold together of long conversations, at three times their size; the next waits, and one alone never does", 1<<20, 1<<50,
+			func(c *Config) int64 { return c.WorkerMemoryBytes }, func(c *Config, n int64) { c.WorkerMemoryBytes = n }),
 		prefix,
 		duration("SHUTDOWN_GRACE", "25s", "how long running turns may go on after SIGTERM", 0, time.Hour,
 			func(c *Config) *time.Duration { return &c.ShutdownGrace }),
@@ -246,6 +250,8 @@ func settings() []setting {
 			func(c *Config) int64 { return int64(c.RateLimitBurst) }, func(c *Config, n int64) { c.RateLimitBurst = int(n) }),
 		number("HISTORY_PER_JOB", "200", "run records kept for a job", 1, 100_000,
 			func(c *Config) int64 { return int64(c.HistoryPerJob) }, func(c *Config, n int64) { c.HistoryPerJob = int(n) }),
+		number("HISTORY_BYTES", "16777216", "replies kept for a job, together; of the oldest beyond it only the beginning is", 64<<10, 1<<40,
+			func(c *Config) int64 { return c.HistoryBytes }, func(c *Config, n int64) { c.HistoryBytes = n }),
 		duration("TASK_RETENTION", "10m", "how long a finished task stays in the dashboard", time.Second, 24*time.Hour,
 			func(c *Config) *time.Duration { return &c.TaskRetention }),
 		flag("DASHBOARD_WRITABLE", "let the dashboard run waiting tasks at once and forget finished ones; it never pauses, deletes or archives", func(c *Config) *bool { return &c.DashboardWritable }),

@@ -64,9 +64,9 @@ func TestDefaults(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", state)
 	want := Config{
 		Addr: "127.0.0.1:19790", StateDir: filepath.Join(state, "gateway-cron"), MinFreeBytes: 256 << 20, AIServerURL: "http://127.0.0.1:39200",
-		TelegramURL: "https://api.telegram.org", Concurrency: 64, AgentShare: 50, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
+		TelegramURL: "https://api.telegram.org", Concurrency: 64, AgentShare: 50, WorkerMemoryBytes: 256 << 20, Prefix: "gateway-cron", ShutdownGrace: 25 * time.Second, RedisCheck: RedisCheckWarn,
 		RateLimitPerMinute: 600, RateLimitBurst: 300, AlertAfter: 2, AlertCooldown: time.Hour,
-		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
+		MaxBodyBytes: 1 << 20, HistoryPerJob: 200, HistoryBytes: 16 << 20, TaskRetention: 10 * time.Minute, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	for name, e := range map[string]env{
 		"nothing set":    {},
@@ -89,7 +89,7 @@ var full = env{
 	"ADDR": "0.0.0.0:80", "URL": "https://cron.example/x/", "TOKEN": "s1s1s1s1s1s1s1s1", "TLS_CERT_FILE": "/tls/api.pem", "TLS_KEY_FILE": "/tls/api.key", "REDIS_URL": "rediss://user:s2@redis.example:6380/3", "STATE_DIR": "/var/lib/x", "MIN_FREE_BYTES": "1000",
 	"REDIS_CA_FILE": "/tls/ca.pem", "REDIS_CERT_FILE": "/tls/cert.pem", "REDIS_KEY_FILE": "/tls/key.pem", "REDIS_CHECK": "strict",
 	"AI_SERVER_URL": "https://ai.example/base//", "WORKSPACE_ID": "ws", "CHANNEL_MANAGER_URL": "http://channels.example:1/",
-	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ", "AGENT_SHARE": "30",
+	"CHANNEL_MANAGER_TOKEN": "s3", "TELEGRAM_TOKEN": "123:s4", "TELEGRAM_URL": "http://127.0.0.1:8081", "CONCURRENCY": " 7 ", "AGENT_SHARE": "30", "WORKER_MEMORY_BYTES": "2000000", "HISTORY_BYTES": "70000",
 	"PREFIX": "prod_2-x", "SHUTDOWN_GRACE": "1m30s", "MAX_BODY_BYTES": "2048", "RATE_LIMIT_PER_MINUTE": "7000", "RATE_LIMIT_BURST": "1", "HISTORY_PER_JOB": "9", "TASK_RETENTION": "1h",
 	"MODEL": "m", "REASONING_EFFORT": "low", "PUBLIC_ACCESS": "true",
 	"ALERT_CHANNEL": "telegram", "ALERT_CHAT": "-100", "ALERT_THREAD": "3", "ALERT_URL": "https://hooks.example/s5", "ALERT_SECRET": "whsec_s6",
@@ -102,7 +102,7 @@ func TestEverySetting(t *testing.T) {
 		Addr: "0.0.0.0:80", URL: "https://cron.example/x", Token: "s1s1s1s1s1s1s1s1", TLSCertFile: "/tls/api.pem", TLSKeyFile: "/tls/api.key", RedisURL: "rediss://user:s2@redis.example:6380/3", StateDir: "/var/lib/x", MinFreeBytes: 1000,
 		RedisCAFile: "/tls/ca.pem", RedisCertFile: "/tls/cert.pem", RedisKeyFile: "/tls/key.pem", RedisCheck: RedisCheckStrict,
 		AIServerURL: "https://ai.example/base", WorkspaceID: "ws", ChannelManagerURL: "http://channels.example:1",
-		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7, AgentShare: 30,
+		ChannelManagerToken: "s3", TelegramToken: "123:s4", TelegramURL: "http://127.0.0.1:8081", Concurrency: 7, AgentShare: 30, WorkerMemoryBytes: 2_000_000, HistoryBytes: 70_000,
 		Prefix: "prod_2-x", ShutdownGrace: 90 * time.Second, MaxBodyBytes: 2048, RateLimitPerMinute: 7000, RateLimitBurst: 1, HistoryPerJob: 9, TaskRetention: time.Hour,
 		Model: "m", ReasoningEffort: "low", PublicAccess: true,
 		AlertChannel: "telegram", AlertChat: "-100", AlertThread: "3", AlertURL: "https://hooks.example/s5", AlertSecret: "whsec_s6",
@@ -140,6 +140,8 @@ func TestBadValues(t *testing.T) {
 		"SHUTDOWN_GRACE":        {"25", "-1s", "1h1s", "soon"},
 		"MAX_BODY_BYTES":        {"1023", "67108865", "1MB"},
 		"HISTORY_PER_JOB":       {"0", "100001"},
+		"HISTORY_BYTES":         {"0", "65535"},
+		"WORKER_MEMORY_BYTES":   {"0", "1048575"},
 		"TASK_RETENTION":        {"0s", "999ms", "24h1ns"},
 		"DASHBOARD_WRITABLE":    {"yes", "2"},
 		"PUBLIC_ACCESS":         {"no"},

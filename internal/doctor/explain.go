@@ -257,6 +257,14 @@ func (s subject) unfinished(r job.Run) Finding {
 	if r.State == job.StateWaiting && s.now.Sub(r.NotBefore.Time()) > overdueAfter {
 		f = s.because(f, forWorkers)
 	}
+	waits := func(why health.Reason) bool {
+		return why.Code == health.MemoryTaken && slices.Contains(why.Jobs, r.JobID)
+	}
+	if i := slices.IndexFunc(s.report.Reasons, waits); r.State == job.StateRunning && i >= 0 {
+		why := Of(s.report.Reasons[i], f.What)
+		f.Level, f.Found = Warn, f.Found+"; it waits for memory: its conversation is long, and so are those of other turns in hand"
+		f.Remedy, f.Command = why.Remedy, why.Command
+	}
 	return f
 }
 

@@ -50,6 +50,7 @@ const (
 	SlotsLate       Code = "slots_late"
 	SlotsAbsent     Code = "slots_absent"
 	PlacesTaken     Code = "places_taken"
+	MemoryTaken     Code = "memory_taken"
 	RunsWaiting     Code = "runs_waiting"
 	WorkStuck       Code = "work_stuck"
 	QueuePaused     Code = "queue_paused"
@@ -283,6 +284,7 @@ var words = map[Code]string{
 	RedisNotDurable: "Redis is not set up to keep what it is told", ClockStep: "the clock of Redis stepped", StoreEmptied: "the store was emptied",
 	NoScheduler: "no scheduler works", NoLeader: "no scheduler leads at the moment", NoWorker: "no worker is alive", ProcessLost: "a process is gone",
 	SlotsLate: "slots are late", SlotsAbsent: "slots that should have run have no record", PlacesTaken: "all places of the workers are taken",
+	MemoryTaken: "turns wait for memory",
 	RunsWaiting: "runs could begin and do not", WorkStuck: "nobody looks after what is unfinished", QueuePaused: "a queue was paused from outside",
 	Paused: "everything is paused", AIServerAway: "the ai-server cannot be reached", AIServerFailing: "calls of the ai-server keep failing",
 	AIServerKey: "the ai-server lacks the key of a provider", ChannelAway: "a channel cannot be reached", ChannelFailing: "sends of a channel keep failing",

@@ -99,6 +99,10 @@ func TestJudge(t *testing.T) {
 			workers(f)[0].FullSince = ago(61 * time.Second)
 			workers(f)[1].Taken, workers(f)[1].FullSince = 2, ago(2*time.Minute)
 		}, Degraded, true, []string{"places_taken|all 4 places of the workers are taken for 1 min 1 s|CONCURRENCY"}},
+		"turns that wait for memory": {func(f *Facts) {
+			workers(f)[0].Waiting, workers(f)[0].WaitingCount, workers(f)[0].WaitingSince = []string{"a", "b"}, 7, ago(time.Minute)
+			workers(f)[1].Waiting, workers(f)[1].WaitingCount, workers(f)[1].WaitingSince = []string{"c"}, 1, ago(2*time.Minute)
+		}, Degraded, false, []string{"memory_taken|8 turns with a long conversation wait|WORKER_MEMORY_BYTES"}},
 		"absent": {func(f *Facts) { f.Absent = job.Overdue{Count: 1, Oldest: ago(time.Hour), IDs: []string{"j"}} }, Degraded, true,
 			[]string{"slots_absent|1 slot should have run and has no record: of j|explain"}},
 		"runs that nobody begins": {func(f *Facts) {

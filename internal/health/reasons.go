@@ -163,6 +163,7 @@ func (j *judge) slots() {
 		j.add(Reason{Code: PlacesTaken, State: Degraded, Count: places, Since: since, Late: true, Fix: capacity,
 			Text: fmt.Sprintf("all %s of the workers %s taken for %s: what comes due waits", count(places, "place"), isAre(places), Span(j.Now.Time().Sub(since.Time())))})
 	}
+	j.memory()
 	if a := j.Absent; a.Count > 0 {
 		j.add(Reason{Code: SlotsAbsent, State: Degraded, Count: a.Count, Since: a.Oldest, Late: true, Jobs: a.IDs,
 			Text: fmt.Sprintf("%s should have run and %s no record: of %s", count(a.Count, "slot"), hasHave(a.Count), some(a.IDs, a.Count)),
@@ -186,6 +187,26 @@ func (j *judge) slots() {
 		}
 		j.add(Reason{Code: Paused, State: Degraded, Since: at, Text: text, Fix: Fix{"gateway-cron resume-all", "POST /api/cron/all/resume"}})
 	}
+}
+
+// memory says which turns wait because those in hand hold as much of long conversations as a
+// worker may.
+func (j *judge) memory() {
+	var jobs []string
+	all, since := 0, job.Millis(0)
+	for _, w := range j.alive("worker") {
+		if w.WaitingCount > 0 {
+			jobs, all = append(jobs, w.Waiting...), all+w.WaitingCount
+			since = min(cmp.Or(since, w.WaitingSince), w.WaitingSince)
+		}
+	}
+	if all == 0 {
+		return
+	}
+	j.add(Reason{Code: MemoryTaken, State: Degraded, Count: all, Since: since, Jobs: jobs,
+		Text: fmt.Sprintf("%s with a long conversation %s until others have ended, whose conversations take what a worker may hold: of %s",
+			count(all, "turn"), pick(all == 1, "waits", "wait"), some(jobs, all)),
+		Fix: both("raise GATEWAY_CRON_WORKER_MEMORY_BYTES, or start another worker; or shorten the conversations, or give the jobs the context isolated")})
 }
 
 func (j *judge) queues() {

@@ -36,6 +36,8 @@ var (
 	ErrUnfinished = errors.New("still under way")
 	// ErrNoReply says that a run has no reply that could be delivered.
 	ErrNoReply = errors.New("has no reply")
+	// ErrReplyDropped says that only the beginning of a run's reply is kept.
+	ErrReplyDropped = errors.New("has only the beginning of its reply left")
 	// ErrNoTarget says that neither a run nor its job names a chat.
 	ErrNoTarget = errors.New("has no chat target")
 	// ErrForeign says that a job belongs to another agent or session than its run did.
@@ -460,8 +462,11 @@ type Run struct {
 	Attempts   []Attempt
 	Reply      string
 	// Empty says that the turn was finished without a text, as one that only acts is.
-	Empty      bool
-	Deliveries []Delivery
+	Empty bool
+	// ReplyDropped says that Reply is the beginning alone: newer replies of the job took what
+	// their history may.
+	ReplyDropped bool
+	Deliveries   []Delivery
 	// DeliveryState is that of the newest delivery of the reply, or why there is none.
 	DeliveryState DeliveryState
 }

@@ -143,6 +143,7 @@ const (
 	QueuePaused   Damage = "queue_paused"   // a queue was paused, by a tool of asynq's
 	QueueUnlisted Damage = "queue_unlisted" // a queue was deleted, or fell out of asynq's list
 	QueueDamaged  Damage = "queue_damaged"  // a key of a queue was of another type
+	KeyDamaged    Damage = "key_damaged"    // a key of the store was of another type
 	TaskArchived  Damage = "task_archived"  // a task was archived, by a tool of asynq's
 )
 

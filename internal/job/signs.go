@@ -26,12 +26,17 @@ type Process struct {
 
 	// What it says of itself; zero values of a release before this one, and of one that is
 	// not alive.
-	Version   string  `json:"version,omitempty"`
-	StartedAt Millis  `json:"startedAt,omitempty"`
-	Places    int     `json:"places,omitempty"`    // of a worker: how many runs it makes at once
-	Taken     int     `json:"taken,omitempty"`     // how many of them are taken
-	FullSince Millis  `json:"fullSince,omitempty"` // since when all are; 0 if not all are
-	Parties   []Party `json:"parties,omitempty"`   // of a worker: whom its runs need
+	Version   string `json:"version,omitempty"`
+	StartedAt Millis `json:"startedAt,omitempty"`
+	Places    int    `json:"places,omitempty"`    // of a worker: how many runs it makes at once
+	Taken     int    `json:"taken,omitempty"`     // how many of them are taken
+	FullSince Millis `json:"fullSince,omitempty"` // since when all are; 0 if not all are
+	// Waiting are the jobs of a worker whose turns have begun and wait for memory, a few of
+	// so many; since when the first does.
+	Waiting      []string `json:"waiting,omitempty"`
+	WaitingCount int      `json:"waitingCount,omitempty"`
+	WaitingSince Millis   `json:"waitingSince,omitempty"`
+	Parties      []Party  `json:"parties,omitempty"` // of a worker: whom its runs need
 	// At is when it said so by its own clock, from which the times here, and those of the
 	// parties, are moved to that of Redis when they are read.
 	At Millis `json:"at,omitempty"`

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -8,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
 // args are the arguments of a call under their camelCase names. A null counts as absent:
@@ -21,19 +25,38 @@ func (e usageError) Error() string { return string(e) }
 
 func readArgs(raw json.RawMessage) (args, error) {
 	var sent map[string]json.RawMessage
-	if len(raw) > 0 && json.Unmarshal(raw, &sent) != nil {
+	switch {
+	case len(raw) > 0 && json.Unmarshal(raw, &sent) != nil:
 		return nil, usageError("The arguments must be one JSON object.")
+	case !utf8.Valid(raw):
+		return nil, usageError("The arguments are not valid UTF-8.")
+	case sent == nil:
+		return args{}, nil
 	}
-	a := args{}
-	for key, value := range sent {
-		name := camelCase(key)
+	// Member by member, because a map lets the second of two equal names win.
+	a, seen := args{}, map[string]bool{}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = dec.Token() // the opening brace: it is one object
+	for dec.More() {
+		var value json.RawMessage
+		key, err := dec.Token()
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read arguments that were valid: %w", err)
+		}
+		sentAs := fmt.Sprint(key)
+		name := camelCase(sentAs)
 		switch {
-		case string(value) == "null":
-		case a[name] != nil:
-			return nil, usageError(fmt.Sprintf("%s is there twice; send it once.", name))
-		default:
+		case seen[sentAs], a[name] != nil && string(value) != "null":
+			return nil, usageError(fmt.Sprintf("%s is there twice; send it once.", cut(name, 40)))
+		case wire.HalfCharacter(value):
+			return nil, usageError(fmt.Sprintf(`%s has half a character (\u with one surrogate of two); send the whole one.`, cut(name, 40)))
+		case string(value) != "null":
 			a[name] = value
 		}
+		seen[sentAs] = true
 	}
 	return a, nil
 }

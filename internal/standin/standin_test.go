@@ -80,7 +80,7 @@ func recorder(t *testing.T, o standin.ChannelOptions, token string) (*standin.Re
 func TestEchoRewritesItsSession(t *testing.T) {
 	e, c := echo(t, standin.EchoOptions{})
 	const id = "agent:main:telegram:dm:1"
-	if _, found, err := c.Session(t.Context(), id, ""); found || err != nil {
+	if _, found, err := c.Session(t.Context(), id, "", 0); found || err != nil {
 		t.Fatalf("found %t, %v before any turn", found, err)
 	}
 	history := []aiserver.Message{
@@ -96,7 +96,7 @@ func TestEchoRewritesItsSession(t *testing.T) {
 	if want := (aiserver.Reply{Text: "Echo: und jetzt 😀", SessionID: id}); reply != want {
 		t.Errorf("reply %+v, want %+v", reply, want)
 	}
-	got, found, err := c.Session(t.Context(), id, "")
+	got, found, err := c.Session(t.Context(), id, "", 0)
 	if !found || err != nil {
 		t.Fatalf("found %t, %v", found, err)
 	}
@@ -349,7 +349,7 @@ func TestJournals(t *testing.T) {
 			}
 			return standin.Answer{}
 		}}, "")
-		if _, _, err := ai.Session(t.Context(), "s", ""); err != nil {
+		if _, _, err := ai.Session(t.Context(), "s", "", 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ai.Chat(t.Context(), aiserver.ChatRequest{SessionID: "s", Messages: []aiserver.Message{{Role: "user", Text: "hi"}}, IdempotencyKey: "j:1"}); err != nil {

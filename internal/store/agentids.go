@@ -260,5 +260,3 @@ func (s *Store) noteAgentIDs(ctx context.Context, ids []string, now time.Time) e
 	}
 	return nil
 }
-
-func wrongType(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") }

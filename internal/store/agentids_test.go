@@ -14,20 +14,13 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-// of is a job of an agent, each of whose runs goes into a session of its own.
-func ofAgent(agent string) job.Spec {
-	spec := everyMinute()
-	spec.AgentID = agent
-	return spec
-}
-
 // former brings the store to what a release left that kept no list of agents, and
 // distinguished nothing: of each agent there is a job that has spoken.
 func former(f *fixture, agents ...string) *Store {
 	f.t.Helper()
 	for i, agent := range agents {
 		id := id(i)
-		f.create(id, ofAgent("fresh-"+id))
+		f.create(id, of("fresh-"+id))
 		f.must(f.rdb.HSet(f.ctx, f.keys.job(id), "agentId", agent, "session", "agent:"+agent+":cron:"+id).Err())
 		f.commit(f.begin(f.runNow(id)), "the reply of "+agent)
 	}
@@ -52,7 +45,7 @@ func TestSessionsOfAnAgentWhoseIdBeginsLikeAnothers(t *testing.T) {
 		if (err == nil) != mine || err != nil && !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("read a page of %s: %v", key, err)
 		}
-		spec := ofAgent("alpha")
+		spec := of("alpha")
 		spec.SessionKey = key
 		_, err = s.CreateJob(ofAlpha, "", spec)
 		var refused *job.OutOfScopeError
@@ -68,7 +61,7 @@ func TestSessionsOfAnAgentWhoseIdBeginsLikeAnothers(t *testing.T) {
 	for i, agent := range []string{"alpha", "alpha:ops", "alpha:ops:night"} {
 		_, err := s.UpdateJob(f.ctx, id(i), func(old job.Spec) (job.Spec, error) { old.Task = "another"; return old, nil })
 		f.must(err)
-		_, err = s.CreateJob(f.ctx, "", ofAgent(agent))
+		_, err = s.CreateJob(f.ctx, "", of(agent))
 		f.must(err)
 	}
 }
@@ -104,8 +97,8 @@ func TestAgentsThatCouldBeMistakenAreRefused(t *testing.T) {
 			}
 			t.Run(in+" and "+other, func(t *testing.T) {
 				f := setup(t, Options{})
-				f.create("first", ofAgent(in))
-				f.create("elsewhere", ofAgent("elsewhere"))
+				f.create("first", of(in))
+				f.create("elsewhere", of("elsewhere"))
 				check := func(what, field string, err error) {
 					t.Helper()
 					var invalid *job.InvalidError
@@ -116,13 +109,13 @@ func TestAgentsThatCouldBeMistakenAreRefused(t *testing.T) {
 						t.Errorf("%s: %v", what, err)
 					}
 				}
-				_, err := f.CreateJob(f.ctx, "second", ofAgent(other))
+				_, err := f.CreateJob(f.ctx, "second", of(other))
 				check("a job", "agentId", err)
 				_, err = f.UpdateJob(f.ctx, "elsewhere", func(s job.Spec) (job.Spec, error) { s.AgentID = other; return s, nil })
 				check("an edit", "agentId", err)
 				_, _, err = f.CreateToken(f.ctx, job.Token{Name: "n", AgentID: other})
 				check("a token", "agentId", err)
-				_, err = f.CreateJob(f.ctx, "third", ofAgent(in))
+				_, err = f.CreateJob(f.ctx, "third", of(in))
 				f.must(err)
 			})
 		}
@@ -148,7 +141,7 @@ func TestAgentsInUseAreApart(t *testing.T) {
 		var in []string
 		for _, id := range rapid.SliceOfN(rapid.StringMatching(`[aA@_é]{1,2}(:[aA@é]{1,2}){0,2}`), 2, 12).Draw(t, "ids") {
 			var invalid *job.InvalidError
-			_, err := f.CreateJob(f.ctx, "", ofAgent(id))
+			_, err := f.CreateJob(f.ctx, "", of(id))
 			switch {
 			case err == nil:
 				in = append(in, id)
@@ -173,7 +166,7 @@ func TestAgentOfATokenIsInUse(t *testing.T) {
 	f.with(job.Token{Name: "n", SessionKey: "agent:beta:x"})
 	for _, agent := range []string{"alpha:ops", "beta:x"} {
 		var invalid *job.InvalidError
-		if _, err := f.CreateJob(f.ctx, "a", ofAgent(agent)); !errors.As(err, &invalid) {
+		if _, err := f.CreateJob(f.ctx, "a", of(agent)); !errors.As(err, &invalid) {
 			t.Errorf("a job of %s: %v", agent, err)
 		}
 	}
@@ -183,8 +176,8 @@ func TestAgentOfATokenIsInUse(t *testing.T) {
 // lets go what has been gone for as long as its sessions are kept.
 func TestAgentsAreInUseUntilNothingOfThemIsLeft(t *testing.T) {
 	f := setup(t, Options{})
-	f.create("a", ofAgent("alpha"))
-	f.create("b", ofAgent("beta"))
+	f.create("a", of("alpha"))
+	f.create("b", of("beta"))
 	f.with(job.Token{Name: "n", AgentID: "gamma"})
 	err := f.DeleteJob(f.ctx, "b")
 	f.must(err)
@@ -217,7 +210,7 @@ func TestAgentsAreInUseUntilNothingOfThemIsLeft(t *testing.T) {
 	if diff := cmp.Diff([]string{"alpha", "gamma"}, known()); diff != "" {
 		t.Errorf("they are gone (-want +got):\n%s", diff)
 	}
-	f.create("c", ofAgent("beta:ops")) // and the name is free
+	f.create("c", of("beta:ops")) // and the name is free
 	f.must(f.rdb.Set(f.ctx, f.keys.agentIDs(), "damaged", 0).Err())
 	if diff := cmp.Diff([]string{"alpha", "gamma"}, known()); diff != "" {
 		t.Errorf("damaged, they are read again (-want +got):\n%s", diff)

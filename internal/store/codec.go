@@ -198,7 +198,7 @@ func runOf(id string, f fields) job.Run {
 		Slot: f.millis("slot"), LastSlot: f.millis("lastSlot"), Count: int(f.int("count")),
 		CreatedAt: f.millis("createdAt"), NotBefore: f.millis("notBefore"),
 		StartedAt: f.millis("startedAt"), FinishedAt: f.millis("finishedAt"),
-		SessionKey: f["session"], Reply: f["reply"], Empty: f["empty"] == "1", DeliveryState: job.DeliveryState(f["delivery"]),
+		SessionKey: f["session"], Reply: f["reply"], Empty: f["empty"] == "1", ReplyDropped: f["replyDropped"] == "1", DeliveryState: job.DeliveryState(f["delivery"]),
 	}
 }
 

@@ -18,7 +18,7 @@ const maxDeliveries = 20
 
 // Redeliver puts the reply of an ended run into the outbox once more and answers the
 // carriers that may be enqueued at once; not again for the Once of a request that did so
-// already. Errors: job.ErrNotFound, job.ErrUnfinished, job.ErrNoReply, job.ErrNoTarget, job.ErrForeign,
+// already. Errors: job.ErrNotFound, job.ErrUnfinished, job.ErrNoReply, job.ErrReplyDropped, job.ErrNoTarget, job.ErrForeign,
 // job.ErrTooOften, job.ErrOtherRequest, job.ErrNewerVersion.
 func (s *Store) Redeliver(ctx context.Context, run string, once ...job.Once) ([]job.Carrier, error) {
 	first := onceOf(once)
@@ -28,7 +28,7 @@ func (s *Store) Redeliver(ctx context.Context, run string, once ...job.Once) ([]
 		return nil, fmt.Errorf("redeliver %s: %w", run, err)
 	}
 	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "unfinished": job.ErrUnfinished,
-		"silent": job.ErrNoReply, "nowhere": job.ErrNoTarget, "foreign": job.ErrForeign, "many": job.ErrTooOften,
+		"silent": job.ErrNoReply, "dropped": job.ErrReplyDropped, "nowhere": job.ErrNoTarget, "foreign": job.ErrForeign, "many": job.ErrTooOften,
 		"other": job.ErrOtherRequest}[word]; refused != nil {
 		return nil, fmt.Errorf("redeliver %s: %w", run, refused)
 	}

@@ -131,31 +131,53 @@ func (s *Store) wholeJobs(ctx context.Context, ids []string) ([]fields, error) {
 	return s.hashes(ctx, ids, s.keys.job)
 }
 
-// leanBatch runs are read by one script.
-const leanBatch = 20
-
-// leanRuns reads runs with the head of a long reply in its place.
+// leanRuns reads runs, by one script, with the head of a long reply in its place.
 func (s *Store) leanRuns(ctx context.Context, ids []string) ([]fields, error) {
-	out := make([]fields, 0, len(ids))
-	for some := range slices.Chunk(ids, leanBatch) {
-		args := make([]any, len(some))
-		for i, id := range some {
-			args[i] = id
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	rows, err := s.scripts.leanRuns.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...).Slice()
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) != len(ids) {
+		return nil, fmt.Errorf("script returned %d records of %d", len(rows), len(ids))
+	}
+	out := make([]fields, len(rows))
+	for i, row := range rows {
+		if out[i], err = flatFields(row); err != nil {
+			return nil, err
 		}
-		rows, err := s.scripts.leanRuns.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...).Slice()
+	}
+	return out, nil
+}
+
+const (
+	// maxPageBytes bounds the records of one page of a list.
+	maxPageBytes = 4 << 20
+	// readBatch is how many of them are read at once.
+	readBatch = 20
+)
+
+// readPage reads the first of these records, as many as a page may have bytes, but one at
+// least.
+func readPage(ctx context.Context, ids []string, read reader) ([]fields, error) {
+	out, size := make([]fields, 0, len(ids)), 0
+	for some := range slices.Chunk(ids, readBatch) {
+		rows, err := read(ctx, some)
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range rows {
-			f, err := flatFields(row)
-			if err != nil {
-				return nil, err
+		for _, f := range rows {
+			for name, value := range f {
+				size += len(name) + len(value)
+			}
+			if size > maxPageBytes && len(out) > 0 {
+				return out, nil
 			}
 			out = append(out, f)
 		}
-	}
-	if len(out) != len(ids) {
-		return nil, fmt.Errorf("script answered %d records of %d", len(out), len(ids))
 	}
 	return out, nil
 }
@@ -224,8 +246,8 @@ type record struct {
 }
 
 // find walks an index from where z begins and reads the records that pass all tests, at
-// most limit. Without tests it reads the first limit entries. The second value is the
-// cursor of the next page, "" if the index ends.
+// most limit, and of no more than maxPageBytes. Without tests it reads the first limit
+// entries. The second value is the cursor of the next page, "" if the index ends.
 //
 // What is not of the scope is not there: it counts as nothing that was looked at, no cursor
 // is made of it, and nothing but it behind a page is the end. In the index of an owner there
@@ -240,7 +262,10 @@ func (s *Store) find(ctx context.Context, z index, key func(string) string, read
 		}
 	}
 	asked := slices.Concat(tests, scope)
-	var picked []string
+	var (
+		picked []string
+		places []int64 // of these in the index
+	)
 	next := ""
 	full := func() bool { return len(picked) == limit }
 	for more, beyond := true, false; more && !beyond && left > 0 && (len(scope) > 0 || !full()); {
@@ -270,7 +295,7 @@ func (s *Store) find(ctx context.Context, z index, key func(string) string, read
 				rows[i][itsID] = id
 			}
 			if pass(tests, rows[i]) {
-				picked = append(picked, id)
+				picked, places = append(picked, id), append(places, int64(entries[i].Score))
 			}
 		}
 		if len(entries) > 0 {
@@ -280,9 +305,12 @@ func (s *Store) find(ctx context.Context, z index, key func(string) string, read
 			next = ""
 		}
 	}
-	hashes, err := read(ctx, picked)
+	hashes, err := readPage(ctx, picked, read)
 	if err != nil {
 		return nil, "", err
+	}
+	if n := len(hashes); n < len(picked) {
+		picked, next = picked[:n], cursorAt(places[n-1])
 	}
 	found := make([]record, 0, len(picked))
 	for i, id := range picked {

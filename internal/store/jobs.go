@@ -251,7 +251,11 @@ func (s *Store) DeleteJobAndRuns(ctx context.Context, id string, checks ...func(
 func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []func(job.Job) error) (job.Stopped, error) {
 	token := newToken()
 	for range editTries {
-		old, now, err := s.jobAndTime(ctx, id)
+		f, old, err := s.whatIsLeft(ctx, id)
+		if err != nil {
+			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
+		}
+		now, err := s.Now(ctx)
 		if err != nil {
 			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
 		}
@@ -262,9 +266,11 @@ func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []f
 		if err != nil {
 			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
 		}
-		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, optional(old.NextSlot),
+		// The cursor and the revision as they stand there: what is garbled would never be
+		// what it is read as.
+		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, f["nextSlot"],
 			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next),
-			old.Revision, cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
+			f["rev"], cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
 		switch {
 		case err != nil:
 			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
@@ -276,6 +282,23 @@ func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []f
 		// Changed or gone since it was read: the next look says what there is.
 	}
 	return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, job.ErrConflict)
+}
+
+// whatIsLeft reads a job that is to be deleted, as Job does, and the fields that it was read
+// of. Of a record that is damaged so far that there is no job in it, the administrator gets
+// the rest.
+func (s *Store) whatIsLeft(ctx context.Context, id string) (fields, job.Job, error) {
+	f, err := s.jobFields(ctx, id)
+	if err == nil {
+		var j job.Job
+		if j, err = decodeJob(id, f); err == nil || !errors.Is(err, job.ErrNotFound) {
+			return f, j, err
+		}
+	}
+	if job.TokenOf(ctx) != nil || len(f) == 0 && !wrongType(err) {
+		return nil, job.Job{}, err
+	}
+	return f, job.Job{ID: id}, nil
 }
 
 // passes asks each check about a job.
@@ -326,21 +349,29 @@ func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Jo
 // Job reads one job; of another than the caller's it knows nothing. Errors: job.ErrNotFound,
 // which is a *job.GoneError of one that has had its runs, and job.ErrNewerVersion.
 func (s *Store) Job(ctx context.Context, id string) (job.Job, error) {
-	f, err := s.client(ctx).HGetAll(ctx, s.keys.job(id)).Result()
+	f, err := s.jobFields(ctx, id)
 	if err != nil {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
-	}
-	if len(f) == 0 {
-		return job.Job{}, fmt.Errorf("read job %s: %w", id, s.missing(ctx, id))
-	}
-	if !pass(jobScope(ctx), f) {
-		return job.Job{}, fmt.Errorf("read job %s: %w", id, job.ErrNotFound)
 	}
 	j, err := decodeJob(id, f)
 	if err != nil {
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
 	}
 	return j, nil
+}
+
+// jobFields reads the record of a job that the caller may see; errors are those of Job.
+func (s *Store) jobFields(ctx context.Context, id string) (fields, error) {
+	f, err := s.client(ctx).HGetAll(ctx, s.keys.job(id)).Result()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(f) == 0:
+		return nil, s.missing(ctx, id)
+	case !pass(jobScope(ctx), f):
+		return nil, job.ErrNotFound
+	}
+	return f, nil
 }
 
 // cursorMode says what an edit does with the cursor.
@@ -476,10 +507,15 @@ func (s *Store) passedUntil(j job.Job, now time.Time) (passed, error) {
 	if err != nil {
 		return passed{}, err
 	}
-	if _, last, more, _ := tt.Passed(j.NextSlot.Time(), now, maxPassedSlots); more > 0 {
-		p.Last, p.Count = job.ToMillis(last), 1+more
+	_, last, count, more := tt.Passed(j.NextSlot.Time(), now, maxPassedSlots)
+	if count > 0 {
+		p.Last, p.Count = job.ToMillis(last), 1+count
 	}
-	if next, ok := tt.Next(p.Last.Time()); ok {
+	after := p.Last.Time()
+	if more { // than are counted; the slot after them all is none of these
+		after = now
+	}
+	if next, ok := tt.Next(after); ok {
 		p.Next = job.ToMillis(next)
 	}
 	return p, nil

@@ -54,6 +54,9 @@ func (k keys) run(id string) string { return k.prefix + "run:" + id }
 // runs: ZSET of a job's run ids by creation (microseconds, unique); capped.
 func (k keys) runs(job string) string { return k.prefix + "runs:" + job }
 
+// replies: LIST of "<bytes> <run>" of a job's whole long replies, oldest first; as runs.
+func (k keys) replies(job string) string { return k.prefix + "replies:" + job }
+
 // allRuns: ZSET of the run ids of all jobs by creation (microseconds, unique); the newest.
 func (k keys) allRuns() string { return k.prefix + "runs" }
 
@@ -180,9 +183,13 @@ func (k keys) check() string { return k.prefix + "check" }
 // mark: STRING with a short time to live, written to have something to wait for.
 func (k keys) mark() string { return k.prefix + "mark" }
 
-// quarantine: HASH of what cannot be read, job:<id>, r:<run> or d:<run>:<n>, with since
+// quarantine: HASH of what cannot be read, job:<id>, r:<run>, d:<run>:<n>
+// or key:<name>, with since
 // when, when it was last tried (ms) and why (JSON); capped.
 func (k keys) quarantine() string { return k.prefix + "quarantine" }
+
+// damaged: of any type, what stood at a key that is for another; the retention.
+func (k keys) damaged(name string) string { return k.prefix + "damaged:" + name }
 
 // repairs: HASH of how often each kind of damage was repaired.
 func (k keys) repairs() string { return k.prefix + "repairs" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -122,6 +123,12 @@ func (s *Store) parts(ctx context.Context, ids []string, key func(string) string
 		}
 	}
 	return out, nil
+}
+
+// wrongType reports whether Redis said that a key is of another type.
+func wrongType(err error) bool {
+	refusal, ok := errors.AsType[redis.Error](err)
+	return ok && strings.HasPrefix(refusal.Error(), "WRONGTYPE ")
 }
 
 // isReply reports whether err is an error answer of Redis to one command, as

@@ -20,6 +20,8 @@ const (
 	// quietFor is how long nobody must have failed to read a record for it to leave the
 	// register; what is damaged is tried every minute.
 	quietFor = 3 * time.Minute
+	// keyEntry is how the entry of a key begins that a script put aside; see put_aside.
+	keyEntry = "key"
 )
 
 // Quarantine registers records that cannot be read, and answers those that were not
@@ -28,8 +30,7 @@ func (s *Store) Quarantine(ctx context.Context, bad []job.Unreadable) ([]job.Unr
 	if len(bad) == 0 {
 		return nil, nil
 	}
-	args := make([]any, 0, 1+2*len(bad))
-	args = append(args, maxQuarantined)
+	args := make([]any, 0, 2*len(bad))
 	for _, b := range bad {
 		args = append(args, b.Entry, b.Reason)
 	}
@@ -129,6 +130,7 @@ func (s *Store) standing(ctx context.Context, all []job.Quarantined) ([]standing
 				hashes[i] = p.HGetAll(ctx, s.keys.run(id))
 			case job.CarryDelivery:
 				hashes[i] = p.HGetAll(ctx, s.keys.delivery(id))
+			case keyEntry: // was put aside where it was found
 			default:
 				jobs, at = append(jobs, id), append(at, i)
 			}

@@ -31,6 +31,9 @@ func (s *Store) ReadSession(ctx context.Context, key, cursor string, limit, maxB
 		return job.Session{}, "", err
 	}
 	out, next, err := s.readBack(ctx, key, from, limit, maxBytes)
+	if wrongType(err) { // the next reply puts that aside
+		err = job.ErrNotFound
+	}
 	if err != nil {
 		return job.Session{}, "", fmt.Errorf("read session %s: %w", key, err)
 	}

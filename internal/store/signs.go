@@ -150,6 +150,7 @@ func toOurClock(p *job.Process) {
 	move(&p.At)
 	move(&p.StartedAt)
 	move(&p.FullSince)
+	move(&p.WaitingSince)
 	for i := range p.Parties {
 		for _, at := range []*job.Millis{&p.Parties[i].Since, &p.Parties[i].LastSuccess, &p.Parties[i].LastFailure} {
 			move(at)

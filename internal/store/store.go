@@ -27,8 +27,10 @@ import (
 type Options struct {
 	Prefix          string        // key prefix; default "gateway-cron"
 	HistoryPerJob   int           // run records kept for a job; default 200
+	HistoryBytes    int64         // of whole replies in these; default 16 MiB
 	Retention       time.Duration // how long an ended run is readable; default 30 days
 	SessionMessages int           // messages kept in a session; default 200
+	SessionBytes    int64         // of messages kept in a session, of long ones; default 8 MiB
 	SessionTTL      time.Duration // how long an unused session is kept; default 90 days
 	AgentShare      int           // percent of all places that one agent may hold where there are more; default 50
 	AlertAfter      int           // failures in a row after which a job tells of them; default 2
@@ -52,6 +54,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HistoryPerJob == 0 {
 		o.HistoryPerJob = 200
+	}
+	if o.HistoryBytes == 0 {
+		o.HistoryBytes = 16 << 20
+	}
+	if o.SessionBytes == 0 {
+		o.SessionBytes = 8 << 20
 	}
 	if o.Retention == 0 {
 		o.Retention = 30 * 24 * time.Hour
@@ -144,9 +152,12 @@ local ALERT_AGAIN = %d
 local ALERT_GATHER = %d
 local ALERT_EVERY = %d
 local CLOCK_STEP = %d
+local QUARANTINED = %d
+local HISTORY_BYTES = %d
+local SESSION_BYTES = %d
 `, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
 		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
-		o.AgentShare, o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds())
+		o.AgentShare, o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds(), maxQuarantined, o.HistoryBytes, o.SessionBytes)
 }
 
 // Ping reports whether Redis answers.

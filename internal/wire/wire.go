@@ -1,7 +1,7 @@
 // Package wire owns the one HTTP exchange that the clients of the ai-server and
 // of the channels share: a request that reaches the other side at most once, an
 // exact answer to "was any of it sent?", bounded bodies, and the few parsers
-// both need. It speaks HTTP/1.1 only, follows no redirects and puts no URL into
+// that they and the readers of requests need. It speaks HTTP/1.1 only, follows no redirects and puts no URL into
 // an error, since a URL may carry a secret.
 //
 // It knows neither jobs nor the meaning of a status; it must not import any
@@ -78,7 +78,8 @@ type Answer struct {
 	Status    int
 	Header    http.Header
 	Body      []byte
-	Truncated bool // Body was cut at MaxAnswerBytes
+	Truncated bool  // Body was cut at MaxAnswerBytes
+	Length    int64 // of the whole body, as its header says; -1 if that does not
 }
 
 // Failure says that a request got no complete answer.
@@ -138,7 +139,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	}
 	defer resp.Body.Close()
 
-	answer := Answer{Status: resp.StatusCode, Header: resp.Header}
+	answer := Answer{Status: resp.StatusCode, Header: resp.Header, Length: resp.ContentLength}
 	answer.Body, err = io.ReadAll(io.LimitReader(resp.Body, r.MaxAnswerBytes+1))
 	if err != nil {
 		return Answer{}, x.failure(fmt.Errorf("the answer broke off: %w", err))

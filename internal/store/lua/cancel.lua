@@ -13,7 +13,7 @@ if r.state == 'done' then
   if r.cancel == ARGV[2] then return { 'ok', {} } end
   return { 'done' }
 end
+audit_first(ARGV[3], 'cancel', id, cjson.encode({ state = r.state }), '')
 redis.call('HSET', key, 'cancel', ARGV[2])
 cancel_run(id, r, 'requested')
-audit(ARGV[3], 'cancel', id, cjson.encode({ state = r.state }), '')
 return { 'ok', kicks }

@@ -14,8 +14,12 @@ if r.isolated then redis.call('DEL', session) end -- it holds the last run only
 local said = { ARGV[5] }
 local empty = ARGV[6] == ''
 if not empty then said[2] = ARGV[6] end -- models refuse a transcript with an empty message in it
-local length = redis.call('RPUSH', session, unpack(said))
+local length = keyed('RPUSH', session, unpack(said))
 if length > SESSION_MESSAGES then redis.call('LTRIM', session, -SESSION_MESSAGES, -1) end
+if #ARGV[5] + #ARGV[6] > SESSION_BYTES / SESSION_MESSAGES then
+  -- seldom
+  bound_session(session, #said)
+end
 redis.call('ZADD', SESSIONS, int(now), r.session)
 if stretch(session, SESSION_TTL, length == #said) then
   redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
@@ -37,6 +41,7 @@ if #ARGV[4] > REPLY_HEAD then
   -- seldom
   fields[#fields + 1] = 'head'
   fields[#fields + 1] = head_of(ARGV[4])
+  drop_replies(r.job, id, #ARGV[4])
 end
 end_run(id, r, 'succeeded', '', '', fields)
 return { 'ok', kicks }

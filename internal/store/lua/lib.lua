@@ -1,7 +1,8 @@
 -- What all scripts share. Go puts a header before it with the constants of the
 -- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
 -- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
--- AGENT_SHARE, ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP.
+-- AGENT_SHARE, ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP, QUARANTINED,
+-- HISTORY_BYTES, SESSION_BYTES.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -56,6 +57,7 @@ local function run_key(id) return P .. 'run:' .. id end
 local function runs_key(job) return P .. 'runs:' .. job end
 -- own_runs_key: of the runs of an agent, or of those in one session of it.
 local function own_runs_key(agent, session) return P .. 'runs@' .. agent .. (session and ' ' .. session or '') end
+local function replies_key(job) return P .. 'replies:' .. job end
 local function active_key(job, uid) return P .. 'active:' .. job .. ':' .. uid end
 local function delivery_key(run, n) return P .. 'delivery:' .. run .. ':' .. n end
 local function session_key(key) return P .. 'session:' .. key end
@@ -72,6 +74,7 @@ local function audit_key(share) return P .. 'audit:' .. share end
 local function alert_key(to) return P .. 'alert:' .. to end
 local function facts_key(to) return P .. 'facts:' .. to end
 local function taken_key(token) return P .. 'taken:' .. token end
+local function damaged_key(name) return P .. 'damaged:' .. name end
 local JOBS = P .. 'jobs'
 local ENDED = P .. 'ended'
 local OWNED = P .. 'owned'
@@ -86,6 +89,7 @@ local SESSIONS = P .. 'sessions'
 local AGENTS = P .. 'agents'
 local SHARE = P .. 'share'
 local QUARANTINE = P .. 'quarantine'
+local REPAIRS = P .. 'repairs'
 local AUDIT = P .. 'audit'
 local AUDITORS = P .. 'auditors'
 local TOKENS = P .. 'tokens'
@@ -166,7 +170,43 @@ local function clip(text, most)
   return (string.gsub(string.sub(text, 1, most - 3), '[\192-\255][\128-\191]*$', '')) .. '...'
 end
 
-local function newer(h) return tonumber(h.v or '0') > VERSION end
+-- newer reports whether a record is of a newer release; a version that is no number, as Go
+-- reads them, is damage.
+local function newer(h) return (tonumber(h.v or '0') or 0) > VERSION and not string.find(h.v, '%D') end
+
+-- put_aside moves away what is of another type than its key is for, since nothing that uses
+-- the key could go on: it stays readable for the retention, and the operator is told. What
+-- the records of unfinished runs say of it is put back: who holds a session, and which runs
+-- a job has.
+local function put_aside(key)
+  local name = string.sub(key, #P + 1)
+  local kind, aside = redis.call('TYPE', key), damaged_key(name)
+  redis.call('RENAME', key, aside)
+  redis.call('PEXPIRE', aside, RETENTION)
+  local session, runs_of = string.match(name, '^lock:(.*)$'), string.match(name, '^active:(.*)$')
+  for _, member in ipairs((session or runs_of) and redis.call('SMEMBERS', OPEN) or {}) do
+    local run = string.match(member, '^r:(.*)$')
+    local r = run and pick(run_key(run), { 'state', 'session', 'job', 'uid' }) or {}
+    if runs_of and r.job and r.uid and r.job .. ':' .. r.uid == runs_of then redis.call('SADD', key, run) end
+    if session and r.state == 'running' and r.session == session then redis.call('SET', key, run) end
+  end
+  redis.pcall('HINCRBY', REPAIRS, 'key_damaged', 1)
+  local full = redis.pcall('HLEN', QUARANTINE)
+  if type(full) == 'number' and full < QUARANTINED then
+    redis.call('HSET', QUARANTINE, 'key:' .. name, cjson.encode({ since = now, last = now,
+      reason = 'it was a ' .. (kind.ok or kind) .. ', and is kept as damaged:' .. name .. '; what needs it goes on without' }))
+  end
+end
+
+-- keyed calls a command on a key; what there is of another type it puts aside, and calls
+-- the command again.
+local function keyed(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  -- seldom
+  if string.find(answer.err, 'WRONGTYPE', 1, true) then put_aside(key) end
+  return redis.call(command, key, ...)
+end
 
 -- share_of returns whose share of the audit a note counts against. A token's covers what
 -- its holder does, in a run or not, and what the product does to the jobs made with it: so
@@ -217,6 +257,16 @@ local function audit(actor, action, target, before, after)
   local note = redis.pcall('XADD', AUDIT, 'MAXLEN', '~', AUDIT_MOST, '*', 'at', int(now), 'actor', actor, 'action', action,
     'target', target, 'before', before, 'after', after)
   if type(note) == 'string' then pcall(function() bound_share(share_of(actor, target), note) end) end
+  return note
+end
+
+-- audit_first notes a change before anything of it is written: where Redis takes no note,
+-- being full or denying it, the script ends here and has changed nothing.
+local function audit_first(...)
+  local note = audit(...)
+  if type(note) == 'string' or string.find(note.err, 'WRONGTYPE', 1, true) or string.find(note.err, 'The stream', 1, true) then return end
+  -- seldom
+  redis.call('XADD', AUDIT, '*', 'at', int(now)) -- again, for its error
 end
 
 -- recall answers what a request with that key ('' for none) did when it came first: the
@@ -310,7 +360,7 @@ end
 -- whose lists are kept as long as its history.
 local function trim(job, agent, session)
   local key = runs_key(job)
-  local kept = redis.call('ZCARD', key)
+  local kept = keyed('ZCARD', key)
   local stretched = stretch(key, RETENTION, kept == 1)
   if stretched and agent then
     -- seldom
@@ -342,7 +392,7 @@ end
 -- so that a page can be cut at any of them. It returns the score.
 local function add(key, id)
   local score = int(micros)
-  if redis.call('ZCOUNT', key, score, '+inf') > 0 then -- the clock went back, or stood still
+  if keyed('ZCOUNT', key, score, '+inf') > 0 then -- the clock went back, or stood still
     score = int(tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]) + 1)
   end
   redis.call('ZADD', key, score, id)
@@ -640,8 +690,8 @@ local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
 end
 
 local function drop_job(id)
-  local maker = redis.call('HGET', job_key(id), 'maker')
-  if maker then redis.pcall('SREM', token_jobs_key(maker), id) end
+  local maker = redis.pcall('HGET', job_key(id), 'maker')
+  if type(maker) == 'string' then redis.pcall('SREM', token_jobs_key(maker), id) end
   disown(id)
   redis.call('DEL', job_key(id))
   for _, list in ipairs({ DUE, JOBS }) do redis.call('ZREM', list, id) end
@@ -674,7 +724,7 @@ end
 
 -- hand_on gives a session that nobody holds to its first waiting run.
 local function hand_on(session)
-  local first = redis.call('ZPOPMIN', wait_key(session))[1]
+  local first = keyed('ZPOPMIN', wait_key(session))[1]
   while first do
     -- seldom
     if state_of(first) == 'parked' and pcall(make_waiting, first, now) then
@@ -689,12 +739,12 @@ end
 -- as holder.
 local function leave(session, run, state)
   if not session then return end
-  if state ~= 'running' then redis.call('ZREM', wait_key(session), run) end
-  local holder = redis.call('GETDEL', lock_key(session))
-  if holder == run then
-    hand_on(session)
-  elseif holder then
+  if state ~= 'running' then keyed('ZREM', wait_key(session), run) end
+  local holder = keyed('GETDEL', lock_key(session))
+  if holder and holder ~= run then
     redis.call('SET', lock_key(session), holder)
+  else
+    hand_on(session)
   end
 end
 
@@ -704,14 +754,14 @@ local function take(session, run)
   local lock = lock_key(session)
   if not redis.call('SET', lock, run, 'NX') then
     -- seldom
-    local holder = redis.call('GET', lock)
-    if holder ~= run and not unfinished(holder) then
+    local holder = keyed('GET', lock)
+    if not holder or (holder ~= run and not unfinished(holder)) then
       redis.call('DEL', lock)
       hand_on(session)
       holder = redis.call('GET', lock)
     end
     if holder and holder ~= run then
-      redis.call('ZADD', wait_key(session), int(micros), run)
+      keyed('ZADD', wait_key(session), int(micros), run)
       return false
     end
     redis.call('SET', lock, run)
@@ -785,7 +835,7 @@ end
 -- must not block the job for ever: it is dropped on sight.
 local function active_runs(job, uid)
   local runs = {}
-  for _, id in ipairs(redis.call('SMEMBERS', active_key(job, uid))) do
+  for _, id in ipairs(keyed('SMEMBERS', active_key(job, uid))) do
     -- seldom
     if not unfinished(id) then
       redis.call('SREM', active_key(job, uid), id)
@@ -833,6 +883,43 @@ end
 
 -- head_of is what lists show of a long reply.
 local function head_of(reply) return reply:sub(1, REPLY_HEAD) end
+
+-- drop_replies keeps the whole replies of a job within their bytes when run has one of so
+-- many: of the oldest only the head stays, in their records. What is still to be delivered
+-- is spared.
+local function drop_replies(job, run, bytes)
+  local key = replies_key(job)
+  keyed('RPUSH', key, int(bytes) .. ' ' .. run)
+  redis.call('PEXPIRE', key, RETENTION)
+  redis.call('LTRIM', key, -HISTORY, -1) -- the records of others are gone
+  local kept, whole = redis.call('LRANGE', key, 0, -1), 0
+  for _, entry in ipairs(kept) do whole = whole + (tonumber(string.match(entry, '^%d+')) or 0) end
+  for _, entry in ipairs(kept) do
+    if whole <= HISTORY_BYTES then break end
+    local size, id = string.match(entry, '^(%d+) (.*)$')
+    local r = id and pick(run_key(id), { 'head', 'delivery' }) or {}
+    if id ~= run and r.delivery ~= 'pending' then
+      if r.head then
+        local whole_characters = string.gsub(r.head, '[\192-\255][\128-\191]*$', '')
+        redis.call('HSET', run_key(id), 'reply', whole_characters, 'replyDropped', '1')
+        redis.call('HDEL', run_key(id), 'head')
+      end
+      redis.call('LREM', key, 1, entry)
+      whole = whole - (tonumber(size) or 0)
+    end
+  end
+end
+
+-- bound_session keeps a session within its bytes after a turn of so many messages, one of
+-- them long, came into it; that turn stays.
+local function bound_session(key, turn)
+  local last = redis.call('LLEN', key)
+  local bytes = 0
+  for back = 1, last do
+    bytes = bytes + #redis.call('LINDEX', key, -back)
+    if bytes > SESSION_BYTES and back > turn then return redis.call('LTRIM', key, 1 - back, -1) end
+  end
+end
 
 -- new_delivery puts a run's reply into the outbox.
 local function new_delivery(run, target)
@@ -974,7 +1061,7 @@ local function end_run(id, r, outcome, reason, message, fields)
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
   redis.call('SREM', OPEN, 'r:' .. id)
-  redis.call('SREM', active_key(r.job, r.uid), id)
+  keyed('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id, r.state)
   leave_place(r.agent or 'main', id, r.state)
   local unfinished_runs = release(r.job, r.uid)
@@ -982,7 +1069,7 @@ local function end_run(id, r, outcome, reason, message, fields)
   -- Nothing, if it is no hash.
   local v, uid, name, most, claims, misfire, slot, due, failures, enabled, told, told_failures = unpack(redis.pcall('HMGET', jk,
     'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures', 'enabled', 'told', 'toldFailures'))
-  if uid == r.uid and tonumber(v or '0') <= VERSION then
+  if uid == r.uid and not newer({ v = v or nil }) then
     claims = tonumber(claims or '0')
     if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
       -- seldom
@@ -1170,7 +1257,7 @@ local function enter(id, job, j, trigger, slot, look, ...)
     'agent', j.agentId or 'main', 'home', j.session or '', ...)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
-  redis.call('SADD', active_key(job, j.uid), id)
+  keyed('SADD', active_key(job, j.uid), id)
   index(job, id, j.agentId or 'main', j.session or '')
 end
 

@@ -52,7 +52,7 @@ local function look_parked(member, id, h)
     return
   end
   -- Being parked means being in the queue: put back what is not.
-  redis.call('ZADD', wait_key(session), 'NX', int(micros), id)
+  keyed('ZADD', wait_key(session), 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
   if not holder or not unfinished(holder) then
     redis.call('DEL', lock_key(session))

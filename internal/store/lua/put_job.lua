@@ -99,10 +99,9 @@ end
 
 if ARGV[said + 14] and not enter_agent(ARGV[said + 14], ARGV[said + 15], ARGV[said + 16]) then return { 'agent' } end
 
-if replaces then
-  drop_job(id)
-  audit(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '')
-end
+if replaces then audit_first(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '') end
+if ARGV[said + 2] ~= '' then audit_first(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
+if replaces then drop_job(id) end
 -- It is entered again when it is written.
 local moves = mode == 'create' or returns or changes.agentId or changes.session
 if moves then disown(id) end
@@ -136,6 +135,5 @@ redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or 'mai
 redis.call('HINCRBY', key, 'rev', 1)
 if moves then own(id) end
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
-if ARGV[said + 2] ~= '' then audit(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
 remember(once, print, id, uid)
 return { 'ok', redis.call('HGETALL', key) }

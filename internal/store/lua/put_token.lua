@@ -14,7 +14,7 @@ if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then
   if redis.call('ZCARD', TOKENS) >= tonumber(ARGV[2]) then return { 'many' } end
 end
 if not enter_agent(ARGV[5], ARGV[6], ARGV[7]) then return { 'agent' } end
+audit_first(ARGV[3], 'create-token', '*', '', ARGV[4])
 redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 8))
 add(TOKENS, id)
-audit(ARGV[3], 'create-token', '*', '', ARGV[4])
 return { 'ok', int(now) }

@@ -1,12 +1,12 @@
 -- quarantine registers what cannot be read, and that it still cannot.
--- ARGV: most entries, entry, reason, entry, reason, ...
+-- ARGV: entry, reason, entry, reason, ...
 -- Answer: the entries that were not registered before
 -- Holds: a full register takes no more, and forgets nothing.
 local entered = {}
-for i = 2, #ARGV, 2 do
+for i = 1, #ARGV, 2 do
   local entry, reason = ARGV[i], string.sub(ARGV[i + 1], 1, 500)
   local old = redis.call('HGET', QUARANTINE, entry)
-  if old or redis.call('HLEN', QUARANTINE) < tonumber(ARGV[1]) then
+  if old or redis.call('HLEN', QUARANTINE) < QUARANTINED then
     local readable, before = pcall(cjson.decode, old or '')
     local since = readable and type(before) == 'table' and before.since or now
     redis.call('HSET', QUARANTINE, entry, cjson.encode({ since = since, last = now, reason = reason }))

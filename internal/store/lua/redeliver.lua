@@ -3,7 +3,7 @@
 -- ARGV: run, token, most deliveries of a run, actor, key and print of the request ('' none;
 --       see recall), agent and session of the caller (see owned)
 -- Answer: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
---       {silent} (there is no reply) | {nowhere} (there is no target) | {many} |
+--       {silent} (there is no reply) | {dropped} (only its beginning is kept) | {nowhere} (there is no target) | {many} |
 --       {foreign} (the job is another agent's or session's by now, and so is its chat)
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.
 local id = ARGV[1]
@@ -16,6 +16,7 @@ if newer(r) then return { 'newer' } end
 if r.redelivery == ARGV[2] then return { 'ok', {} } end
 if r.state ~= 'done' then return { 'unfinished' } end
 if not r.reply or r.empty then return { 'silent' } end -- it may have an alert: that is not sent again
+if r.replyDropped then return { 'dropped' } end
 local last = r.deliveries or '0'
 local d = hash(delivery_key(id, last))
 if d.state and d.state ~= 'done' then return { 'unfinished' } end
@@ -28,10 +29,10 @@ if j.uid == r.uid and not newer(j) then
   target = target_of(j) or target
 end
 if not target then return { 'nowhere' } end
+audit_first(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
 redis.call('HSET', key, 'redelivery', ARGV[2])
 redis.call('PEXPIRE', key, RETENTION)
 new_delivery(id, target)
 if j.uid then note_delivery(r.job, r.uid, id, 'pending') end
-audit(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
 remember(ARGV[5], ARGV[6], id, '')
 return { 'ok', kicks }

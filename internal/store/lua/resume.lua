@@ -5,9 +5,9 @@
 --       does not end a pause that somebody else has begun since.
 local was = hash(PAUSED)
 if was.since == ARGV[1] then
+  audit_first(ARGV[2], 'resume-all', '*', cjson.encode({ paused = true, pausedSince = tonumber(was.since), reason = was.reason }),
+    cjson.encode({ paused = false }))
   redis.call('HSET', PAUSED, 'until', int(now))
   redis.call('HDEL', PAUSED, 'since', 'reason', 'abandoned')
-  audit(ARGV[2], 'resume-all', '*', cjson.encode({ paused = true, pausedSince = tonumber(was.since), reason = was.reason }),
-    cjson.encode({ paused = false }))
 end
 return { 'ok' }

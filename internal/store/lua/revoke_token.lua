@@ -8,8 +8,8 @@ local t = hash(key)
 if not t.hash then return { 'gone' } end
 if newer(t) then return { 'newer' } end
 if not t.revokedAt then
+  audit_first(ARGV[2], 'revoke-token', '*', cjson.encode({ id = id, name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
   redis.call('HSET', key, 'revokedAt', int(now))
   redis.call('PEXPIRE', key, RETENTION)
-  audit(ARGV[2], 'revoke-token', '*', cjson.encode({ id = id, name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
 end
 return { 'ok', redis.call('HGETALL', key) }

@@ -19,11 +19,11 @@ if not j.uid then return { 'gone' } end
 if newer(j) then return { 'newer' } end
 if redis.call('EXISTS', run_key(id)) == 0 then
   if paused() then return { 'paused' } end
-  if redis.call('SCARD', active_key(job, j.uid)) >= tonumber(ARGV[3]) then return { 'many' } end
+  if keyed('SCARD', active_key(job, j.uid)) >= tonumber(ARGV[3]) then return { 'many' } end
   if not runs_left(ARGV[7]) then return { 'quota' } end
+  audit_first(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
   spend_run(ARGV[7])
   enter(id, job, j, 'manual', '0', now + LEASE, 'state', 'waiting', 'notBefore', int(now), 'attempt', '0', 'epoch', '0')
-  audit(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
   remember(once, print, id, j.uid)
 end
 return { 'ok', redis.call('HGETALL', job_key(job)) }

@@ -1,0 +1,124 @@
+package handlers
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// smallSession is the largest stored session that is loaded without asking for room:
+	// what so many turns as there are places hold of such is little.
+	smallSession = 256 << 10
+	// copies is how often a transcript is in memory while a turn begins: as it came, as
+	// messages, and as the request.
+	copies = 3
+)
+
+// memory bounds the bytes of transcripts and replies that the turns in hand hold together. A
+// turn with a long transcript waits for room, the first to come first; one alone always has
+// it, however long its own is. Short ones are counted and never wait.
+type memory struct {
+	most int64
+
+	mu      sync.Mutex
+	held    int64
+	long    int       // turns with long transcripts that have room
+	waiting []*waiter // by when they came
+}
+
+type waiter struct {
+	job   string
+	bytes int64
+	since time.Time
+	room  chan struct{} // closed when it has room
+}
+
+// holding is what one turn holds.
+type holding struct {
+	memory *memory
+	bytes  int64
+	long   bool
+}
+
+func newMemory(most int64) *memory { return &memory{most: most} }
+
+func (m *memory) open() *holding { return &holding{memory: m} }
+
+// wait returns when there is room for so many bytes, which are held then; or why ctx ended.
+func (h *holding) wait(ctx context.Context, job string, bytes int64) error {
+	m := h.memory
+	m.mu.Lock()
+	w := &waiter{job: job, bytes: bytes, since: time.Now(), room: make(chan struct{})}
+	m.waiting = append(m.waiting, w)
+	m.admit()
+	m.mu.Unlock()
+	select {
+	case <-w.room:
+		h.bytes, h.long = h.bytes+bytes, true
+		return nil
+	case <-ctx.Done():
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.Index(m.waiting, w); i >= 0 {
+		m.waiting = slices.Delete(m.waiting, i, i+1)
+	} else { // it had room in that very moment
+		m.held -= bytes
+		m.long--
+	}
+	m.admit()
+	return context.Cause(ctx)
+}
+
+// admit gives room to those who come next. The lock is held.
+func (m *memory) admit() {
+	for len(m.waiting) > 0 && (m.long == 0 || m.held+m.waiting[0].bytes <= m.most) {
+		w := m.waiting[0]
+		m.waiting = slices.Delete(m.waiting, 0, 1)
+		m.held += w.bytes
+		m.long++
+		close(w.room)
+	}
+}
+
+// set says how much the turn holds from now on; it waits for nothing, because it has that.
+func (h *holding) set(bytes int64) {
+	h.memory.mu.Lock()
+	defer h.memory.mu.Unlock()
+	h.memory.held += bytes - h.bytes
+	h.bytes = bytes
+	h.memory.admit()
+}
+
+// release says that the turn holds nothing any more.
+func (h *holding) release() {
+	h.memory.mu.Lock()
+	defer h.memory.mu.Unlock()
+	h.memory.held -= h.bytes
+	if h.long {
+		h.memory.long--
+	}
+	h.bytes, h.long = 0, false
+	h.memory.admit()
+}
+
+// Waiting is what waits for room in a worker.
+type Waiting struct {
+	Jobs  []string  // of the turns that wait, in their order
+	Since time.Time // when the first came; zero if none waits
+}
+
+func (m *memory) whoWaits() Waiting {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var w Waiting
+	for _, turn := range m.waiting {
+		w.Jobs = append(w.Jobs, turn.job)
+	}
+	if len(m.waiting) > 0 {
+		w.Since = m.waiting[0].since
+	}
+	return w
+}
