@@ -39,6 +39,7 @@ type tokenView struct {
 	Jobs               *int       `json:"jobs,omitempty"` // made with it, and there; in the list
 	MinIntervalSeconds int        `json:"minIntervalSeconds,omitempty"`
 	MaxRunsPerDay      int        `json:"maxRunsPerDay,omitempty"`
+	MaxConcurrent      int        `json:"maxConcurrent,omitempty"`
 	CreatedAt          job.Millis `json:"createdAt"`
 	CreatedBy          string     `json:"createdBy,omitempty"`
 	LastUsedAt         job.Millis `json:"lastUsedAt,omitempty"`
@@ -57,7 +58,7 @@ type newTokenView struct {
 
 func viewOfToken(t job.Token) tokenView {
 	return tokenView{ID: t.ID, Name: t.Name, AgentID: t.AgentID, SessionKey: t.SessionKey, MaxJobs: t.MaxJobs,
-		MinIntervalSeconds: t.MinIntervalSeconds, MaxRunsPerDay: t.MaxRunsPerDay, CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy,
+		MinIntervalSeconds: t.MinIntervalSeconds, MaxRunsPerDay: t.MaxRunsPerDay, MaxConcurrent: t.MaxConcurrent, CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy,
 		LastUsedAt: t.LastUsedAt, RevokedAt: t.RevokedAt}
 }
 
@@ -69,9 +70,10 @@ var tokenShape = shape[job.Token]{
 		count("maxJobs", job.MaxMaxJobs, "20", func(t *job.Token) *int { return &t.MaxJobs }),
 		count("minIntervalSeconds", job.MaxMinIntervalSeconds, "900", func(t *job.Token) *int { return &t.MinIntervalSeconds }),
 		count("maxRunsPerDay", job.MaxMaxRunsPerDay, "200", func(t *job.Token) *int { return &t.MaxRunsPerDay }),
+		count("maxConcurrent", job.MaxMaxConcurrent, "4", func(t *job.Token) *int { return &t.MaxConcurrent }),
 	},
 	readOnly: []string{"id", "createdAt", "createdBy", "lastUsedAt", "revokedAt", "jobs"},
-	synonyms: map[string]string{"agent": "agentId", "session": "sessionKey", "mininterval": "minIntervalSeconds", "runsperday": "maxRunsPerDay"},
+	synonyms: map[string]string{"agent": "agentId", "session": "sessionKey", "mininterval": "minIntervalSeconds", "runsperday": "maxRunsPerDay", "concurrency": "maxConcurrent"},
 	example:  `{"name":"tools of main","agentId":"main"}`,
 }
 
@@ -107,6 +109,8 @@ func tokenProblems(t job.Token) []job.Problem {
 		found = append(found, job.Problem{Field: "agentId", Detail: "or sessionKey is required, one of the two: whose jobs the token is for", Example: `"main"`})
 	case strings.Contains(t.AgentID, ":"):
 		found = append(found, job.Problem{Field: "agentId", Detail: "must have no colon: its sessions could not be told from another agent's", Example: `"main"`})
+	case t.SessionKey != "" && t.MaxConcurrent != 0:
+		found = append(found, job.Problem{Field: "maxConcurrent", Detail: "is for tokens of an agent: a session has one run at a time; leave it out", Example: `null`})
 	}
 	return found
 }

@@ -56,7 +56,7 @@ func (r *repairer) run(ctx context.Context) error {
 	var repaired []job.Repaired
 	var failed []error
 	for _, index := range []job.Index{job.IndexDue, job.IndexJobs, job.IndexEnded, job.IndexFailing,
-		job.IndexUndelivered, job.IndexAgents, job.IndexWake, job.IndexOpen} {
+		job.IndexUndelivered, job.IndexAgents, job.IndexTokens, job.IndexWake, job.IndexOpen} {
 		for range repairPages {
 			page, err := r.store.Repair(ctx, index, r.cursors[index], repairPage)
 			if err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -66,12 +65,7 @@ func options(t testing.TB, roles Roles, change func(*config.Config)) (o Options,
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "app") // short, for the name of a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	c.Addr, c.StateDir, c.ShutdownGrace = "127.0.0.1:0", dir, time.Second
+	c.Addr, c.StateDir, c.ShutdownGrace = "127.0.0.1:0", t.TempDir(), time.Second
 	c.RateLimitPerMinute = 0 // tests ask without a pause
 	if change != nil {
 		change(&c)

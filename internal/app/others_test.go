@@ -111,12 +111,12 @@ func TestWhatIsForeignIsAsIfItWereNotThere(t *testing.T) {
 			}
 		}
 		for theirs, nobodys := range runs { // in whose run it says to make a job
-			make := func(run string) string {
+			create := func(run string) string {
 				who.header = map[string]string{job.RunHeader: run}
 				status, answer := who.call("POST", "/api/cron/jobs", `{"id":"made-in-a-run","schedule":"0 9 1 1 *","task":"x"}`)
 				return fmt.Sprint(status, " ", answer)
 			}
-			if answer, want := make(theirs), strings.ReplaceAll(make(nobodys), nobodys, theirs); answer != want || !strings.Contains(answer, "run_unknown") {
+			if answer, want := create(theirs), strings.ReplaceAll(create(nobodys), nobodys, theirs); answer != want || !strings.Contains(answer, "run_unknown") {
 				t.Errorf("%s: in the run %s: %s\nas if it were not there: %s", whose, theirs, answer, want)
 			}
 		}
@@ -134,15 +134,15 @@ func TestOthersChangeNothingOfWhatATokenIsTold(t *testing.T) {
 	eventually(t, "the ready line", p.ready)
 	admin := caller{p: p, token: "administrator"}
 	const public = "agent:other:public"
-	make := func(id, agent, session string) {
+	create := func(id, agent, session string) {
 		t.Helper()
 		admin.want(http.StatusCreated, "POST", "/api/cron/jobs",
 			fmt.Sprintf(`{"id":%q,"name":"a name","schedule":"0 9 1 1 *","task":"x","agentId":%q,"sessionKey":%q}`, id, agent, session), nil)
 		admin.want(http.StatusOK, "POST", "/api/cron/jobs/"+id+"/run?wait=60", "", nil)
 	}
 	for i := range 3 {
-		make(fmt.Sprint("own-a", i), "main", "")
-		make(fmt.Sprint("own-s", i), "other", public)
+		create(fmt.Sprint("own-a", i), "main", "")
+		create(fmt.Sprint("own-s", i), "other", public)
 	}
 	_, agent := admin.make(`{"name":"of an agent","agentId":"main"}`)
 	_, session := admin.make(`{"name":"of a session","sessionKey":"` + public + `"}`)
@@ -167,7 +167,7 @@ func TestOthersChangeNothingOfWhatATokenIsTold(t *testing.T) {
 	rdb := server.Client()
 	for i := range 12 {
 		id := fmt.Sprint("theirs", i)
-		make(id, "other", cmp.Or([]string{"agent:other:secret", "agent:other:publi", ""}[i%3]))
+		create(id, "other", cmp.Or([]string{"agent:other:secret", "agent:other:publi", ""}[i%3]))
 		const prefix = "{gateway-cron}:"
 		for key, value := range map[string][]any{
 			"failures": {"HSET", prefix + "job:" + id, "failures", 9}, "failing": {"ZADD", prefix + "failing", 1, id},

@@ -32,11 +32,7 @@ type embedded struct {
 
 func startRedis(t testing.TB) *embedded {
 	t.Helper()
-	tools, err := os.MkdirTemp("", "chaos")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(tools) })
+	tools := t.TempDir()
 	e := &embedded{t: t, dir: filepath.Join(tools, "disk")}
 	if err := os.Mkdir(e.dir, 0o700); err != nil {
 		t.Fatal(err)

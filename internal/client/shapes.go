@@ -197,6 +197,7 @@ type Token struct {
 	MaxJobs            int    `json:"maxJobs"`
 	MinIntervalSeconds int    `json:"minIntervalSeconds"`
 	MaxRunsPerDay      int    `json:"maxRunsPerDay"`
+	MaxConcurrent      int    `json:"maxConcurrent"`
 	LastUsedAt         int64  `json:"lastUsedAt"`
 	RevokedAt          int64  `json:"revokedAt"`
 	Token              string `json:"token"` // what its holder shows; when it was just made

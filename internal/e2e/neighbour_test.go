@@ -64,7 +64,7 @@ func TestBadNeighbour(t *testing.T) {
 		case strings.Contains(said, "long"):
 			return standin.Answer{Text: strings.Repeat("x", 1<<20)}
 		case strings.Contains(said, "slow"):
-			time.Sleep(25 * time.Second)
+			<-time.After(25 * time.Second)
 		case strings.Contains(said, private):
 			return standin.Answer{Text: private}
 		}
@@ -90,7 +90,7 @@ func TestBadNeighbour(t *testing.T) {
 	n.until = first.Time().Add(slots*every - 5*time.Second)
 	var attack sync.WaitGroup
 	for i := range 16 {
-		dice := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // what it decides is to be repeated
+		dice := rand.New(rand.NewPCG(seed, uint64(i)))
 		attack.Go(func() { n.rage(dice) })
 	}
 	memory := map[string]int{}
@@ -103,7 +103,7 @@ func TestBadNeighbour(t *testing.T) {
 		if status, _ := n.ask("127.0.0.1", "", "GET", "/health", ""); status == http.StatusOK {
 			healthy++
 		}
-		time.Sleep(250 * time.Millisecond)
+		<-time.After(250 * time.Millisecond)
 	}
 	attack.Wait()
 	for _, c := range n.held {
@@ -254,7 +254,7 @@ func (n *neighbour) rage(dice *rand.Rand) {
 		n.mu.Lock()
 		n.done[thing.name]++
 		n.mu.Unlock()
-		time.Sleep(time.Duration(dice.IntN(60)) * time.Millisecond)
+		<-time.After(time.Duration(dice.IntN(60)) * time.Millisecond)
 	}
 }
 

@@ -79,7 +79,7 @@ func (j *judge) processes() {
 	case s.Emitter == "":
 		j.add(Reason{Code: NoLeader, State: Degraded, Text: "no scheduler leads at the moment; another takes over within 3 s", Fix: both("ask again")})
 	}
-	if len(j.alive("worker")) == 0 {
+	if len(j.workers()) == 0 {
 		since := job.Millis(0)
 		for _, p := range s.Processes {
 			if p.Role == "worker" {
@@ -95,7 +95,7 @@ func (j *judge) processes() {
 	}
 }
 
-func (j *judge) alive(role string) (alive []job.Process) { return Alive(j.Signs, role) }
+func (j *judge) workers() []job.Process { return Alive(j.Signs, "worker") }
 
 // Alive are the processes of a role that give a sign of life.
 func Alive(s job.Signs, role string) (alive []job.Process) {
@@ -142,7 +142,7 @@ func (j *judge) slots() {
 	s := j.Signs
 	taken, places := Places(s)
 	full, since := places > 0, job.Millis(0)
-	for _, w := range j.alive("worker") {
+	for _, w := range j.workers() {
 		full, since = full && w.FullSince != 0, max(since, w.FullSince)
 	}
 	lasting := full && j.past(since, j.FullAfter)
@@ -194,7 +194,7 @@ func (j *judge) slots() {
 func (j *judge) memory() {
 	var jobs []string
 	all, since := 0, job.Millis(0)
-	for _, w := range j.alive("worker") {
+	for _, w := range j.workers() {
 		if w.WaitingCount > 0 {
 			jobs, all = append(jobs, w.Waiting...), all+w.WaitingCount
 			since = min(cmp.Or(since, w.WaitingSince), w.WaitingSince)
@@ -229,7 +229,7 @@ func (j *judge) queues() {
 func (j *judge) parties() {
 	found := map[string][]finder{}
 	var names []string
-	for _, w := range j.alive("worker") {
+	for _, w := range j.workers() {
 		for _, p := range w.Parties {
 			if found[p.Name] == nil {
 				names = append(names, p.Name)

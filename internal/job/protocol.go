@@ -120,6 +120,7 @@ const (
 	IndexFailing     Index = "failing"
 	IndexUndelivered Index = "undelivered"
 	IndexAgents      Index = "agents"
+	IndexTokens      Index = "tokens"
 	IndexWake        Index = "wake"
 	IndexOpen        Index = "open"
 )
@@ -139,6 +140,7 @@ const (
 	DeliveryStuck Damage = "delivery_stuck" // nor at an unfinished delivery
 	OpenMissing   Damage = "open_missing"   // something unfinished was in one list of two
 	OpenOrphan    Damage = "open_orphan"    // what was listed as unfinished had ended or was gone
+	QuotaLost     Damage = "quota_lost"     // what a token allows its agent to hold at once was not noted
 	PlaceLeaked   Damage = "place_leaked"   // a place of an agent was held by no run in progress
 	QueuePaused   Damage = "queue_paused"   // a queue was paused, by a tool of asynq's
 	QueueUnlisted Damage = "queue_unlisted" // a queue was deleted, or fell out of asynq's list

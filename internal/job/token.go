@@ -14,6 +14,7 @@ const (
 	MaxMaxJobs            = 1000
 	MaxMinIntervalSeconds = MaxEverySeconds
 	MaxMaxRunsPerDay      = 1_000_000
+	MaxMaxConcurrent      = 10_000
 	MaxTokens             = 1000 // of a deployment
 )
 
@@ -48,6 +49,7 @@ type Token struct {
 	MaxJobs            int // jobs it has made that exist at a time
 	MinIntervalSeconds int // between two slots of a job it defines; 0 is no bound
 	MaxRunsPerDay      int // of the jobs it has made, a UTC day; 0 is no bound
+	MaxConcurrent      int // runs of its agent in progress at a time, whoever made the jobs; 0 is no bound. Of a session there is one.
 
 	CreatedAt  Millis
 	CreatedBy  string

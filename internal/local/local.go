@@ -87,8 +87,11 @@ func abandoned(path string) bool {
 // and belongs to the same user, and all others over the network. stateDir is called when it
 // is needed.
 func Transport(stateDir func() string) http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	network := t.DialContext
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if usual, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = usual.Clone()
+	}
+	network := (&net.Dialer{Timeout: 30 * time.Second}).DialContext
 	t.DialContext = func(ctx context.Context, proto, addr string) (net.Conn, error) {
 		if path, err := socket(stateDir(), addr); err == nil && isOwn(path) {
 			if c, err := (&net.Dialer{Timeout: alive}).DialContext(ctx, "unix", path); err == nil {

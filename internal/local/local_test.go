@@ -12,17 +12,6 @@ import (
 	"testing"
 )
 
-// stateDir is a directory whose path is short enough for a socket.
-func stateDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "local")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 func says(t *testing.T, l net.Listener, what string) {
 	t.Helper()
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -36,7 +25,7 @@ func says(t *testing.T, l net.Listener, what string) {
 // there is none, by the network.
 func TestTheSocketComesFirst(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := t.TempDir()
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +72,7 @@ func TestTheSocketComesFirst(t *testing.T) {
 // TestWhatAKilledProcessLeaves is removed, and what a living one has is not.
 func TestWhatAKilledProcessLeaves(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := t.TempDir()
 	for _, port := range []string{"1", "2"} {
 		l, err := Listen(dir, "127.0.0.1:"+port)
 		if err != nil {
@@ -118,10 +107,10 @@ func TestSocket(t *testing.T) {
 			t.Errorf("%s: %q, %v", addr, got, err)
 		}
 	}
-	if l, err := Listen(stateDir(t), "192.0.2.1:1"); l != nil || err != nil {
+	if l, err := Listen(t.TempDir(), "192.0.2.1:1"); l != nil || err != nil {
 		t.Errorf("an address of others: %v %v", l, err)
 	}
-	if _, err := Listen(filepath.Join(stateDir(t), strings.Repeat("x", 120)), ":1"); err == nil || errors.Is(err, errNotHere) {
+	if _, err := Listen(filepath.Join(t.TempDir(), strings.Repeat("x", 120)), ":1"); err == nil || errors.Is(err, errNotHere) {
 		t.Errorf("a path that is too long: %v", err)
 	}
 }

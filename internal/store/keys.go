@@ -106,6 +106,10 @@ func (k keys) busy(agent string) string { return k.prefix + "busy:" + agent }
 // queue: ZSET of the parked runs that wait for a place of their agent, by creation (ms).
 func (k keys) queue(agent string) string { return k.prefix + "queue:" + agent }
 
+// atOnce: STRING, how many places the tokens of an agent let it hold at once: the least that
+// one of them says; not there if none does.
+func (k keys) atOnce(agent string) string { return k.prefix + "atonce:" + agent }
+
 // looks: HASH, when the deployment last looked and since when without a gap (ms).
 func (k keys) looks() string { return k.prefix + "looks" }
 

@@ -120,7 +120,7 @@ func TestNoAgentHoldsMoreThanItsShare(t *testing.T) {
 			began := 0
 			for i := range 8 {
 				// By either way in: the claim of a slot, and the begin of a run.
-				b := job.Begun{}
+				var b job.Begun
 				if i%2 == 0 {
 					b = f.begun2(id(i))
 				} else {
@@ -548,4 +548,60 @@ func TestLostPlacesAreMended(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestATokenBoundsItsAgent: the least of what the tokens of an agent say is what it may hold,
+// also where it is alone, and no more than its share.
+func TestATokenBoundsItsAgent(t *testing.T) {
+	f := setup(t, Options{})
+	_, three, _ := f.with(job.Token{Name: "three", AgentID: "a", MaxConcurrent: 3})
+	_, one, _ := f.with(job.Token{Name: "one", AgentID: "a", MaxConcurrent: 1})
+	f.with(job.Token{Name: "of somebody else", AgentID: "c", MaxConcurrent: 1})
+	var runs []string
+	begin := func() {
+		t.Helper()
+		n := len(runs)
+		f.create(id(n), of("a"))
+		f.begun2(id(n))
+		runs = append(runs, job.RunID(id(n), f.minute(0)))
+	}
+	want := func(states ...job.State) {
+		t.Helper()
+		for i, run := range runs {
+			f.wantState(run, states[i])
+		}
+	}
+	begin()
+	begin()
+	want(job.StateRunning, job.StateParked)
+
+	_, err := f.RevokeToken(f.ctx, one.ID)
+	f.must(err)
+	want(job.StateRunning, job.StateWaiting) // it is to begin
+	f.begin(runs[1])
+	begin()
+	begin()
+	want(job.StateRunning, job.StateRunning, job.StateRunning, job.StateParked)
+
+	// Lost, it is noted again from the token.
+	f.must(f.rdb.Set(f.ctx, f.keys.atOnce("a"), "many", 0).Err())
+	begin()
+	page, err := f.Repair(f.ctx, job.IndexTokens, "", 100)
+	f.must(err)
+	if d := cmp.Diff([]job.Repaired{{Damage: job.QuotaLost, ID: "token:" + three.ID}}, page.Repaired); d != "" {
+		t.Error(d)
+	}
+	if page, err = f.Repair(f.ctx, job.IndexTokens, "", 100); err != nil || len(page.Repaired) != 0 {
+		t.Errorf("what is right is repaired: %v, %v", page.Repaired, err)
+	}
+
+	// The share bounds it as well, where that is less.
+	f.create("b", of("b"))
+	f.work("w", 2)
+	for _, run := range []string{runs[0], runs[1], runs[2]} {
+		f.commit(f.attempt(run), "x")
+		f.wantState(runs[3], job.StateParked)
+	}
+	f.commit(f.attempt(runs[4]), "x")
+	f.wantState(runs[3], job.StateWaiting)
 }

@@ -48,7 +48,7 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 	}
 	secret := "gct_" + t.ID + "_" + rand.Text() + rand.Text()
 	what, err := json.Marshal(map[string]any{"id": t.ID, "name": t.Name, "agentId": t.AgentID, "sessionKey": t.SessionKey,
-		"maxJobs": t.MaxJobs, "minIntervalSeconds": t.MinIntervalSeconds, "maxRunsPerDay": t.MaxRunsPerDay})
+		"maxJobs": t.MaxJobs, "minIntervalSeconds": t.MinIntervalSeconds, "maxRunsPerDay": t.MaxRunsPerDay, "maxConcurrent": t.MaxConcurrent})
 	if err != nil {
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)
 	}
@@ -60,7 +60,7 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 	}
 	for name, value := range map[string]string{"name": t.Name, "owner": owner, "agentId": t.AgentID, "sessionKey": t.SessionKey, "createdBy": t.CreatedBy,
 		"maxJobs": positive(int64(t.MaxJobs)), "minInterval": positive(int64(t.MinIntervalSeconds)),
-		"maxRunsPerDay": positive(int64(t.MaxRunsPerDay))} {
+		"maxRunsPerDay": positive(int64(t.MaxRunsPerDay)), "maxConcurrent": positive(int64(t.MaxConcurrent))} {
 		if value != "" {
 			args = append(args, name, value)
 		}
@@ -171,7 +171,7 @@ func decodeToken(id string, f fields) (job.Token, error) {
 		return job.Token{}, job.ErrNewerVersion
 	}
 	return job.Token{ID: id, Name: f["name"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Owner: f["owner"], MaxJobs: int(f.int("maxJobs")),
-		MinIntervalSeconds: int(f.int("minInterval")), MaxRunsPerDay: int(f.int("maxRunsPerDay")), CreatedAt: f.millis("createdAt"),
+		MinIntervalSeconds: int(f.int("minInterval")), MaxRunsPerDay: int(f.int("maxRunsPerDay")), MaxConcurrent: int(f.int("maxConcurrent")), CreatedAt: f.millis("createdAt"),
 		CreatedBy: f["createdBy"], LastUsedAt: f.millis("lastUsedAt"), RevokedAt: f.millis("revokedAt")}, nil
 }
 

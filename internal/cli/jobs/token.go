@@ -23,7 +23,7 @@ func (t *tool) tokenCommands() *cobra.Command {
 
 func (t *tool) tokenCreate() *cobra.Command {
 	var name, agent, session, minInterval string
-	var maxJobs, maxRuns int
+	var maxJobs, maxRuns, atOnce int
 	cmd := t.command("create", "make a token for the jobs of an agent or of a session", `  gateway-cron token create --name "tools of main" --agent main
   gateway-cron token create --name "one chat" --session agent:main:telegram:dm:123 --max-jobs 5 --min-interval 1h --max-runs-per-day 24`, none,
 		func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +42,7 @@ func (t *tool) tokenCreate() *cobra.Command {
 			for field, given := range map[string]struct {
 				flag  string
 				value int
-			}{"maxJobs": {"max-jobs", maxJobs}, "maxRunsPerDay": {"max-runs-per-day", maxRuns}} {
+			}{"maxJobs": {"max-jobs", maxJobs}, "maxRunsPerDay": {"max-runs-per-day", maxRuns}, "maxConcurrent": {"max-concurrent", atOnce}} {
 				if cmd.Flags().Changed(given.flag) {
 					body[field] = given.value
 				}
@@ -78,6 +78,7 @@ func (t *tool) tokenCreate() *cobra.Command {
 	f.IntVar(&maxJobs, "max-jobs", 0, "how many jobs it may have at a time (default 100)")
 	f.StringVar(&minInterval, "min-interval", "", "the least time between two runs of a job, such as 15m")
 	f.IntVar(&maxRuns, "max-runs-per-day", 0, "how many runs its jobs may have on a day, UTC")
+	f.IntVar(&atOnce, "max-concurrent", 0, "how many runs its agent may have in progress at a time")
 	t.completeFlags(cmd)
 	return cmd
 }
@@ -110,10 +111,10 @@ func (t *tool) tokenList() *cobra.Command {
 				}
 				ids[i] = k.ID
 				rows[i] = []cell{{text: k.ID}, {text: k.Name}, {text: whose(k)}, {text: fmt.Sprintf("%d of %d", k.Jobs, k.MaxJobs)},
-					{text: optionalDuration(k.MinIntervalSeconds)}, {text: optionalCount(k.MaxRunsPerDay)}, {text: t.used(k.LastUsedAt)}, state}
+					{text: optionalDuration(k.MinIntervalSeconds)}, {text: optionalCount(k.MaxRunsPerDay)}, {text: optionalCount(k.MaxConcurrent)}, {text: t.used(k.LastUsedAt)}, state}
 			}
 			t.table([]column{{title: "TOKEN", short: shortTokens(ids)}, {title: "NAME", cut: 12}, {title: "FOR", cut: 16}, {title: "JOBS"},
-				{title: "LEAST INTERVAL", spare: 2, extra: true}, {title: "RUNS A DAY", spare: 3, extra: true}, {title: "LAST USED", spare: 1, extra: true}, {title: "STATE", cut: 7}}, rows)
+				{title: "LEAST INTERVAL", spare: 2, extra: true}, {title: "RUNS A DAY", spare: 3, extra: true}, {title: "AT ONCE", spare: 4, extra: true}, {title: "LAST USED", spare: 1, extra: true}, {title: "STATE", cut: 7}}, rows)
 			return nil
 		})
 }

@@ -65,6 +65,7 @@ local function lock_key(session) return P .. 'lock:' .. session end
 local function wait_key(session) return P .. 'wait:' .. session end
 local function busy_key(agent) return P .. 'busy:' .. agent end
 local function queue_key(agent) return P .. 'queue:' .. agent end
+local function at_once_key(agent) return P .. 'atonce:' .. agent end
 local function session_id_key(fold) return P .. 'sessionid:' .. fold end
 local function once_key(key) return P .. 'idem:' .. key end
 local function token_key(id) return P .. 'token:' .. id end
@@ -769,6 +770,14 @@ local function take(session, run)
   return true
 end
 
+-- places_of is how many places an agent may hold at once: its share, or what its tokens say if
+-- that is less; nil is no bound. What is damaged bounds nobody.
+local function places_of(agent)
+  local of = redis.call('MGET', SHARE, at_once_key(agent))
+  local share, own = tonumber(of[1]), tonumber(of[2])
+  return share and own and math.min(share, own) or share or own
+end
+
 -- hand_places lets the runs of an agent that wait for a place begin, first come, first
 -- served, while it holds fewer than one agent may. They have their place from here on, so
 -- that no later run gets it before their task comes. A run waits with its session in hand:
@@ -777,7 +786,7 @@ local function hand_places(agent)
   if redis.call('EXISTS', queue_key(agent)) == 0 then return end
   -- seldom
   local busy = busy_key(agent)
-  local most, holds = tonumber(redis.pcall('GET', SHARE)), tonumber(redis.pcall('SCARD', busy)) or 0
+  local most, holds = places_of(agent), tonumber(redis.pcall('SCARD', busy)) or 0
   for _ = 1, HANDED do
     if most and holds >= most then return end
     local run = redis.pcall('ZPOPMIN', queue_key(agent))[1]
@@ -791,12 +800,11 @@ local function hand_places(agent)
 end
 
 -- take_place takes a place of its agent for a run that has its session, or queues it by
--- when it came: then the caller writes that it is parked, and calls hand_places. Where SHARE
--- is not there no agent is bounded. What is damaged bounds nobody.
+-- when it came: then the caller writes that it is parked, and calls hand_places.
 local function take_place(agent, run, came)
   local busy = busy_key(agent)
   if redis.pcall('SADD', busy, run) ~= 1 then return true end -- it has one
-  local most = tonumber(redis.pcall('GET', SHARE))
+  local most = places_of(agent)
   if not most then return true end
   if redis.call('SCARD', busy) <= most and redis.call('EXISTS', queue_key(agent)) == 0 then return true end
   if type(redis.pcall('ZADD', queue_key(agent), int(came), run)) ~= 'number' then return true end
@@ -809,6 +817,19 @@ end
 local function leave_place(agent, run, state)
   redis.pcall('SREM', busy_key(agent), run)
   if state ~= 'running' then redis.pcall('ZREM', queue_key(agent), run) end
+  hand_places(agent)
+end
+
+-- bound_agent notes what the tokens of an agent allow it to hold at once: the least. Where that
+-- is more than before, runs that wait begin.
+local function bound_agent(agent)
+  local least
+  for _, id in ipairs(redis.call('ZRANGE', TOKENS, 0, -1)) do
+    local t = pick(token_key(id), { 'agentId', 'maxConcurrent', 'revokedAt' })
+    local most = t.agentId == agent and not t.revokedAt and tonumber(t.maxConcurrent)
+    if most and most < (least or math.huge) then least = most end
+  end
+  if least then redis.call('SET', at_once_key(agent), int(least)) else redis.call('DEL', at_once_key(agent)) end
   hand_places(agent)
 end
 

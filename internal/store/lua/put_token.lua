@@ -17,4 +17,8 @@ if not enter_agent(ARGV[5], ARGV[6], ARGV[7]) then return { 'agent' } end
 audit_first(ARGV[3], 'create-token', '*', '', ARGV[4])
 redis.call('HSET', key, 'v', VERSION, 'createdAt', int(now), unpack(ARGV, 8))
 add(TOKENS, id)
+if redis.call('HEXISTS', key, 'maxConcurrent') == 1 then
+  -- seldom
+  bound_agent(ARGV[5])
+end
 return { 'ok', int(now) }

@@ -1,7 +1,7 @@
 -- repair goes over one page of an index and says what disagrees with the records. It
 -- puts right at once what is about one entry alone; what is about due is left to
 -- redue, which knows where an entry belongs.
--- ARGV: index (jobs|due|ended|failing|undelivered|agents|wake|open), cursor ('0' begins), size of a page
+-- ARGV: index (jobs|due|ended|failing|undelivered|agents|tokens|wake|open), cursor ('0' begins), size of a page
 -- Answer: {cursor ('0': this was the last page), kind, id, seen nextSlot, ...};
 --       seen nextSlot is '' where nothing is left to redue
 -- Holds: every script keeps the indexes and the records in step, so that whatever is
@@ -131,6 +131,19 @@ function check.agents(agents)
       end
     end
     hand_places(agent)
+  end)
+end
+
+-- What a token allows an agent to hold at once is noted beside: lost, or of another type, it
+-- would bound nobody.
+function check.tokens(ids)
+  each(ids, function(_, id)
+    local t = pick(token_key(id), { 'v', 'agentId', 'maxConcurrent', 'revokedAt' })
+    local most = not newer(t) and t.agentId and not t.revokedAt and tonumber(t.maxConcurrent)
+    if most and (tonumber(redis.pcall('GET', at_once_key(t.agentId))) or math.huge) > most then
+      bound_agent(t.agentId)
+      note('quota_lost', 'token:' .. id)
+    end
   end)
 end
 

@@ -11,5 +11,9 @@ if not t.revokedAt then
   audit_first(ARGV[2], 'revoke-token', '*', cjson.encode({ id = id, name = t.name, agentId = t.agentId, sessionKey = t.sessionKey }), '')
   redis.call('HSET', key, 'revokedAt', int(now))
   redis.call('PEXPIRE', key, RETENTION)
+  if t.maxConcurrent then
+    -- seldom
+    bound_agent(t.agentId)
+  end
 end
 return { 'ok', redis.call('HGETALL', key) }
