@@ -129,12 +129,12 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 				found = append(found, s.tooOften(t, after)...)
 			}
 		}
-		if !after.Enabled {
-			// A job that today's rules would refuse (its channel has gone, its
-			// zone was renamed) can still be paused.
-			known := s.problems(before)
-			found = slices.DeleteFunc(found, func(p job.Problem) bool { return slices.Contains(known, p) })
-		}
+		// A job that today's rules would refuse (its channel has gone, its zone was renamed)
+		// can still be paused, and one that has a character which cannot be seen runs on.
+		known := s.problems(before)
+		found = slices.DeleteFunc(found, func(p job.Problem) bool {
+			return slices.Contains(known, p) && (!after.Enabled || p.AboutLooks())
+		})
 		refused = in.check(found)
 		if refused != nil {
 			return job.Spec{}, refused
@@ -200,7 +200,7 @@ func (s *server) resumeJob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.editJob(w, r, id, func(before job.Spec) (job.Spec, error) {
-		if found := s.problems(before); len(found) > 0 {
+		if found := slices.DeleteFunc(s.problems(before), job.Problem.AboutLooks); len(found) > 0 {
 			return job.Spec{}, &job.InvalidError{Problems: found}
 		}
 		return before.Resumed(), nil

@@ -25,7 +25,7 @@ func TestMemory(t *testing.T) {
 			room atomic.Bool
 		}
 		long := func(ctx context.Context, job string, bytes int64) *turn {
-			w := &turn{holding: m.open()}
+			w := &turn{holding: m.open(job)}
 			go func() {
 				w.err = w.wait(ctx, job, bytes)
 				w.room.Store(w.err == nil)
@@ -39,7 +39,7 @@ func TestMemory(t *testing.T) {
 				t.Errorf("%d bytes are held, waiting: %s", m.held, d)
 			}
 		}
-		short := m.open()
+		short := m.open("a")
 		short.set(10)
 		first := long(t.Context(), "first", 1000) // alone among the long
 		want(1010)
@@ -52,7 +52,7 @@ func TestMemory(t *testing.T) {
 		if since := m.whoWaits().Since; !since.Equal(began) {
 			t.Errorf("waiting since %v, not %v", since, began)
 		}
-		other := m.open()
+		other := m.open("a")
 		other.set(5) // a short one waits for nothing
 		want(1015, "second", "gone", "third")
 		first.set(5) // its session was shorter than it was said to be
@@ -77,8 +77,53 @@ func TestMemory(t *testing.T) {
 		third.release()
 		third.release()
 		want(0)
-		if m.long != 0 || !m.whoWaits().Since.IsZero() {
-			t.Errorf("%d are left, %+v", m.long, m.whoWaits())
+		if len(m.long) != 0 || !m.whoWaits().Since.IsZero() {
+			t.Errorf("%v are left, %+v", m.long, m.whoWaits())
+		}
+	})
+}
+
+// The long turns of one agent leave room for those of others, whoever came first.
+func TestMemoryOfAnAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(100)
+		long := func(agent, job string, bytes int64) *holding {
+			h := m.open(agent)
+			go func() {
+				if err := h.wait(t.Context(), job, bytes); err != nil {
+					t.Error(err)
+				}
+			}()
+			synctest.Wait()
+			return h
+		}
+		want := func(waiting ...string) {
+			t.Helper()
+			synctest.Wait()
+			if d := cmp.Diff(waiting, m.whoWaits().Jobs); d != "" {
+				t.Errorf("waiting: %s", d)
+			}
+		}
+		a1 := long("a", "a1", 40)
+		a2 := long("a", "a2", 20)
+		want("a2") // more than half
+		a3 := long("a", "a3", 5)
+		want("a2", "a3") // it would fit, and a2 might wait for ever
+		b1 := long("b", "b1", 45)
+		want("a2", "a3")
+		c1 := long("c", "c1", 30)
+		want("a2", "a3", "c1") // more than there is
+		b2 := long("b", "b2", 5)
+		want("a2", "a3", "c1", "b2") // it would fit, and c1 might wait for ever
+		b1.release()
+		want("a2", "a3")
+		a1.release()
+		want()
+		for _, h := range []*holding{a2, a3, b2, c1} {
+			h.release()
+		}
+		if m.held != 0 || len(m.long) != 0 {
+			t.Errorf("%d are held, by %v", m.held, m.long)
 		}
 	})
 }
@@ -126,8 +171,8 @@ func TestLongConversationsTakeTurns(t *testing.T) {
 	if now, _ := f.ai.Session("agent:main:cron:b"); len(now) != 4 || now[0].Text != talk[0].Text {
 		t.Errorf("the conversation has %d messages afterwards", len(now))
 	}
-	if m := f.worker.runs.memory; m.held != 0 || m.long != 0 {
-		t.Errorf("%d bytes are still held by %d", m.held, m.long)
+	if m := f.worker.runs.memory; m.held != 0 || len(m.long) != 0 {
+		t.Errorf("%d bytes are still held by %v", m.held, m.long)
 	}
 }
 
@@ -135,7 +180,7 @@ func TestLongConversationsTakeTurns(t *testing.T) {
 func TestWaitingTurnIsCut(t *testing.T) {
 	f := setup(t, setupOptions{})
 	f.worker.runs.memory = newMemory(1)
-	other := f.worker.runs.memory.open()
+	other := f.worker.runs.memory.open("another")
 	must(t, other.wait(f.ctx, "other", 1))
 	f.ai.SetSession("agent:main:cron:a", []standin.ChatMessage{{Role: "user", Text: strings.Repeat("x", 2*smallSession)}}, standin.ChatGateway{})
 	f.create("a", rarely())

@@ -224,7 +224,7 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 		_ = lease.confirm(ctx, freshFor) // fences ctx; an error is the next renewal's to deal with
 	}
 
-	held := h.memory.open()
+	held := h.memory.open(b.Job.ResolveAgent())
 	defer held.release()
 	started := time.Now()
 	reply, err := h.chat(ctx, b, lease, held)

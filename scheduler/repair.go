@@ -74,7 +74,7 @@ func (r *repairer) run(ctx context.Context) error {
 		var err error
 		r.owners, err = r.store.RelistOwners(ctx, r.owners, repairPage)
 		failed = append(failed, err)
-		if r.owners == "" {
+		if err != nil || r.owners == "" {
 			break
 		}
 	}

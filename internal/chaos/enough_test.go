@@ -38,7 +38,10 @@ func tooEasy(r *judge.Report, s size, killed int) (why []string) {
 		}
 		return false
 	}
-	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "full disk redis", "frozen redis", "clock redis 8784h0m0s", "clock redis -?2h0m0s", "rules .*"} {
+	if s.FullDisks > 0 && !troubled("full disk redis") {
+		miss("no disk was full")
+	}
+	for _, kind := range []string{"frozen (api|scheduler|worker)", "cut .*", "killed redis", "frozen redis", "clock redis 8784h0m0s", "clock redis -?2h0m0s", "rules .*"} {
 		if !troubled(kind) {
 			miss("nothing of the kind %q was done", kind)
 		}
@@ -88,7 +91,7 @@ func TestTooEasy(t *testing.T) {
 			Calls: map[string]int{judge.HowOK: 9000, judge.HowHungUp: 1000}, LateCalls: 5, Overlaps: 300,
 			Attempts:   map[string]int{"ambiguous(lease_expired)": 100},
 			Deliveries: map[string]int{"delivered": 6000, "unknown": 300},
-			Troubles: map[string]int{"killed worker": 200, "frozen scheduler": 1, "cut worker up": 1, "killed redis": 9,
+			Troubles: map[string]int{"killed worker": 200, "frozen scheduler": 1, "cut worker up": 1, "killed redis": 9, "full disk redis": 1,
 				"frozen redis": 3, "clock redis 8784h0m0s": 1, "clock redis -2h0m0s": 1, "rules Asia/Kolkata Asia/Kathmandu": 1}}
 		for _, point := range crashes {
 			r.Troubles["crashed worker "+point] = 1
@@ -113,6 +116,8 @@ func TestTooEasy(t *testing.T) {
 			want: []string{`nothing of the kind "cut .*" was done`}},
 		{name: "Redis was not killed", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "killed redis") },
 			want: []string{`nothing of the kind "killed redis" was done`}},
+		{name: "no disk was full", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "full disk redis") },
+			want: []string{"no disk was full"}},
 		{name: "Redis was not frozen", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "frozen redis") },
 			want: []string{`nothing of the kind "frozen redis" was done`}},
 		{name: "Redis's clock was not set", size: short, killed: 32, change: func(r *judge.Report) { delete(r.Troubles, "clock redis 8784h0m0s") },

@@ -3,11 +3,20 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/local"
+	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
 // cli runs the binary as somebody at a shell does, and answers its exit code.
@@ -100,4 +109,53 @@ func TestCommandLine(t *testing.T) {
 	fails(3, "", "job", "show", made.ID)
 	p.Stop()
 	fails(6, "Is it running", "status")
+}
+
+// TestTheStopComesInByTheSocket: the command line on the gateway's machine reaches it where
+// nobody is let in by the network.
+func TestTheStopComesInByTheSocket(t *testing.T) {
+	t.Parallel()
+	turn := make(chan struct{})
+	w := newWorld(t, func(standin.ChatCall) standin.Answer {
+		<-turn
+		return standin.Answer{}
+	})
+	t.Cleanup(func() { close(turn) })
+	serve := w.start("serve")
+	serve.create(map[string]any{"id": "slow", "schedule": "0 0 1 1 *", "task": "x"})
+	var run struct{ RunID string }
+	serve.call("POST", "/api/cron/jobs/slow/run", "", &run)
+	w.until("it runs", time.Minute, func() bool { return w.ai.Count() == 1 })
+
+	// A socket for a port at which nobody is, and behind it the gateway.
+	nobody, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := nobody.Addr().String()
+	nobody.Close()
+	dir := t.TempDir()
+	socket, err := local.Listen(dir, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(serve.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := &httptest.Server{Listener: socket, Config: &http.Server{Handler: httputil.NewSingleHostReverseProxy(target)}} //nolint:gosec // of a test
+	front.Start()
+	t.Cleanup(front.Close)
+
+	for _, args := range [][]string{{"status"}, {"run", "cancel", run.RunID}, {"pause-all"}, {"resume-all"}, {"job", "pause", "slow"}} {
+		cmd := exec.Command(binary, args...)
+		cmd.Env = append(os.Environ(), "GATEWAY_CRON_CONFIG=none", "GATEWAY_CRON_URL=", "GATEWAY_CRON_ADDR="+addr, "GATEWAY_CRON_STATE_DIR="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	var got struct{ Outcome string }
+	if serve.call("GET", "/api/cron/runs/"+run.RunID, "", &got); got.Outcome != "cancelled" {
+		t.Errorf("the run is %q", got.Outcome)
+	}
 }

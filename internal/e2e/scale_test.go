@@ -71,9 +71,8 @@ func TestWithoutEmitterLease(t *testing.T) {
 		w.start("worker", trimmed...)
 		w.scheduler()
 	}
-	w.at(nextMinute(0).Add(2 * time.Second))
-	ids := w.crowd(jobs)
-	first := job.ToMillis(time.Now().Truncate(time.Minute).Add(time.Minute))
+	first := job.ToMillis(nextMinute(time.Minute)) // for all, however long it takes to make them
+	ids := w.crowd(jobs, func(s *job.Spec) { s.StartAt = first })
 
 	var keys []map[string]int
 	for n := range minutes {

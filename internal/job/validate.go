@@ -325,7 +325,9 @@ func (v *validator) identifier(field, s, example string) {
 		v.add(field, fmt.Sprintf("is %d bytes; at most %d are allowed", len(s), MaxIdentifierBytes), example)
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }):
 		v.add(field, "must not contain spaces or control characters", example)
-	case strings.ContainsFunc(s, isHidden):
+	case strings.ContainsFunc(s, func(r rune) bool {
+		return isHidden(r) || unicode.IsSpace(r) || unicode.Is(unicode.Variation_Selector, r)
+	}):
 		v.add(field, hiddenDetail, example)
 	case field == "sessionKey" && (s == "." || s == ".."):
 		v.add(field, "must not be . or ..: it becomes a file name", example)
@@ -339,11 +341,20 @@ func climbs(key string) bool {
 		strings.Trim(key, `./\`) == ""
 }
 
+// AboutLooks reports whether a problem is a character that cannot be seen. Releases before this
+// one took them, so what is stored may have some.
+func (p Problem) AboutLooks() bool { return p.Detail == hiddenDetail }
+
 const hiddenDetail = "must not contain characters that cannot be seen, such as zero-width ones and those that turn the direction of text"
 
-// isHidden finds what makes two names look alike: characters without a width, and those
-// that turn the direction of text. Joiners are among them, which some scripts and emoji use.
-func isHidden(r rune) bool { return unicode.Is(unicode.Cf, r) || r == 0x2028 || r == 0x2029 }
+// isHidden finds what makes two names look alike: characters without a width or a look, and
+// those that turn the direction of text. Joiners are among them, which some scripts and emoji
+// use; what chooses the look of an emoji is not.
+func isHidden(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point) || r == brailleBlank
+}
+
+const brailleBlank = 0x2800
 
 func (v *validator) between(field string, n, low, high int, example string) {
 	if n < low || n > high {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -116,6 +117,10 @@ func auditPosition(cursor string) (string, error) {
 	}
 }
 
+// auditSlack is how far the id of a note may be from the time of what it tells: a clock that
+// was set goes into the id.
+const auditSlack = 24 * time.Hour
+
 // Audit reads one page of the changes, newest first; with a target only those of it, and
 // of its runs if it is a job. The cursor of the first page is "", and an empty next
 // cursor ends the list. A page of one target may have fewer than limit, or none: it looks
@@ -130,10 +135,20 @@ func (s *Store) Audit(ctx context.Context, target, cursor string, limit int) ([]
 	if target != "" {
 		count = maxSearched
 	}
-	bound := job.TokenOf(ctx) != nil
+	// Of its holder's own the oldest note is that the job was made, give or take a clock that
+	// was set.
+	bound, oldest := job.TokenOf(ctx) != nil, "-"
+	if bound {
+		id, _, _ := strings.Cut(target, ":")
+		created, err := s.client(ctx).HGet(ctx, s.keys.job(id), "createdAt").Int64()
+		if err != nil && !isReply(err) {
+			return nil, "", fmt.Errorf("read the audit: %w", err)
+		}
+		oldest = strconv.FormatInt(max(created-auditSlack.Milliseconds(), 0), 10)
+	}
 	page := make([]job.Audited, 0, limit)
 	for {
-		found, err := s.client(ctx).XRevRangeN(ctx, s.keys.audit(), from, "-", int64(count)+1).Result()
+		found, err := s.client(ctx).XRevRangeN(ctx, s.keys.audit(), from, oldest, int64(count)+1).Result()
 		if err != nil {
 			return nil, "", fmt.Errorf("read the audit: %w", err)
 		}

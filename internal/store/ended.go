@@ -44,7 +44,7 @@ func (s *Store) missing(ctx context.Context, id string) error {
 }
 
 // Ailing reads the jobs that fail and those whose replies do not arrive, at most limit of
-// each. Of a token they are its own.
+// each. Of a token they are its own, among the first maxExamined of these.
 func (s *Store) Ailing(ctx context.Context, limit int) (job.Ailing, error) {
 	var (
 		a   job.Ailing
@@ -83,6 +83,7 @@ func (s *Store) ailing(ctx context.Context, index string, limit int, is func(job
 	if err != nil {
 		return nil, 0, err
 	}
+	entries = entries[:min(len(entries), max(maxExamined, limit))]
 	hashes, err := s.hashes(ctx, members(entries), s.keys.job)
 	if err != nil {
 		return nil, 0, err

@@ -43,7 +43,7 @@ type owners struct {
 var ownerSources = []string{"owned", "jobs", "ended", "runs"}
 
 // RelistOwners brings one page of the lists of owners in step with the records. The cursor of
-// the first page is "", and so is the next one after the last.
+// the first page is "", and so is the next one after the last; with an error it is the same.
 func (s *Store) RelistOwners(ctx context.Context, cursor string, size int) (string, error) {
 	list, at, ok := strings.Cut(cursor, " ")
 	if !ok {
@@ -51,7 +51,7 @@ func (s *Store) RelistOwners(ctx context.Context, cursor string, size int) (stri
 	}
 	next, err := s.run(ctx, s.scripts.own, list, at, size).Text()
 	if err != nil {
-		return "", fmt.Errorf("list the owners of %s: %w", list, unanswered(err))
+		return cursor, fmt.Errorf("list the owners of %s: %w", list, unanswered(err))
 	}
 	if next != "0" {
 		return list + " " + next, nil

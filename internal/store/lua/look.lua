@@ -44,7 +44,7 @@ end
 local function look_parked(member, id, h)
   must_begin('r', h)
   local session = h.session
-  local holder = redis.call('GET', lock_key(session))
+  local holder = keyed('GET', lock_key(session))
   if holder == id then -- then it waits for a place of its agent
     redis.pcall('ZADD', queue_key(h.agent or 'main'), 'NX', int(tonumber(h.createdAt) or now), id)
     redis.call('ZADD', WAKE, int(now + LOOK_PLACE), member)

@@ -135,12 +135,16 @@ function check.agents(agents)
 end
 
 -- What a token allows an agent to hold at once is noted beside: lost, or of another type, it
--- would bound nobody.
+-- would bound nobody, and left by a token that a release before this one has revoked, for ever.
 function check.tokens(ids)
   each(ids, function(_, id)
     local t = pick(token_key(id), { 'v', 'agentId', 'maxConcurrent', 'revokedAt' })
-    local most = not newer(t) and t.agentId and not t.revokedAt and tonumber(t.maxConcurrent)
-    if most and (tonumber(redis.pcall('GET', at_once_key(t.agentId))) or math.huge) > most then
+    local most = not newer(t) and t.agentId and tonumber(t.maxConcurrent)
+    if not most then return end
+    local noted = tonumber(redis.pcall('GET', at_once_key(t.agentId))) or math.huge
+    if t.revokedAt and noted == most then
+      bound_agent(t.agentId)
+    elseif not t.revokedAt and noted > most then
       bound_agent(t.agentId)
       note('quota_lost', 'token:' .. id)
     end
