@@ -78,6 +78,10 @@ func Explain(ctx context.Context, r Records, schedules *schedule.Cache, report h
 			Remedy: "POST /api/cron/all/resume", Command: "gateway-cron resume-all"})
 	}
 	findings = append(findings, s.cursor())
+	if s.job.CutAt != 0 {
+		findings = append(findings, Finding{Level: OK, What: "bounds", Found: "whole replies in its history, or older messages of our copy of its session, went at " +
+			s.clock(s.job.CutAt.Time()) + " to keep to the bounds in bytes (GATEWAY_CRON_HISTORY_BYTES; 8 MiB of a session)"})
+	}
 	for _, run := range s.trace.Unfinished {
 		findings = append(findings, s.unfinished(run))
 	}

@@ -51,6 +51,7 @@ const (
 	SlotsAbsent     Code = "slots_absent"
 	PlacesTaken     Code = "places_taken"
 	MemoryTaken     Code = "memory_taken"
+	BoundReached    Code = "bound_reached"
 	RunsWaiting     Code = "runs_waiting"
 	WorkStuck       Code = "work_stuck"
 	QueuePaused     Code = "queue_paused"
@@ -198,6 +199,7 @@ func Judge(f Facts, o Options) Report {
 	j.parties()
 	j.jobs()
 	j.records()
+	j.bounds()
 	return j.report()
 }
 
@@ -258,7 +260,7 @@ func (r Report) Outline() Report {
 func (r Report) WithJobs(own []Reason) Report {
 	known := Report{State: OK, At: r.At}
 	for _, reason := range r.Reasons {
-		if reason.Code != JobDisabled && reason.Code != JobFailing && reason.Code != DeliveryFailing {
+		if reason.Code != JobDisabled && reason.Code != JobFailing && reason.Code != DeliveryFailing && reason.Code != BoundReached {
 			known.Reasons = append(known.Reasons, reason)
 		}
 	}
@@ -284,7 +286,7 @@ var words = map[Code]string{
 	RedisNotDurable: "Redis is not set up to keep what it is told", ClockStep: "the clock of Redis stepped", StoreEmptied: "the store was emptied",
 	NoScheduler: "no scheduler works", NoLeader: "no scheduler leads at the moment", NoWorker: "no worker is alive", ProcessLost: "a process is gone",
 	SlotsLate: "slots are late", SlotsAbsent: "slots that should have run have no record", PlacesTaken: "all places of the workers are taken",
-	MemoryTaken: "turns wait for memory",
+	MemoryTaken: "turns wait for memory", BoundReached: "a history or a session is cut to its bound",
 	RunsWaiting: "runs could begin and do not", WorkStuck: "nobody looks after what is unfinished", QueuePaused: "a queue was paused from outside",
 	Paused: "everything is paused", AIServerAway: "the ai-server cannot be reached", AIServerFailing: "calls of the ai-server keep failing",
 	AIServerKey: "the ai-server lacks the key of a provider", ChannelAway: "a channel cannot be reached", ChannelFailing: "sends of a channel keep failing",

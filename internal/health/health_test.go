@@ -103,6 +103,8 @@ func TestJudge(t *testing.T) {
 			workers(f)[0].Waiting, workers(f)[0].WaitingCount, workers(f)[0].WaitingSince = []string{"a", "b"}, 7, ago(time.Minute)
 			workers(f)[1].Waiting, workers(f)[1].WaitingCount, workers(f)[1].WaitingSince = []string{"c"}, 1, ago(2*time.Minute)
 		}, Degraded, false, []string{"memory_taken|8 turns with a long conversation wait|WORKER_MEMORY_BYTES"}},
+		"cut to a bound": {func(f *Facts) { f.Signs.Cut = job.Overdue{Count: 7, Oldest: ago(time.Hour), IDs: []string{"a", "b"}} }, Degraded, false,
+			[]string{"bound_reached|went within a day, to keep to the bounds in bytes: a, b and 5 more|HISTORY_BYTES"}},
 		"absent": {func(f *Facts) { f.Absent = job.Overdue{Count: 1, Oldest: ago(time.Hour), IDs: []string{"j"}} }, Degraded, true,
 			[]string{"slots_absent|1 slot should have run and has no record: of j|explain"}},
 		"runs that nobody begins": {func(f *Facts) {

@@ -371,6 +371,16 @@ func (j *judge) about(code Code, jobs []trouble, more int, one, many string, fix
 	j.add(r)
 }
 
+// bounds says of which jobs something went to keep to a bound in bytes.
+func (j *judge) bounds() {
+	if c := j.Signs.Cut; c.Count > 0 {
+		j.add(Reason{Code: BoundReached, State: Degraded, Count: c.Count, Since: c.Oldest, Jobs: c.IDs,
+			Text: fmt.Sprintf("whole replies in the history of %s, or older messages of our copy of the session, went within a day, to keep to the bounds in bytes: %s",
+				count(c.Count, "job"), some(c.IDs, c.Count)),
+			Fix: both("raise GATEWAY_CRON_HISTORY_BYTES if the replies are missed, or let the agent be shorter; the ai-server's own session is never cut")})
+	}
+}
+
 func (j *judge) records() {
 	found := j.Status.Repairs.Quarantined
 	if len(found) == 0 {

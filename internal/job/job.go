@@ -387,6 +387,7 @@ type Job struct {
 	LastOutcome     Outcome
 	LastOutcomeSlot Millis
 	LastDelivery    DeliveryState // of the newest reply
+	CutAt           Millis        // when something of its history or session last went because of a bound in bytes
 	Failures        int           // failed runs of the schedule in a row; any success ends the row
 	DisabledAt      Millis        // when failures disabled the job; 0 if they did not
 }

@@ -13,6 +13,8 @@ type Signs struct {
 	Late      Overdue // slots that are due for a while and that nobody has claimed or settled
 	Wake      Overdue // runs and deliveries whose next look is overdue
 	Untouched Overdue // runs that may begin and that no worker begins
+
+	Cut Overdue // jobs of whose history or session something went because of a bound in bytes, within a day
 }
 
 // Process is the sign of life of a role of a process.

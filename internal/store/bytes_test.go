@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,6 +59,7 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 			t.Errorf("listed %s: dropped %v", r.ID, r.ReplyDropped)
 		}
 	}
+	f.wantCut("a")
 	if n := f.rdb.LLen(f.ctx, f.keys.replies("a")).Val(); n != 2 {
 		t.Errorf("%d are listed as whole", n)
 	}
@@ -67,6 +69,7 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 func TestSessionIsBoundedInBytes(t *testing.T) {
 	f := setup(t, Options{SessionBytes: 30_000, SessionMessages: 100})
 	f.create("a", everyMinute())
+	f.wantCut()
 	session := f.job("a").ResolveSession("a")
 	for _, tc := range []struct{ bytes, messages int }{{100, 2}, {9_000, 4}, {9_000, 6}, {9_000, 8}, {9_000, 6}, {100, 8}, {25_000, 4}, {90_000, 2},
 		{100, 2}, {9_000, 4}} {
@@ -75,6 +78,24 @@ func TestSessionIsBoundedInBytes(t *testing.T) {
 		f.must(err)
 		if len(s.Messages) != tc.messages {
 			t.Errorf("after a reply of %d bytes %d messages, want %d", tc.bytes, len(s.Messages), tc.messages)
+		}
+	}
+	f.wantCut("a")
+	f.must(f.DeleteJob(f.ctx, "a"))
+	f.wantCut()
+}
+
+// wantCut says of which jobs something went, to the signs and at each.
+func (f *fixture) wantCut(ids ...string) {
+	f.t.Helper()
+	s, err := f.Signs(f.ctx, time.Minute)
+	f.must(err)
+	if d := cmp.Diff(ids, s.Cut.IDs); d != "" || s.Cut.Count != len(ids) {
+		f.t.Errorf("something went of %d jobs: %s", s.Cut.Count, d)
+	}
+	for _, id := range ids {
+		if f.job(id).CutAt == 0 {
+			f.t.Errorf("%s does not say that something of it went", id)
 		}
 	}
 }

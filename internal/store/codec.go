@@ -136,7 +136,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"), MadeBy: f["madeBy"],
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
-		LastOutcome: job.Outcome(f["lastOutcome"]), LastDelivery: job.DeliveryState(f["lastDelivery"]), Failures: int(f.int("failures")),
+		LastOutcome: job.Outcome(f["lastOutcome"]), LastDelivery: job.DeliveryState(f["lastDelivery"]), CutAt: f.millis("cutAt"), Failures: int(f.int("failures")),
 		DisabledAt: f.millis("disabledAt"),
 	}
 	if j.LastOutcome == job.Missed || j.LastOutcome == job.Skipped {

@@ -26,6 +26,10 @@ func (k keys) ended() string { return k.prefix + "ended" }
 // by the order of their texts each list is in the order of jobs or ended.
 func (k keys) owned() string { return k.prefix + "owned" }
 
+// cut: ZSET of the ids of jobs of whose history or session something went because of a bound in
+// bytes, by when it last did (ms); a day, capped.
+func (k keys) cut() string { return k.prefix + "cut" }
+
 // failing: ZSET of the ids of jobs whose last runs of the schedule failed, or that failures
 // disabled, by when the row began (ms).
 func (k keys) failing() string { return k.prefix + "failing" }

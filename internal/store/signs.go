@@ -193,6 +193,9 @@ func (s *Store) Signs(ctx context.Context, lateAfter time.Duration) (job.Signs, 
 	if signs.Wake, err = s.overdue(ctx, s.keys.wake(), now.Add(-slowLook), named); err != nil {
 		return job.Signs{}, fmt.Errorf("read what is unfinished: %w", err)
 	}
+	if signs.Cut, err = s.overdue(ctx, s.keys.cut(), now, named); err != nil && !isReply(err) {
+		return job.Signs{}, fmt.Errorf("read what was cut: %w", err)
+	}
 	if signs.Untouched, err = s.untouched(ctx, open.Val(), now); err != nil {
 		return job.Signs{}, fmt.Errorf("read what is unfinished: %w", err)
 	}

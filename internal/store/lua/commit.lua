@@ -18,7 +18,7 @@ local length = keyed('RPUSH', session, unpack(said))
 if length > SESSION_MESSAGES then redis.call('LTRIM', session, -SESSION_MESSAGES, -1) end
 if #ARGV[5] + #ARGV[6] > SESSION_BYTES / SESSION_MESSAGES then
   -- seldom
-  bound_session(session, #said)
+  if bound_session(session, #said) then note_cut(r.job) end
 end
 redis.call('ZADD', SESSIONS, int(now), r.session)
 if stretch(session, SESSION_TTL, length == #said) then

@@ -79,6 +79,7 @@ local function damaged_key(name) return P .. 'damaged:' .. name end
 local JOBS = P .. 'jobs'
 local ENDED = P .. 'ended'
 local OWNED = P .. 'owned'
+local CUT = P .. 'cut'
 local FAILING = P .. 'failing'
 local UNDELIVERED = P .. 'undelivered'
 local DUE = P .. 'due'
@@ -696,7 +697,7 @@ local function drop_job(id)
   disown(id)
   redis.call('DEL', job_key(id))
   for _, list in ipairs({ DUE, JOBS }) do redis.call('ZREM', list, id) end
-  for _, list in ipairs({ UNCLAIMED, ENDED, FAILING, UNDELIVERED }) do redis.pcall('ZREM', list, id) end
+  for _, list in ipairs({ UNCLAIMED, ENDED, FAILING, UNDELIVERED, CUT }) do redis.pcall('ZREM', list, id) end
 end
 
 -- newest_record is that of a job's history, nil without any.
@@ -905,6 +906,17 @@ end
 -- head_of is what lists show of a long reply.
 local function head_of(reply) return reply:sub(1, REPLY_HEAD) end
 
+-- note_cut notes of a job that a reply in its history, or messages of its session, went because
+-- of a bound in bytes; for a day the health says so.
+local function note_cut(job)
+  if redis.call('EXISTS', job_key(job)) == 0 then return end
+  redis.pcall('HSET', job_key(job), 'cutAt', int(now))
+  redis.pcall('ZADD', CUT, int(now), job)
+  redis.pcall('ZREMRANGEBYSCORE', CUT, '-inf', int(now - 24 * 3600000))
+  redis.pcall('ZREMRANGEBYRANK', CUT, 0, -1001)
+  redis.pcall('PEXPIRE', CUT, 24 * 3600000)
+end
+
 -- drop_replies keeps the whole replies of a job within their bytes when run has one of so
 -- many: of the oldest only the head stays, in their records. What is still to be delivered
 -- is spared.
@@ -924,6 +936,7 @@ local function drop_replies(job, run, bytes)
         local whole_characters = string.gsub(r.head, '[\192-\255][\128-\191]*$', '')
         redis.call('HSET', run_key(id), 'reply', whole_characters, 'replyDropped', '1')
         redis.call('HDEL', run_key(id), 'head')
+        note_cut(job)
       end
       redis.call('LREM', key, 1, entry)
       whole = whole - (tonumber(size) or 0)
@@ -932,13 +945,16 @@ local function drop_replies(job, run, bytes)
 end
 
 -- bound_session keeps a session within its bytes after a turn of so many messages, one of
--- them long, came into it; that turn stays.
+-- them long, came into it; that turn stays. It reports whether any messages went.
 local function bound_session(key, turn)
   local last = redis.call('LLEN', key)
   local bytes = 0
   for back = 1, last do
     bytes = bytes + #redis.call('LINDEX', key, -back)
-    if bytes > SESSION_BYTES and back > turn then return redis.call('LTRIM', key, 1 - back, -1) end
+    if bytes > SESSION_BYTES and back > turn then
+      redis.call('LTRIM', key, 1 - back, -1)
+      return true
+    end
   end
 end
 
