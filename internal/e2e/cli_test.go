@@ -143,7 +143,7 @@ func TestTheStopComesInByTheSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := &httptest.Server{Listener: socket, Config: &http.Server{Handler: httputil.NewSingleHostReverseProxy(target)}} //nolint:gosec // of a test
+	front := &httptest.Server{Listener: socket, Config: &http.Server{Handler: httputil.NewSingleHostReverseProxy(target)}}
 	front.Start()
 	t.Cleanup(front.Close)
 
