@@ -31,7 +31,7 @@ test: redis build ## all tests, with the race detector and real Redis servers
 ifeq ($(RACE),)
 	@echo "no C compiler, or CGO_ENABLED=0: running without the race detector"
 endif
-	go test -count=1 $(RACE) -timeout 15m ./...
+	go test -count=1 $(RACE) -timeout 25m ./...
 
 check: ## exactly what CI runs: gofmt, vet, lint, models, tests, fuzzing
 	@.ci/run

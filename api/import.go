@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -239,9 +240,10 @@ func formerExport(sent map[string]string) bool {
 	return true
 }
 
-// lineProblems is everything that is wrong with the definition of a line.
+// lineProblems is everything that is wrong with the definition of a line. What a release before
+// this one took comes back with its export.
 func (s *server) lineProblems(spec job.Spec) []job.Problem {
-	found := s.problems(spec)
+	found := slices.DeleteFunc(s.problems(spec), job.Problem.TakenBefore)
 	for i := range found {
 		if found[i].Field == "reason" {
 			found[i].Field = "pauseReason"

@@ -130,10 +130,10 @@ func (s *server) patchJob(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		// A job that today's rules would refuse (its channel has gone, its zone was renamed)
-		// can still be paused, and one that has a character which cannot be seen runs on.
+		// can still be paused, and one that has what releases before this one took runs on.
 		known := s.problems(before)
 		found = slices.DeleteFunc(found, func(p job.Problem) bool {
-			return slices.Contains(known, p) && (!after.Enabled || p.AboutLooks())
+			return slices.Contains(known, p) && (!after.Enabled || p.TakenBefore())
 		})
 		refused = in.check(found)
 		if refused != nil {
@@ -200,7 +200,7 @@ func (s *server) resumeJob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.editJob(w, r, id, func(before job.Spec) (job.Spec, error) {
-		if found := slices.DeleteFunc(s.problems(before), job.Problem.AboutLooks); len(found) > 0 {
+		if found := slices.DeleteFunc(s.problems(before), job.Problem.TakenBefore); len(found) > 0 {
 			return job.Spec{}, &job.InvalidError{Problems: found}
 		}
 		return before.Resumed(), nil

@@ -61,7 +61,7 @@ func (s *server) routes() http.Handler {
 	reserve().With(s.administrators).Post("/api/cron/all/resume", s.handle(s.resumeAll))
 	ordinary.With(s.administrators).Post("/api/cron/tokens", s.handle(s.createToken))
 	ordinary.With(s.administrators).Get("/api/cron/tokens", s.handle(s.listTokens))
-	ordinary.With(s.administrators).Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))
+	reserve().With(s.administrators).Delete("/api/cron/tokens/{id}", s.handle(s.revokeToken))
 	lasting.With(s.administrators, s.inRun).Post("/api/cron/import", s.handle(s.importJobs))
 	return r
 }

@@ -382,8 +382,7 @@ func (a *App) newFront(queues tasks.Queues, channels channelManager, signals *si
 	return r, nil
 }
 
-// localConns bounds the connections at the socket for the command line. They count as one
-// address, which may have half.
+// localConns bounds the connections at the socket for the command line.
 const localConns = 64
 
 // redisDir is where the embedded Redis keeps its data.
@@ -417,27 +416,40 @@ func (a *App) serveHTTP(listener net.Listener) {
 	}
 	a.stopping = make(chan struct{})
 	a.http.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
-	a.accept(listener, a.opts.Edge)
+	serve := a.http.Serve
+	if a.tls != nil {
+		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
+	}
+	a.accept(listener, a.opts.Edge, serve)
 }
 
 // serveLocally serves the same on a socket for the command line on this machine, whose
 // connections are none of those that other clients can use up.
 func (a *App) serveLocally() error {
-	socket, err := local.Listen(a.opts.Config.StateDir, a.Addr())
-	if socket == nil {
+	host, _, err := net.SplitHostPort(a.opts.Config.Addr)
+	if err != nil {
+		return fmt.Errorf("split %q: %w", a.opts.Config.Addr, err)
+	}
+	_, port, err := net.SplitHostPort(a.Addr()) // which the system has chosen if that is 0
+	if err != nil {
+		return fmt.Errorf("split %q: %w", a.Addr(), err)
+	}
+	path, err := local.Path(a.opts.Config.StateDir, net.JoinHostPort(host, port))
+	if err != nil {
 		return err
 	}
-	a.accept(socket, edge.Options{WriteTimeout: a.opts.Edge.WriteTimeout, MaxConns: localConns})
+	socket, err := local.Listen(path)
+	if err != nil {
+		return err
+	}
+	a.accept(socket, edge.Options{WriteTimeout: a.opts.Edge.WriteTimeout, MaxConns: localConns}, a.http.Serve)
 	return nil
 }
 
 // accept serves what comes in at a listener, within the bounds.
-func (a *App) accept(l net.Listener, bounds edge.Options) {
+func (a *App) accept(l net.Listener, bounds edge.Options, serve func(net.Listener) error) {
 	bounds.Logger = a.logger
-	bounded, serve := edge.Bound(l, bounds), a.http.Serve
-	if a.tls != nil {
-		serve = func(l net.Listener) error { return a.http.ServeTLS(l, "", "") }
-	}
+	bounded := edge.Bound(l, bounds)
 	go func() {
 		if err := serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server ended", "err", err)

@@ -105,7 +105,11 @@ func TestTheCommandLineComesIn(t *testing.T) {
 		return answer.Status
 	}
 	eventually(t, "nobody else comes in", func() bool { return status(&http.Transport{DisableKeepAlives: true}, "secret") == 0 })
-	own := local.Transport(func() string { return o.Config.StateDir })
+	path, err := local.Path(o.Config.StateDir, p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := local.Transport(func() local.Gateway { return local.Gateway{Path: path, Addr: p.Addr()} })
 	for token, want := range map[string]int{"secret": http.StatusOK, "guess": http.StatusUnauthorized, "": http.StatusUnauthorized} {
 		if got := status(own, token); got != want {
 			t.Errorf("with the token %q: %d", token, got)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,14 +208,18 @@ func apiSettings(tokenFile string) (url, token string, err error) {
 }
 
 // transport carries the calls of the API, over the socket of the gateway on this machine if
-// there is one.
+// there is one. An address that GATEWAY_CRON_URL names may be that of another machine.
 func transport() http.RoundTripper {
-	return local.Transport(sync.OnceValue(func() string {
+	return local.Transport(sync.OnceValue(func() local.Gateway {
 		c, err := config.Load(os.LookupEnv)
-		if err != nil {
-			return "" // whoever wanted the address was told
+		if err != nil || c.URL != "" {
+			return local.Gateway{} // whoever wanted the address was told
 		}
-		return c.StateDir
+		path, err := local.Path(c.StateDir, c.Addr)
+		if err != nil {
+			return local.Gateway{}
+		}
+		return local.Gateway{Path: path, Addr: strings.TrimPrefix(c.APIURL(), c.Scheme()+"://")}
 	}))
 }
 

@@ -29,7 +29,7 @@ GATEWAY_CRON_TOKEN. A running gateway-cron offers the same tools at /mcp.`,
 			if err != nil {
 				return err
 			}
-			calls, err := client.New(c.APIURL(), c.Token, transport())
+			calls, err := client.New(c.APIURL(), c.Token, nil)
 			if err != nil {
 				return usageError{fmt.Errorf("%sURL: %w", config.EnvPrefix, err)}
 			}

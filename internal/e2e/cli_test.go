@@ -135,7 +135,11 @@ func TestTheStopComesInByTheSocket(t *testing.T) {
 	addr := nobody.Addr().String()
 	nobody.Close()
 	dir := t.TempDir()
-	socket, err := local.Listen(dir, addr)
+	path, err := local.Path(dir, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := local.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}

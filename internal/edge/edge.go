@@ -42,7 +42,8 @@ type Options struct {
 	// WriteTimeout is how long a peer may take for 64 KiB; 0 means 30 s.
 	WriteTimeout time.Duration
 	// MaxConns is how many connections there may be; 0 means 1024, or half of the files that
-	// the process may open if that is less. One address may have half of them.
+	// the process may open if that is less. One address may have half of them; what has none,
+	// at a socket of this machine, may have all.
 	MaxConns int
 	Logger   *slog.Logger
 }
@@ -91,7 +92,7 @@ func (l *Listener) admit(c net.Conn) net.Conn {
 	l.mu.Lock()
 	room := true
 	var idle []*conn // to be closed
-	if l.networks[network] >= max(l.MaxConns/2, 1) {
+	if network.IsValid() && l.networks[network] >= max(l.MaxConns/2, 1) {
 		room = l.evict(&idle, func(other *conn) bool { return other.network == network })
 	}
 	if room && len(l.conns) >= l.MaxConns {

@@ -120,8 +120,7 @@ func (s Spec) Validate() error {
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
 	case !named: // a session made of that would only be wrong once more
 	case climbs(key):
-		v.add("sessionKey", "must not have //, nor . or .. between slashes: it becomes a file name. The same holds for the agentId, chatId and threadId it is made from",
-			`"agent:main:morning"`)
+		v.add("sessionKey", climbsDetail, `"agent:main:morning"`)
 	case s.Context == ContextIsolated && len(key) > MaxSessionBytes:
 		v.add("agentId", fmt.Sprintf("is too long: the session made from it has over %d bytes", MaxSessionBytes), `"main"`)
 	case s.SessionKey == "" && len(key) > MaxSessionBytes:
@@ -330,7 +329,7 @@ func (v *validator) identifier(field, s, example string) {
 	}):
 		v.add(field, hiddenDetail, example)
 	case field == "sessionKey" && (s == "." || s == ".."):
-		v.add(field, "must not be . or ..: it becomes a file name", example)
+		v.add(field, dotDetail, example)
 	}
 }
 
@@ -341,9 +340,16 @@ func climbs(key string) bool {
 		strings.Trim(key, `./\`) == ""
 }
 
-// AboutLooks reports whether a problem is a character that cannot be seen. Releases before this
-// one took them, so what is stored may have some.
-func (p Problem) AboutLooks() bool { return p.Detail == hiddenDetail }
+// TakenBefore reports whether a problem is one that releases before this one did not mind: a
+// character that cannot be seen, or a session key that is a directory. What is stored may have it.
+func (p Problem) TakenBefore() bool {
+	return p.Detail == hiddenDetail || p.Detail == dotDetail || p.Detail == climbsDetail
+}
+
+const (
+	dotDetail    = "must not be . or ..: it becomes a file name"
+	climbsDetail = "must not have //, nor . or .. between slashes: it becomes a file name. The same holds for the agentId, chatId and threadId it is made from"
+)
 
 const hiddenDetail = "must not contain characters that cannot be seen, such as zero-width ones and those that turn the direction of text"
 

@@ -6,51 +6,39 @@
 package local
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
 // alive is how long a socket may take to show whether anybody listens there.
 const alive = time.Second
 
-// errNotHere says that an address is none of this machine alone.
-var errNotHere = errors.New("no address of this machine")
-
-// socket is where a gateway that serves addr listens, too.
-func socket(stateDir, addr string) (string, error) {
+// Path is the socket of the gateway whose settings name that state directory and that address
+// to listen on. Its name has both parts of the address: two gateways of one user may differ in
+// either.
+func Path(stateDir, addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return "", fmt.Errorf("split %q: %w", addr, err)
 	}
-	ip, err := netip.ParseAddr(host)
-	if host != "" && host != "localhost" && (err != nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
-		return "", fmt.Errorf("%s: %w", addr, errNotHere)
-	}
 	if stateDir == "" {
 		return "", errors.New("there is no state directory")
 	}
-	return filepath.Join(stateDir, "api", port+".sock"), nil
+	return filepath.Join(stateDir, "api", cmp.Or(host, "all")+"_"+port+".sock"), nil
 }
 
-// Listen listens in the state directory for the gateway that serves addr. Closing the
-// listener removes the socket; what a process that was killed has left is removed here. It
-// returns nil without an error for an address at which only other machines call.
-func Listen(stateDir, addr string) (net.Listener, error) {
-	path, err := socket(stateDir, addr)
-	if errors.Is(err, errNotHere) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// Listen listens at a Path. Closing the listener removes the socket; what a process that was
+// killed has left there is removed first. The socket is the owner's alone, and whoever comes in
+// there is of this machine, so that nothing is encrypted.
+func Listen(path string) (net.Listener, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the socket: %w", err)
@@ -58,14 +46,8 @@ func Listen(stateDir, addr string) (net.Listener, error) {
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory is entered by its x
 		return nil, fmt.Errorf("make the directory of the socket private: %w", err)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the directory of the socket: %w", err)
-	}
-	for _, e := range entries {
-		if other := filepath.Join(dir, e.Name()); strings.HasSuffix(other, ".sock") && abandoned(other) {
-			_ = os.Remove(other) // if it must go, listening there fails
-		}
+	if abandoned(path) {
+		_ = os.Remove(path) // if it must go, listening there fails
 	}
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
 	if err != nil {
@@ -83,22 +65,40 @@ func abandoned(path string) bool {
 	return isRefused(err)
 }
 
-// Transport carries requests to a gateway on this machine over its socket, if that is there
-// and belongs to the same user, and all others over the network. stateDir is called when it
-// is needed.
-func Transport(stateDir func() string) http.RoundTripper {
+// Gateway is where the gateway is that the settings of this machine name: its socket, and the
+// address that its URL has.
+type Gateway struct{ Path, Addr string }
+
+// Transport carries requests to that gateway over its socket, if that is there and belongs to
+// the same user, and all others over the network. of is called when it is needed.
+func Transport(of func() Gateway) http.RoundTripper {
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	if usual, ok := http.DefaultTransport.(*http.Transport); ok {
 		t = usual.Clone()
 	}
-	network := (&net.Dialer{Timeout: 30 * time.Second}).DialContext
-	t.DialContext = func(ctx context.Context, proto, addr string) (net.Conn, error) {
-		if path, err := socket(stateDir(), addr); err == nil && isOwn(path) {
-			if c, err := (&net.Dialer{Timeout: alive}).DialContext(ctx, "unix", path); err == nil {
-				return c, nil
-			}
+	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	socket := func(ctx context.Context, addr string) net.Conn {
+		g := of()
+		if addr != g.Addr || !isOwn(g.Path) {
+			return nil
 		}
-		return network(ctx, proto, addr)
+		c, err := (&net.Dialer{Timeout: alive}).DialContext(ctx, "unix", g.Path)
+		if err != nil {
+			return nil // the network is tried
+		}
+		return c
+	}
+	t.DialContext = func(ctx context.Context, proto, addr string) (net.Conn, error) {
+		if c := socket(ctx, addr); c != nil {
+			return c, nil
+		}
+		return dialer.DialContext(ctx, proto, addr)
+	}
+	t.DialTLSContext = func(ctx context.Context, proto, addr string) (net.Conn, error) {
+		if c := socket(ctx, addr); c != nil {
+			return c, nil
+		}
+		return (&tls.Dialer{NetDialer: dialer, Config: t.TLSClientConfig}).DialContext(ctx, proto, addr)
 	}
 	return t
 }
