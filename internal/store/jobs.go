@@ -21,9 +21,10 @@ const (
 	// maxUnfinishedRuns bounds the unfinished runs of one job, which manual runs
 	// could otherwise pile up without end.
 	maxUnfinishedRuns = 100
-	// maxPassedSlots bounds the walk over due slots that an edit passes over: two
-	// years of every minute.
-	maxPassedSlots = 1 << 20
+	// maxPassedSlots bounds the walk over due slots that an edit passes over: a month of
+	// every minute. It takes a fraction of a second: an edit whose next slot has passed by
+	// the time that it is made is made again.
+	maxPassedSlots = 50_000
 )
 
 // CreateJob stores a new job with its first slot after now. An empty id is
