@@ -36,8 +36,8 @@ func (s *server) runEvents(w http.ResponseWriter, r *http.Request) error {
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // or nginx holds the events back
-	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}
 	stream := eventStream{parts: newParts(w), heartbeat: time.NewTicker(heartbeatEvery)}
@@ -59,7 +59,7 @@ func (s *server) runEvents(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	stream.event("end", []byte("{}"))
-	return nil
+	return stream.parts.refused
 }
 
 // settled reports whether nothing more can come of a run: it has ended, and so have the
@@ -115,16 +115,24 @@ func (e *eventStream) write(b []byte) {
 type parts struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	begun   bool
+	refused error // why the first part was not sent: there is no answer yet
 }
 
-func newParts(w http.ResponseWriter) parts { return parts{w, http.NewResponseController(w)} }
+func newParts(w http.ResponseWriter) parts {
+	return parts{w: w, control: http.NewResponseController(w)}
+}
 
-func (p parts) send(b []byte) error {
+func (p *parts) send(b []byte) error {
 	release, err := hold(p.w, len(b))
 	if err != nil {
+		if !p.begun {
+			p.refused = err
+		}
 		return err
 	}
 	defer release()
+	p.begun = true
 	if _, err := p.w.Write(b); err != nil { //nolint:gosec // no HTML: its type is set, and sniffing forbidden
 		return err
 	}

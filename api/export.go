@@ -125,6 +125,9 @@ func (s *server) exportJobs(w http.ResponseWriter, r *http.Request) error {
 				lines, cursor, err = s.exportLines(r.Context(), cursor)
 			}
 		}
+		if answer.refused != nil {
+			return answer.refused
+		}
 		if err != nil {
 			if r.Context().Err() == nil {
 				s.Logger.WarnContext(r.Context(), "export broken off", "request_id", requestID(r), "err", err)

@@ -10,13 +10,13 @@ import (
 // API is answered here, as the API would. It is for what calls the API on behalf of its
 // own callers, and must pass their token on. How often is not limited here: each call of the
 // API is, by what it asks for. What the calls hold has bounds as large as those of the API,
-// for itself.
-func Protect(o Options, next http.Handler) http.Handler {
+// for itself; calls that stop something are served beyond them.
+func Protect(o Options, next http.Handler, stops func(*http.Request) bool) http.Handler {
 	if o.Guesses == nil {
 		o.Guesses = o.newGuesses()
 	}
 	s := &server{Options: o, tokens: newTokenCache(o.Tokens, o.Now), answering: newShares(cmp.Or(o.MaxUnread, defaultMaxUnread))}
-	return identify(s.logRequests(s.recoverPanics(secureHeaders(onReserve(s.guard()(s.limitCalls(next)))))))
+	return identify(s.logRequests(s.recoverPanics(secureHeaders(onReserve(s.guard()(s.limitCalls(next, stops)))))))
 }
 
 type checkedKey struct{}

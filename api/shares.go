@@ -114,16 +114,23 @@ func hold(w http.ResponseWriter, n int) (release func(), err error) {
 // of that before it writes.
 const heldByCall = 512 << 10
 
+// heldByStop is what a call counts for that stops something: its request and its answer are
+// small.
+const heldByStop = 32 << 10
+
 // limitCalls counts what another handler holds and writes, as limitUnread and hold do for
 // those that are here.
-func (s *server) limitCalls(next http.Handler) http.Handler {
+func (s *server) limitCalls(next http.Handler, stops func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := s.clientOf(r)
-		if err := s.answering.take(c, heldByCall); err != nil {
+		c, n := s.clientOf(r), heldByCall
+		if stops(r) {
+			n = heldByStop
+			s.answering.force(c, n)
+		} else if err := s.answering.take(c, n); err != nil {
 			s.renderError(w, r, unread(err))
 			return
 		}
-		defer s.answering.give(c, heldByCall)
+		defer s.answering.give(c, n)
 		next.ServeHTTP(&countedWrites{w, s.answering, c}, r)
 	})
 }

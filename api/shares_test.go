@@ -58,7 +58,8 @@ func leaveUnread(t *testing.T, h http.Handler, method, target string, options ..
 // anything is read for it; others do, and so does what stops things.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const one, other, third, fourth, fifth = "127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1", "127.0.0.4:1", "127.0.0.5:1"
-	b := setup(t, func(o *api.Options) { o.MaxUnread = 20_000 })
+	large := job.Run{ID: playedID, JobID: "a", State: job.StateRunning, Reply: strings.Repeat("x", 5000)}
+	b, _ := played(t, []reading{{run: large}}, func(o *api.Options) { o.MaxUnread = 20_000 })
 	b.seed("a", func(j *job.Job) { j.Task = strings.Repeat("x", 5000) })
 	read := func(address string) answer {
 		return b.call("GET", "/api/cron/jobs/a", "", from(address))
@@ -83,7 +84,9 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	for _, address := range []string{other, third} {
 		rest = append(rest, leaveUnread(t, b.handler, "GET", "/api/cron/jobs/a", from(address)))
 	}
-	read(fourth).want(http.StatusServiceUnavailable) // there is not so much left
+	for _, path := range []string{"jobs/a", "export", "runs/" + playedID + "/events"} { // there is not so much left
+		b.call("GET", "/api/cron/"+path, "", from(fourth)).want(http.StatusServiceUnavailable)
+	}
 	if got := first(); got.Code != http.StatusOK || !strings.Contains(got.Body.String(), "xxx") {
 		t.Errorf("what was left unread: %d %s", got.Code, got.Body)
 	}
@@ -116,16 +119,18 @@ func TestCallsOfOtherHandlers(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, r.URL.Path)
 	})
-	h := api.Protect(api.Options{Tokens: b.tokens, Now: time.Now, Logger: slog.New(slog.DiscardHandler), MaxUnread: 4 << 20}, work)
+	h := api.Protect(api.Options{Tokens: b.tokens, Now: time.Now, Logger: slog.New(slog.DiscardHandler), MaxUnread: 4 << 20}, work,
+		func(r *http.Request) bool { return r.URL.Path == "/stop" })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of a call that should have been refused
 	defer cancel()
-	ask := func(address string) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(ctx, "POST", "/mcp", nil)
+	call := func(path, address string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, "POST", path, nil)
 		r.Host, r.RemoteAddr = "127.0.0.1", address
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		return w
 	}
+	ask := func(address string) *httptest.ResponseRecorder { return call("/mcp", address) }
 	done := make(chan *httptest.ResponseRecorder, 10)
 	for range 2 {
 		go func() { done <- ask("127.0.0.1:1") }()
@@ -136,6 +141,13 @@ func TestCallsOfOtherHandlers(t *testing.T) {
 	}
 	go func() { done <- ask("127.0.0.2:1") }()
 	<-begun
+	stopped := make(chan *httptest.ResponseRecorder, 1)
+	go func() { stopped <- call("/stop", "127.0.0.1:3") }()
+	select {
+	case <-begun:
+	case got := <-stopped:
+		t.Errorf("what stops things was refused: %d %s", got.Code, got.Body)
+	}
 	close(goOn)
 	for range 3 {
 		if got := <-done; got.Code != http.StatusOK || got.Body.String() != "/mcp" {

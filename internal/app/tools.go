@@ -18,5 +18,5 @@ func (a *App) tools(o api.Options, routes http.Handler) (http.Handler, error) {
 		return nil, fmt.Errorf("make the client of the tools: %w", err)
 	}
 	s := mcp.New(mcp.Options{Client: calls, Version: a.opts.Version, Now: time.Now, Logger: a.logger})
-	return api.Protect(o, s.Handler(a.opts.Config.MaxBodyBytes)), nil
+	return api.Protect(o, s.Handler(a.opts.Config.MaxBodyBytes), s.Stops), nil
 }

@@ -2,6 +2,7 @@ package mcp_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -98,6 +100,39 @@ func TestHandlerPassesTheRunOn(t *testing.T) {
 		if !slices.Equal(got.Values("X-Gateway-Cron-Run"), runs) || got.Get("Authorization") != "Bearer mine" || got.Get("Accept") != "" {
 			t.Errorf("sent %q: the API saw %v", runs, got)
 		}
+	}
+}
+
+// TestStops: what stops something is known by its name and by nothing that only looks like
+// it, and its body is left as it was.
+func TestStops(t *testing.T) {
+	s := mcp.New(mcp.Options{Version: "v9", Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	call := func(name string) string { return `{"method":"tools/call","params":{"name":"` + name + `"}}` }
+	for body, want := range map[string]bool{
+		call("pause_cron_job"): true, call("resume_cron_job"): true, call("delete_cron_job"): true,
+		call("update_cron_job"): true, call("get_cron_status"): true,
+		call("list_cron_runs"): false, call("create_cron_job"): false, call("none"): false,
+		`{"method":"tools/list","params":{"name":"pause_cron_job"}}`:                                    false,
+		`{"method":"tools/call","params":{"name":"list_cron_runs"},"Params":{"name":"pause_cron_job"}}`: false,
+		`{"method":"tools/call","params":{"name":"list_cron_runs","Name":"pause_cron_job"}}`:            false,
+		call("pause_cron_job") + " ": true, "[" + call("pause_cron_job") + "]": false, "": false, "null": false,
+		call("pause_cron_job") + strings.Repeat(" ", 5000): false,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", strings.NewReader(body))
+		if got := s.Stops(r); got != want {
+			t.Errorf("%.90s: %v", body, got)
+		}
+		if left, err := io.ReadAll(r.Body); string(left) != body || err != nil {
+			t.Errorf("%.90s: left %.90q, %v", body, left, err)
+		}
+	}
+	broken := httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", io.MultiReader(strings.NewReader("{"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	broken.ContentLength = 20
+	if s.Stops(broken) {
+		t.Error("half a body")
+	}
+	if left, err := io.ReadAll(broken.Body); string(left) != "{" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("left %q, %v", left, err)
 	}
 }
 

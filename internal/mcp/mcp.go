@@ -9,6 +9,7 @@ package mcp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,17 +46,19 @@ type Options struct {
 // Server has the tools. It keeps nothing between two calls.
 type Server struct {
 	Options
-	sdk *sdk.Server
+	sdk   *sdk.Server
+	stops map[string]bool // the tools that Stops knows
 }
 
 // New makes the tools.
 func New(o Options) *Server {
-	s := &Server{Options: o}
+	s := &Server{Options: o, stops: map[string]bool{}}
 	// The tools are announced as a list that never changes, so that a client which
 	// subscribes to changes is answered at once and holds no request open.
 	s.sdk = sdk.NewServer(&sdk.Implementation{Name: "gateway-cron", Title: "Gateway Cron", Version: o.Version},
 		&sdk.ServerOptions{Instructions: instructions, Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}}})
 	for _, t := range s.tools() {
+		s.stops[t.name] = t.stops
 		s.sdk.AddTool(&sdk.Tool{Name: t.name, Title: t.title, Description: t.description, InputSchema: t.input, Annotations: t.hints}, s.handle(t))
 	}
 	return s
@@ -85,6 +88,27 @@ func (s *Server) Handler(maxBodyBytes int64) http.Handler {
 	})
 }
 
+// maxStop is more than a call takes that stops something, in bytes.
+const maxStop = 4 << 10
+
+// Stops reports whether a request calls a tool that stops something, lets it go on or says
+// how it stands. It leaves the body as it was.
+func (s *Server) Stops(r *http.Request) bool {
+	if r.ContentLength <= 0 || r.ContentLength > maxStop {
+		return false
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = readCloser{io.MultiReader(bytes.NewReader(body), failing{err}), r.Body}
+	// Maps, whose keys are what was sent: a struct would take "Params" for "params", too.
+	var call, params map[string]json.RawMessage
+	if err != nil || json.Unmarshal(body, &call) != nil || string(call["method"]) != `"tools/call"` ||
+		json.Unmarshal(call["params"], &params) != nil {
+		return false
+	}
+	var name string
+	return json.Unmarshal(params["name"], &name) == nil && s.stops[name]
+}
+
 // Run serves one client over a pair of streams, a message a line, until in or ctx ends.
 func (s *Server) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	err := s.sdk.Run(ctx, &sdk.IOTransport{Reader: io.NopCloser(in), Writer: writeCloser{out}})
@@ -98,6 +122,7 @@ func (s *Server) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 type tool struct {
 	name, title, description string
 	hints                    *sdk.ToolAnnotations
+	stops                    bool // or lets go on, or says how things stand: see Stops
 	input                    json.RawMessage
 	do                       func(context.Context, *call) (answer, error)
 }
@@ -162,6 +187,16 @@ func firstByte(r *bufio.Reader) (byte, error) {
 			return b, r.UnreadByte()
 		}
 	}
+}
+
+// failing is a reader that ends with an error, or as it should.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
 }
 
 type readCloser struct {

@@ -61,7 +61,7 @@ The answer says when it runs next. Each call makes another job.`,
 			input:       object([]string{"jobId"}, jobID),
 		},
 		{
-			name: "update_cron_job", title: "Change a scheduled job", hints: changes, do: updateJob,
+			name: "update_cron_job", title: "Change a scheduled job", hints: changes, stops: true, do: updateJob,
 			description: `Changes what is sent of a job and leaves the rest. Of schedule, every and at the one that is sent replaces the others. The answer says when the job runs next; what is under way goes on by the old definition.
 Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId":"job_…","clear":["channel","chatId"]}.`,
 			input: object([]string{"jobId"}, slices.Concat([]property{jobID,
@@ -71,7 +71,7 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 			})...),
 		},
 		{
-			name: "delete_cron_job", title: "Delete a scheduled job", hints: changes, do: deleteJob,
+			name: "delete_cron_job", title: "Delete a scheduled job", hints: changes, stops: true, do: deleteJob,
 			description: `Deletes a job for good; to stop it for a while there is pause_cron_job. A run under way finishes, one that waits is cancelled, and the history stays readable.`,
 			input:       object([]string{"jobId"}, jobID),
 		},
@@ -82,13 +82,13 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 				property{"waitSeconds", "integer", "How long to wait for the end of the run: 0 (do not wait, the default) to 50. A turn takes from seconds to many minutes.", `30`}),
 		},
 		{
-			name: "pause_cron_job", title: "Pause a job", hints: sets, do: pauseJob,
+			name: "pause_cron_job", title: "Pause a job", hints: sets, stops: true, do: pauseJob,
 			description: `Stops a job until resume_cron_job. A run under way finishes, one that waits is cancelled, and what comes due meanwhile is not made up for.`,
 			input: object([]string{"jobId"}, jobID,
 				property{"reason", "string", "Why, for whoever sees the job later.", `"on holiday until Monday"`}),
 		},
 		{
-			name: "resume_cron_job", title: "Resume a job", hints: sets, do: resumeJob,
+			name: "resume_cron_job", title: "Resume a job", hints: sets, stops: true, do: resumeJob,
 			description: `Lets a paused job go on with its next time from now, also one that was disabled because it failed ten times in a row: find out why first.`,
 			input:       object([]string{"jobId"}, jobID),
 		},
@@ -101,7 +101,7 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 			})...),
 		},
 		{
-			name: "get_cron_status", title: "How the scheduler stands", hints: reads, do: getStatus,
+			name: "get_cron_status", title: "How the scheduler stands", hints: reads, stops: true, do: getStatus,
 			description: `Says whether what comes due starts: whether everything is paused, and what is wrong with the scheduler, if anything is, with what to do about it.`,
 			input:       object(nil),
 		},
