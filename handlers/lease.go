@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// renewEvery keeps a lease of 15 s alive over two lost renewals.
-	renewEvery = 5 * time.Second
+	// renewEvery keeps a lease alive over two lost renewals.
+	renewEvery = job.RenewEvery
 	renewAgain = time.Second
 	// freshFor is how old the last confirmation of a lease may be when a request
 	// is written: what is older is asked for again, and must be answered as fast.

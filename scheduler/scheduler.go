@@ -52,7 +52,7 @@ type Options struct {
 }
 
 const (
-	tick = time.Second
+	tick = job.SweepEvery
 	// scanEvery is how often the emitter looks for damage.
 	scanEvery = time.Minute
 	// keepEvery is how often the emitter looks whether something of asynq's holds the

@@ -134,32 +134,6 @@ func (s *Store) client(ctx context.Context) redis.UniversalClient {
 	return s.rdb
 }
 
-// header declares the constants of a deployment for the scripts.
-func (o Options) header(k keys) string {
-	return fmt.Sprintf(`local P = '%s'
-local VERSION = %d
-local HISTORY = %d
-local RETENTION = %d
-local SESSION_MESSAGES = %d
-local SESSION_TTL = %d
-local MAX_RETRIES = %d
-local MAX_ATTEMPTS = %d
-local MAX_UNFINISHED = %d
-local LATE = %d
-local AGENT_SHARE = %d
-local ALERT_AFTER = %d
-local ALERT_AGAIN = %d
-local ALERT_GATHER = %d
-local ALERT_EVERY = %d
-local CLOCK_STEP = %d
-local QUARANTINED = %d
-local HISTORY_BYTES = %d
-local SESSION_BYTES = %d
-`, k.prefix, job.Version, o.HistoryPerJob, o.Retention.Milliseconds(), o.SessionMessages,
-		o.SessionTTL.Milliseconds(), job.DefaultMaxRetries, maxAttempts, maxUnfinishedRuns, job.LateAfter.Milliseconds(),
-		o.AgentShare, o.AlertAfter, o.AlertCooldown.Milliseconds(), o.AlertGather.Milliseconds(), o.AlertEvery.Milliseconds(), o.Clock.Step.Milliseconds(), maxQuarantined, o.HistoryBytes, o.SessionBytes)
-}
-
 // Ping reports whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.client(ctx).Ping(ctx).Err(); err != nil {

@@ -9,26 +9,26 @@ local key = delivery_key(run, n)
 local d = hash(key)
 if not d.state then return { 'gone' } end
 if newer(d) then return { 'newer' } end
-if d.state == 'done' then return { 'done' } end
-if d.state == 'waiting' and tonumber(d.notBefore) > now then return { 'early', tonumber(d.notBefore) - now } end
-local resent = d.state == 'running' and d.token == token
+if d.state == STATE_DONE then return { 'done' } end
+if d.state == STATE_WAITING and tonumber(d.notBefore) > now then return { 'early', tonumber(d.notBefore) - now } end
+local resent = d.state == STATE_RUNNING and d.token == token
 local fields = {}
-if d.state == 'running' and not resent then
+if d.state == STATE_RUNNING and not resent then
   if d.deadEpoch ~= d.epoch then return { 'busy' } end
   for field, value in pairs(d) do
     if string.match(field, '^p%d+$') and string.sub(value, 1, 1) == 'b' then
-      end_delivery(run, n, 'unknown', 'the sender stopped in the middle of a send; the message may have arrived')
+      end_delivery(run, n, DELIVERY_UNKNOWN, 'the sender stopped in the middle of a send; the message may have arrived')
       return { 'ended' }
     end
   end
   if tonumber(d.retries) >= tonumber(ARGV[4]) or now - tonumber(d.createdAt) > DELIVER_WITHIN then
-    end_delivery(run, n, 'failed', 'its senders stopped before they could send it')
+    end_delivery(run, n, DELIVERY_FAILED, 'its senders stopped before they could send it')
     return { 'ended' }
   end
   fields.retries = tonumber(d.retries) + 1
 end
 if not resent then
-  fields.state, fields.token, fields.leaseUntil = 'running', token, now + LEASE
+  fields.state, fields.token, fields.leaseUntil = STATE_RUNNING, token, now + LEASE
   fields.epoch, fields.attempt = tonumber(d.epoch) + 1, tonumber(d.attempt) + 1
   redis.call('HSET', key, unpack(flat(fields)))
   erase(key, d, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')

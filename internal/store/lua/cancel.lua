@@ -9,11 +9,11 @@ local key = run_key(id)
 local r = hash(key)
 if not r.state or not owned(r, ARGV[4], ARGV[5]) then return { 'gone' } end
 if newer(r) then return { 'newer' } end
-if r.state == 'done' then
+if r.state == STATE_DONE then
   if r.cancel == ARGV[2] then return { 'ok', {} } end
   return { 'done' }
 end
 audit_first(ARGV[3], 'cancel', id, cjson.encode({ state = r.state }), '')
 redis.call('HSET', key, 'cancel', ARGV[2])
-cancel_run(id, r, 'requested')
+cancel_run(id, r, REASON_REQUESTED)
 return { 'ok', kicks }

@@ -9,10 +9,10 @@ local ended, new, turns = 0, 0, 0
 
 local function cancel(id)
   local r = hash(run_key(id))
-  if r.state == 'done' and r.cancel == ARGV[2] then ended = ended + 1 end
-  if not r.state or r.state == 'done' or newer(r) then return end
+  if r.state == STATE_DONE and r.cancel == ARGV[2] then ended = ended + 1 end
+  if not r.state or r.state == STATE_DONE or newer(r) then return end
   redis.call('HSET', run_key(id), 'cancel', ARGV[2])
-  turns = turns + cancel_run(id, r, 'paused')
+  turns = turns + cancel_run(id, r, REASON_PAUSED)
   ended, new = ended + 1, new + 1
 end
 

@@ -18,7 +18,7 @@ if found.uid == uid then
   local j = hash(job_key(id))
   if j.uid ~= uid or j.nextSlot ~= slot or newer(j) or newer(found) then return begin_run(run, found, token, worker) end
   -- A clock that was set, or damage, has brought the cursor back to it.
-  if found.outcome ~= 'missed' and found.outcome ~= 'skipped' then
+  if found.outcome ~= OUTCOME_MISSED and found.outcome ~= OUTCOME_SKIPPED then
     move_cursor(id, slot, ARGV[5], ARGV[6], j)
     return begin_run(run, found, token, worker)
   end
@@ -44,23 +44,23 @@ if j.rev ~= ARGV[4] then return { 'stale', job } end
 local upcoming, late = ARGV[5], now - due_of(j)
 local reason = nil
 if j.enabled ~= '1' then -- since this slot was due
-  reason = 'disabled'
-elseif j.misfire == 'skip' then
-  if late > LATE then reason = 'late' end
+  reason = REASON_DISABLED
+elseif j.misfire == MISFIRE_SKIP then
+  if late > LATE then reason = REASON_LATE end
 elseif late > tonumber(j.misfireGrace) * 1000 then
-  reason = 'stale'
+  reason = REASON_STALE
 end
 if reason then
   -- seldom
-  pass_slots(id, j, 'missed', reason, slot, slot, 1, upcoming, ARGV[6])
+  pass_slots(id, j, OUTCOME_MISSED, reason, slot, slot, 1, upcoming, ARGV[6])
   return { 'dropped' }
 end
 local runs = active_runs(id, uid)
 local catching = false
 for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
-local behind = j.misfire == 'run_all' and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
+local behind = j.misfire == MISFIRE_RUN_ALL and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
 -- What is caught up with runs one after the other, and overlap is about other slots.
-if #runs > 0 and (behind or (j.misfire == 'run_all' and catching)) then
+if #runs > 0 and (behind or (j.misfire == MISFIRE_RUN_ALL and catching)) then
   settled(id, j) -- it waits for that run, not for a worker
   return { 'behind' }
 end
@@ -68,7 +68,7 @@ end
 if j.maker then
   -- seldom
   if not runs_left(j.maker) then
-    record_slots(id, j, 'skipped', 'quota', slot, slot, 1)
+    record_slots(id, j, OUTCOME_SKIPPED, REASON_QUOTA, slot, slot, 1)
     move_cursor(id, slot, upcoming, ARGV[6], j)
     return { 'dropped' }
   end
@@ -76,22 +76,22 @@ end
 local queue = false
 if #runs > 0 then
   -- seldom
-  if j.overlap == 'cancel_previous' then
+  if j.overlap == OVERLAP_CANCEL_PREVIOUS then
     -- Manual runs were asked for by somebody: they are not in the way, and stay.
     for _, previous in ipairs(runs) do
-      if previous.trigger == 'schedule' then
+      if previous.trigger == TRIGGER_SCHEDULE then
         local r = hash(run_key(previous.id))
-        if not newer(r) then cancel_run(previous.id, r, 'overlap') end
+        if not newer(r) then cancel_run(previous.id, r, REASON_OVERLAP) end
       end
     end
     j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
     if j.uid ~= uid then return { 'gone' } end
   else
     local queued = false
-    for _, r in ipairs(runs) do queued = queued or r.state == 'queued' end
-    queue = j.overlap == 'queue_one' and not queued
-    if not queue and not (j.overlap == 'allow' and #runs < MAX_UNFINISHED) then
-      record_slots(id, j, 'skipped', 'overlap', slot, slot, 1)
+    for _, r in ipairs(runs) do queued = queued or r.state == STATE_QUEUED end
+    queue = j.overlap == OVERLAP_QUEUE_ONE and not queued
+    if not queue and not (j.overlap == OVERLAP_ALLOW and #runs < MAX_UNFINISHED) then
+      record_slots(id, j, OUTCOME_SKIPPED, REASON_OVERLAP, slot, slot, 1)
       move_cursor(id, slot, upcoming, ARGV[6], j)
       return { 'dropped' }
     end
@@ -103,22 +103,22 @@ if j.maker then
   spend_run(j.maker)
 end
 if leftover then redis.call('DEL', run_key(run)) end
-local agent = j.agentId or 'main'
+local agent = j.agentId or DEFAULT_AGENT
 local mine = not queue and take(j.session, run)
 local began_now = mine and take_place(agent, run, now)
 local fields, look = nil, now + (mine and LOOK_PLACE or LOOK_PARKED)
 if began_now then
   fields, look = attempt_of(j, 1, 1, token, worker), now + LEASE
 elseif queue then
-  fields = { 'state', 'queued', 'attempt', '0', 'epoch', '0' }
+  fields = { 'state', STATE_QUEUED, 'attempt', '0', 'epoch', '0' }
 else
-  fields = { 'state', 'parked', 'attempt', '0', 'epoch', '0', 'session', j.session }
+  fields = { 'state', STATE_PARKED, 'attempt', '0', 'epoch', '0', 'session', j.session }
 end
 if behind then
   fields[#fields + 1] = 'catchup'
   fields[#fields + 1] = '1'
 end
-enter(run, id, j, 'schedule', slot, look, unpack(fields))
+enter(run, id, j, TRIGGER_SCHEDULE, slot, look, unpack(fields))
 if mine and not began_now then
   -- seldom
   hand_places(agent)
@@ -137,4 +137,4 @@ else
   move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
 end
 if not began_now then return { 'parked' } end
-return { 'ok', now, 1, 1, 0, 'schedule', slot, j.session, redis.call('EXISTS', session_key(j.session)), job, plain_id(j.session) }
+return { 'ok', now, 1, 1, 0, TRIGGER_SCHEDULE, slot, j.session, redis.call('EXISTS', session_key(j.session)), job, plain_id(j.session) }

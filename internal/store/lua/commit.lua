@@ -6,8 +6,8 @@
 local id, epoch, token = ARGV[1], ARGV[2], ARGV[3]
 local key = run_key(id)
 local r = hash(key)
-if r.state == 'done' and r.commit == token then return { 'ok', {} } end
-if r.state ~= 'running' or r.epoch ~= epoch then return { 'fenced' } end
+if r.state == STATE_DONE and r.commit == token then return { 'ok', {} } end
+if r.state ~= STATE_RUNNING or r.epoch ~= epoch then return { 'fenced' } end
 
 local session = session_key(r.session)
 if r.isolated then redis.call('DEL', session) end -- it holds the last run only
@@ -25,12 +25,12 @@ if stretch(session, SESSION_TTL, length == #said) then
   redis.call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now - SESSION_TTL))
 end
 
-if ARGV[7] == 'pending' then
+if ARGV[7] == DELIVERY_PENDING then
   -- seldom
   new_delivery(id, ARGV[8])
 end
 r.delivery = ARGV[7]
-local attempt, end_of_it = unpack(booked(r, 'succeeded', '', ''))
+local attempt, end_of_it = unpack(booked(r, RESULT_SUCCEEDED, '', ''))
 local fields = { attempt, end_of_it, 'reply', ARGV[4], 'commit', token, 'delivery', ARGV[7] }
 if empty then
   -- seldom
@@ -43,5 +43,5 @@ if #ARGV[4] > REPLY_HEAD then
   fields[#fields + 1] = head_of(ARGV[4])
   drop_replies(r.job, id, #ARGV[4])
 end
-end_run(id, r, 'succeeded', '', '', fields)
+end_run(id, r, OUTCOME_SUCCEEDED, '', '', fields)
 return { 'ok', kicks }

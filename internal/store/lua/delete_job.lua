@@ -31,12 +31,12 @@ audit_first(ARGV[10], 'delete', id, ARGV[11], #runs > 0 and cjson.encode({ cance
 drop_job(id)
 forget_end(id)
 if tonumber(ARGV[6]) > 0 then
-  pcall(record_slots, id, j, 'skipped', 'deleted', ARGV[4], ARGV[5], ARGV[6]) -- a damaged history keeps no job
+  pcall(record_slots, id, j, OUTCOME_SKIPPED, REASON_DELETED, ARGV[4], ARGV[5], ARGV[6]) -- a damaged history keeps no job
 end
 local cancelled, turns = 0, 0
 for _, run in ipairs(runs) do
   pcall(function()
-    turns = turns + cancel_run(run, hash(run_key(run)), 'deleted')
+    turns = turns + cancel_run(run, hash(run_key(run)), REASON_DELETED)
     cancelled = cancelled + 1
   end)
 end

@@ -14,14 +14,14 @@ if a.token ~= ARGV[2] then
   if before and string.sub(before, 1, 6) == 'ended:' then return { 'ok', string.sub(before, 7) } end
   return { 'fenced' }
 end
-if what == 'retry' and now - (tonumber(a.since) or now) > DELIVER_WITHIN then what = 'failed' end
+if what == SEND_RETRY and now - (tonumber(a.since) or now) > DELIVER_WITHIN then what = SEND_FAILED end
 redis.call('SET', ended, 'ended:' .. what, 'PX', LOOK_AGAIN)
-if what ~= 'retry' then
-  end_facts(to, a, what, ARGV[5], ARGV[4], what == 'failed' and ARGV[8] == '1')
+if what ~= SEND_RETRY then
+  end_facts(to, a, what, ARGV[5], ARGV[4], what == SEND_FAILED and ARGV[8] == '1')
   return { 'ok', what }
 end
 redis.call('HDEL', key, 'token', 'n', 'told')
 redis.call('HSETNX', key, 'since', int(now))
-if ARGV[7] == 'counted' then redis.call('HINCRBY', key, 'retries', 1) end
+if ARGV[7] == RETRY_COUNTED then redis.call('HINCRBY', key, 'retries', 1) end
 redis.call('ZADD', ALERTS, int(now + ARGV[6]), to)
 return { 'ok', what }

@@ -7,8 +7,8 @@
 local id = ARGV[1]
 local key = run_key(id)
 local r = hash(key)
-if r.failedEpoch == ARGV[2] then return { r.state == 'done' and 'ended' or 'retry', {} } end
-if r.state ~= 'running' or r.epoch ~= ARGV[2] then return { 'fenced' } end
+if r.failedEpoch == ARGV[2] then return { r.state == STATE_DONE and 'ended' or 'retry', {} } end
+if r.state ~= STATE_RUNNING or r.epoch ~= ARGV[2] then return { 'fenced' } end
 local result, retry, at = ARGV[3], ARGV[6], now + tonumber(ARGV[7])
 local j = hash(job_key(r.job))
 r.permanent = ARGV[9] == '1'
@@ -17,17 +17,17 @@ if j.uid ~= r.uid then j = {} end
 local fields = booked(r, result, ARGV[4], ARGV[5])
 fields[#fields + 1] = 'failedEpoch'
 fields[#fields + 1] = r.epoch
-if result == 'ambiguous' and j.onAmbiguous == 'fail' then retry = 'never' end
-if retry == 'never' or not j.uid or not may_retry(r, j, at, retry == 'free') then
+if result == RESULT_AMBIGUOUS and j.onAmbiguous == ON_AMBIGUOUS_FAIL then retry = RETRY_NEVER end
+if retry == RETRY_NEVER or not j.uid or not may_retry(r, j, at, retry == RETRY_FREE) then
   end_run(id, r, ARGV[8], '', ARGV[5], fields)
   return { 'ended', kicks }
 end
-if retry == 'counted' then
+if retry == RETRY_COUNTED then
   fields[#fields + 1] = 'retries'
   fields[#fields + 1] = int(tonumber(r.retries) + 1)
 end
 write(key, fields)
 leave(r.session, id, r.state)
-leave_place(r.agent or 'main', id, r.state)
+leave_place(r.agent or DEFAULT_AGENT, id, r.state)
 make_waiting(id, at)
 return { 'retry', kicks }

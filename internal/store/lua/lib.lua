@@ -1,8 +1,6 @@
--- What all scripts share. Go puts a header before it with the constants of the
--- deployment: P (key prefix, "{name}:"), VERSION, HISTORY, RETENTION,
--- SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, MAX_UNFINISHED, LATE,
--- AGENT_SHARE, ALERT_AFTER, ALERT_AGAIN, ALERT_GATHER, ALERT_EVERY, CLOCK_STEP, QUARANTINED,
--- HISTORY_BYTES, SESSION_BYTES.
+-- What all scripts share. Go puts a header before it (constants.go) with what it knows, by
+-- names in capitals: the key prefix P ("{name}:"), the settings of the deployment, the
+-- durations of the lease protocol, and every word that a record can hold.
 -- Each script gets of all this only what it uses (link.go), so every declaration begins
 -- with "local" at the beginning of a line, and does nothing but declare. Names in capitals
 -- are constants, one on a line: they are written out where they are used.
@@ -17,18 +15,9 @@
 --   TIME of Redis is the only clock. Each caller says, as the last of its ARGV, what the
 --   time should be there ('' if it does not know); where that is far off, the clock was set,
 --   and until that has proved right a script goes by what its caller says.
--- Times are milliseconds. Durations of the lease protocol are here and nowhere else.
+-- Times and durations are milliseconds.
 
-local LEASE = 15000        -- an attempt or a send must be renewed within this
-local LOOK_AGAIN = 30000   -- a look that enqueued a carrier comes back after this
-local LOOK_PARKED = 300000 -- a look at a parked or queued run comes back after this
-local LOOK_PLACE = 60000   -- a look at a run that waits for a place of its agent comes back after this
 local HANDED = 100         -- so many of these begin in one step at most
-local DEAD_AFTER = 6000    -- two looks at one expired lease must be this far apart
-local LOOK_GAP = 3000      -- a longer gap between looks forgets what was seen before
-local DELIVER_WITHIN = 24 * 3600000 -- a delivery that cannot be made for so long has failed
-local RECHECK = 60000      -- an enqueued slot that is still unclaimed is looked at after this
-local RECHECK_FIRST = 15000 -- for the first time after this: its task may be lost, and a slot that may not be late must still run
 local RUNS_KEPT = 20000    -- so many of the newest records are in the list of all jobs' runs
 local ALERT_FAR = 3600000  -- the first failure is told if the next slot is further away
 local ALERT_KEPT = 7 * 24 * 3600000 -- what nobody sends is kept for this long
@@ -190,7 +179,7 @@ local function put_aside(key)
     local run = string.match(member, '^r:(.*)$')
     local r = run and pick(run_key(run), { 'state', 'session', 'job', 'uid' }) or {}
     if runs_of and r.job and r.uid and r.job .. ':' .. r.uid == runs_of then redis.call('SADD', key, run) end
-    if session and r.state == 'running' and r.session == session then redis.call('SET', key, run) end
+    if session and r.state == STATE_RUNNING and r.session == session then redis.call('SET', key, run) end
   end
   redis.pcall('HINCRBY', REPAIRS, 'key_damaged', 1)
   local full = redis.pcall('HLEN', QUARANTINE)
@@ -308,14 +297,14 @@ end
 -- they would wait for ever.
 local function unfinished(run)
   local state = state_of(run)
-  return state and state ~= 'done' and redis.pcall('HEXISTS', QUARANTINE, 'r:' .. run) ~= 1
+  return state and state ~= STATE_DONE and redis.pcall('HEXISTS', QUARANTINE, 'r:' .. run) ~= 1
 end
 
 -- entries_of lists the entries of a job in the lists of owners, by the list that it is in and
 -- by whose its record says that it is: of one agent, and of one session of that.
 local function entries_of(id)
   local j, entries = pick(job_key(id), { 'agentId', 'session' }), {}
-  local agent = j.agentId or 'main'
+  local agent = j.agentId or DEFAULT_AGENT
   for _, list in ipairs({ { 'j', JOBS }, { 'e', ENDED } }) do
     local score = redis.pcall('ZSCORE', list[2], id)
     if type(score) == 'string' then
@@ -377,8 +366,8 @@ local function trim(job, agent, session)
       if over == 0 then break end
       local r = redis.pcall('HMGET', run_key(id), 'state', 'delivery', 'deliveries', 'alert', 'finishedAt', 'agent', 'home')
       -- An alert that waits for so long has lost its place in the outbox.
-      local told = r[4] ~= 'pending' or now - (tonumber(r[5]) or 0) > ALERT_KEPT
-      if (not r[1]) or (r[1] == 'done' and r[2] ~= 'pending' and told) then
+      local told = r[4] ~= DELIVERY_PENDING or now - (tonumber(r[5]) or 0) > ALERT_KEPT
+      if (not r[1]) or (r[1] == STATE_DONE and r[2] ~= DELIVERY_PENDING and told) then
         for n = 1, tonumber(r[3] or '0') or 0 do redis.call('DEL', delivery_key(id, n)) end
         redis.call('DEL', run_key(id))
         redis.call('ZREM', key, id)
@@ -422,8 +411,8 @@ end
 -- is_news reports whether slots that did not run say something of their job. Those that
 -- somebody paused, edited or deleted away do not, unless they were all that was left.
 local function is_news(outcome, reason, over)
-  if outcome == 'missed' then return true end
-  return reason ~= 'disabled' and reason ~= 'edited' and reason ~= 'deleted' and (over or reason ~= 'paused')
+  if outcome == OUTCOME_MISSED then return true end
+  return reason ~= REASON_DISABLED and reason ~= REASON_EDITED and reason ~= REASON_DELETED and (over or reason ~= REASON_PAUSED)
 end
 
 -- target_of is where a job sends its messages, nil for nowhere.
@@ -440,13 +429,13 @@ local function chat_of(channel, chat, thread) return cjson.encode({ channel, cha
 -- hearer is who is told of a job: a chat, by its name in the outbox, and the target; or
 -- '*', whoever the deployment tells; or nil, nobody.
 local function hearer(j)
-  if j.alertChannel == 'none' then return nil end
+  if j.alertChannel == ALERT_NONE then return nil end
   if j.alertChannel then
     return chat_of(j.alertChannel, j.alertChatId, j.alertThreadId),
       cjson.encode({ channel = j.alertChannel, chatId = j.alertChatId, threadId = j.alertThreadId })
   end
   local target = target_of(j)
-  if j.deliver == 'never' or not target then return '*' end
+  if j.deliver == DELIVER_NEVER or not target then return '*' end
   return chat_of(j.channel, j.chatId, j.threadId), target
 end
 
@@ -485,26 +474,26 @@ end
 local function tell_missed(id, j, reason, last, count)
   local to, target = hearer(j)
   if not to then return end
-  local at = reason == 'superseded' and 'supersededAt' or 'missedAt'
+  local at = reason == REASON_SUPERSEDED and 'supersededAt' or 'missedAt'
   if not j.at and now - (tonumber(j[at]) or 0) < alert_again(j) then return end
   if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), at, int(now)) end
-  local fact = { kind = j.at and 'not_run' or 'missed', at = now, jobId = id, job = j.name or id, timezone = j.timezone,
+  local fact = { kind = j.at and NOTICE_NOT_RUN or NOTICE_MISSED, at = now, jobId = id, job = j.name or id, timezone = j.timezone,
     slot = tonumber(last), count = tonumber(count), reason = reason }
   post('*', nil, fact)
-  if to ~= '*' and reason ~= 'superseded' then post(to, target, fact) end
+  if to ~= '*' and reason ~= REASON_SUPERSEDED then post(to, target, fact) end
 end
 
 -- record_slots writes what became of slots that do not run: one record for the
 -- range, or the job's newest range extended if nothing else came between. over: no slot
 -- of the job is left.
 local function record_slots(id, j, outcome, reason, first, last, count, over)
-  if outcome == 'missed' then
+  if outcome == OUTCOME_MISSED then
     -- seldom
     pcall(tell_missed, id, j, reason, last, count)
   end
   local news = {}
   if is_news(outcome, reason, over) then news = { 'lastOutcome', outcome, 'lastOutcomeSlot', last } end
-  local range, agent, session = j.range, j.agentId or 'main', j.session or ''
+  local range, agent, session = j.range, j.agentId or DEFAULT_AGENT, j.session or ''
   if range then
     local r = redis.call('HMGET', run_key(range), 'outcome', 'reason', 'agent', 'home')
     -- What became of the slots of one owner is not told to another.
@@ -520,9 +509,9 @@ local function record_slots(id, j, outcome, reason, first, last, count, over)
   end
   range = id .. ':' .. int(tonumber(first) / 1000)
   redis.call('HSET', run_key(range), 'v', VERSION, 'job', id, 'uid', j.uid, 'name', j.name or '',
-    'trigger', 'schedule', 'state', 'done', 'outcome', outcome, 'reason', reason,
+    'trigger', TRIGGER_SCHEDULE, 'state', STATE_DONE, 'outcome', outcome, 'reason', reason,
     'slot', first, 'lastSlot', last, 'count', count, 'createdAt', int(now), 'finishedAt', int(now),
-    'delivery', 'not_requested', 'agent', agent, 'home', session)
+    'delivery', DELIVERY_NOT_REQUESTED, 'agent', agent, 'home', session)
   redis.call('PEXPIRE', run_key(range), RETENTION)
   if redis.call('EXISTS', job_key(id)) == 1 then redis.call('HSET', job_key(id), 'range', range, unpack(news)) end
   index(id, range, agent, session)
@@ -535,7 +524,7 @@ local function owned(job_or_run, agent, session)
   if (agent or '') == '' then return true end
   local of = job_or_run
   if of.state then of = { agentId = of.agent or '', session = of.home } end
-  return (of.agentId or 'main') == agent and (session == '' or of.session == session)
+  return (of.agentId or DEFAULT_AGENT) == agent and (session == '' or of.session == session)
 end
 
 -- enter_agent enters an agent id among those in use, or returns false: it could not be told
@@ -633,7 +622,7 @@ local function scheduling(run, agent, session)
   local r = pick(run_key(run), { 'v', 'job', 'uid', 'state', 'agent', 'home' })
   if not r.state or not r.job or not owned(r, agent, session) then return nil, 'run_unknown' end
   local j = pick(job_key(r.job), { 'v', 'uid', 'agentId', 'session', 'maker', 'madeBy', 'made', 'allowScheduling' })
-  if r.state ~= 'running' or j.uid ~= r.uid then return nil, 'run_not_running' end
+  if r.state ~= STATE_RUNNING or j.uid ~= r.uid then return nil, 'run_not_running' end
   if not owned(j, agent, session) then return nil, 'run_unknown' end
   if newer(r) or newer(j) then return nil, 'newer' end
   if j.madeBy then return nil, 'made_in_a_run' end
@@ -684,7 +673,7 @@ end
 -- their records; later ones were never its.
 local function pass_slots(id, j, outcome, reason, first, last, count, next, due)
   if j.enabled ~= '1' then
-    outcome, reason = 'skipped', 'disabled'
+    outcome, reason = OUTCOME_SKIPPED, REASON_DISABLED
     if next ~= '' and tonumber(next) > tonumber(j.disabledAt or now) then next = '' end
   end
   record_slots(id, j, outcome, reason, first, last, count, next == '')
@@ -718,7 +707,7 @@ end
 
 -- make_waiting lets a run begin at the given time, by a carrier of a new number.
 local function make_waiting(run, at)
-  redis.call('HSET', run_key(run), 'state', 'waiting', 'notBefore', int(at))
+  redis.call('HSET', run_key(run), 'state', STATE_WAITING, 'notBefore', int(at))
   local n = redis.call('HINCRBY', run_key(run), 'n', 1)
   redis.call('ZADD', WAKE, int(at), 'r:' .. run)
   if at <= now then kicks[#kicks + 1] = { 'r', run, int(n) } end
@@ -729,7 +718,7 @@ local function hand_on(session)
   local first = keyed('ZPOPMIN', wait_key(session))[1]
   while first do
     -- seldom
-    if state_of(first) == 'parked' and pcall(make_waiting, first, now) then
+    if state_of(first) == STATE_PARKED and pcall(make_waiting, first, now) then
       redis.call('SET', lock_key(session), first)
       return
     end
@@ -741,7 +730,7 @@ end
 -- as holder.
 local function leave(session, run, state)
   if not session then return end
-  if state ~= 'running' then keyed('ZREM', wait_key(session), run) end
+  if state ~= STATE_RUNNING then keyed('ZREM', wait_key(session), run) end
   local holder = keyed('GETDEL', lock_key(session))
   if holder and holder ~= run then
     redis.call('SET', lock_key(session), holder)
@@ -793,7 +782,7 @@ local function hand_places(agent)
     local run = redis.pcall('ZPOPMIN', queue_key(agent))[1]
     if not run then return end
     local r = pick(run_key(run), { 'state', 'session' })
-    if r.state == 'parked' and r.session and redis.pcall('GET', lock_key(r.session)) == run and pcall(make_waiting, run, now) then
+    if r.state == STATE_PARKED and r.session and redis.pcall('GET', lock_key(r.session)) == run and pcall(make_waiting, run, now) then
       redis.pcall('SADD', busy, run)
       holds = holds + 1
     end
@@ -817,7 +806,7 @@ end
 -- one that runs is not.
 local function leave_place(agent, run, state)
   redis.pcall('SREM', busy_key(agent), run)
-  if state ~= 'running' then redis.pcall('ZREM', queue_key(agent), run) end
+  if state ~= STATE_RUNNING then redis.pcall('ZREM', queue_key(agent), run) end
   hand_places(agent)
 end
 
@@ -850,7 +839,7 @@ end
 local function may_retry(r, j, at, free)
   if tonumber(r.attempt) >= MAX_ATTEMPTS then return false end
   if not free and tonumber(r.retries) >= tonumber(j.maxRetries or MAX_RETRIES) then return false end
-  return r.trigger == 'manual' or not j.nextSlot or at < due_of(j)
+  return r.trigger == TRIGGER_MANUAL or not j.nextSlot or at < due_of(j)
 end
 
 -- active_runs are the unfinished runs of a job. An entry whose run is gone or ended
@@ -874,7 +863,7 @@ end
 local function release(job, uid)
   local runs, queued = active_runs(job, uid), nil
   for _, r in ipairs(runs) do
-    if r.state ~= 'queued' then return #runs end
+    if r.state ~= STATE_QUEUED then return #runs end
     queued = r.id
   end
   if queued then
@@ -897,8 +886,8 @@ end
 -- add_delivery writes the next delivery of a run, and returns its number.
 local function add_delivery(run, kind, target)
   local n = int(redis.call('HINCRBY', run_key(run), 'deliveries', 1))
-  redis.call('HSET', run_key(run), kind == 'alert' and 'alert' or 'delivery', 'pending')
-  redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'kind', kind, 'state', 'waiting', 'target', target,
+  redis.call('HSET', run_key(run), kind == KIND_ALERT and 'alert' or 'delivery', DELIVERY_PENDING)
+  redis.call('HSET', delivery_key(run, n), 'v', VERSION, 'kind', kind, 'state', STATE_WAITING, 'target', target,
     'createdAt', int(now), 'notBefore', int(now), 'n', 0, 'attempt', 0, 'epoch', 0, 'retries', 0)
   return n
 end
@@ -931,7 +920,7 @@ local function drop_replies(job, run, bytes)
     if whole <= HISTORY_BYTES then break end
     local size, id = string.match(entry, '^(%d+) (.*)$')
     local r = id and pick(run_key(id), { 'head', 'delivery' }) or {}
-    if id ~= run and r.delivery ~= 'pending' then
+    if id ~= run and r.delivery ~= DELIVERY_PENDING then
       if r.head then
         local whole_characters = string.gsub(r.head, '[\192-\255][\128-\191]*$', '')
         redis.call('HSET', run_key(id), 'reply', whole_characters, 'replyDropped', '1')
@@ -960,7 +949,7 @@ end
 
 -- new_delivery puts a run's reply into the outbox.
 local function new_delivery(run, target)
-  local n = add_delivery(run, 'reply', target)
+  local n = add_delivery(run, KIND_REPLY, target)
   -- The caller enqueues the carrier itself; the sweeper need not race it.
   redis.call('ZADD', WAKE, int(now + 5000), 'd:' .. run .. ':' .. n)
   redis.call('SADD', OPEN, 'd:' .. run .. ':' .. n)
@@ -987,7 +976,7 @@ local function tell_undelivered(run, key, outcome, message)
   if not to or now - (tonumber(j.undeliveredAt) or 0) < alert_again(j) then return end
   if j.uid then redis.call('HSET', job_key(r.job), 'undeliveredAt', int(now)) end
   local failed = cjson.decode(d.target)
-  local fact = { kind = 'undelivered', at = now, jobId = r.job, run = run, job = j.name or (r.name ~= '' and r.name) or r.job, timezone = j.timezone,
+  local fact = { kind = NOTICE_UNDELIVERED, at = now, jobId = r.job, run = run, job = j.name or (r.name ~= '' and r.name) or r.job, timezone = j.timezone,
     slot = tonumber(r.slot), outcome = outcome, error = clip(message, ALERT_ERROR), chat = failed.channel .. ' ' .. (failed.chatId or '') }
   post('*', nil, fact)
   if j.alertChannel then post(to, target, fact) end
@@ -999,9 +988,9 @@ local function note_delivery(id, uid, run, state)
   local j = pick(job_key(id), { 'v', 'uid', 'lastReplyId' })
   if j.uid ~= uid or newer(j) or j.lastReplyId ~= run then return end
   redis.call('HSET', job_key(id), 'lastDelivery', state)
-  if state == 'failed' or state == 'unknown' then
+  if state == DELIVERY_FAILED or state == DELIVERY_UNKNOWN then
     redis.pcall('ZADD', UNDELIVERED, 'NX', int(now), id)
-  elseif state == 'delivered' then
+  elseif state == DELIVERY_DELIVERED then
     redis.pcall('ZREM', UNDELIVERED, id)
   end
 end
@@ -1009,21 +998,21 @@ end
 -- end_delivery is the only way a delivery ends.
 local function end_delivery(run, n, outcome, message)
   local key = delivery_key(run, n)
-  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', int(now))
+  redis.call('HSET', key, 'state', STATE_DONE, 'outcome', outcome, 'finishedAt', int(now))
   if message ~= '' then redis.call('HSET', key, 'error', message) end
   redis.call('HDEL', key, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'd:' .. run .. ':' .. n)
   redis.call('SREM', OPEN, 'd:' .. run .. ':' .. n)
   -- It is the run's newest: the next one is made after the end of this.
-  if redis.call('HGET', key, 'kind') == 'alert' then
+  if redis.call('HGET', key, 'kind') == KIND_ALERT then
     redis.call('HSET', run_key(run), 'alert', outcome)
     return
   end
   redis.call('HSET', run_key(run), 'delivery', outcome)
   local of = redis.call('HMGET', run_key(run), 'job', 'uid')
   if of[1] then note_delivery(of[1], of[2], run, outcome) end
-  if outcome ~= 'delivered' then
+  if outcome ~= DELIVERY_DELIVERED then
     -- seldom
     pcall(tell_undelivered, run, key, outcome, message)
   end
@@ -1045,21 +1034,21 @@ local function count_failure(id, r, outcome, message, over)
   local to, target = hearer(j)
   if not to then return end
   local following = tonumber(j.nextSlot)
-  local enough = over or failures >= (tonumber(j.alertAfter) or (j.deliver == 'on_failure' and 1) or ALERT_AFTER)
+  local enough = over or failures >= (tonumber(j.alertAfter) or (j.deliver == DELIVER_ON_FAILURE and 1) or ALERT_AFTER)
     or (not j.alertAfter and (r.permanent or not following or following > now + ALERT_FAR))
   local lately = now - (tonumber(j.alertedAt) or 0) < alert_again(j)
   if not disabled and (lately or not enough) then return end
   redis.call('HSET', key, 'alertedAt', int(now), 'toldFailures', failures,
     'told', cjson.encode({ to = to, target = target, disabled = disabled or nil }))
   if disabled then following = nil end
-  local fact = { kind = disabled and 'disabled' or 'failure', at = now, jobId = r.job, run = id, job = j.name or r.job,
+  local fact = { kind = disabled and NOTICE_DISABLED or NOTICE_FAILURE, at = now, jobId = r.job, run = id, job = j.name or r.job,
     timezone = j.timezone, slot = tonumber(r.slot), outcome = outcome, error = clip(message, ALERT_ERROR),
     attempts = tonumber(r.attempt), failures = failures, next = following, disabled = disabled }
   if disabled or to == '*' then post('*', nil, fact) end
   if to == '*' then return end
-  fact.n = tonumber(add_delivery(id, 'alert', target))
+  fact.n = tonumber(add_delivery(id, KIND_ALERT, target))
   if not post(to, target, fact) then
-    end_delivery(id, int(fact.n), 'failed', 'too much waits for this chat, and the next alert counts it; or the outbox is damaged')
+    end_delivery(id, int(fact.n), DELIVERY_FAILED, 'too much waits for this chat, and the next alert counts it; or the outbox is damaged')
   end
 end
 
@@ -1069,7 +1058,7 @@ local function tell_recovery(r, told, failures)
   local j = pick(key, { 'name', 'timezone' })
   redis.call('HDEL', key, 'told', 'toldFailures')
   local was = cjson.decode(told)
-  local fact = { kind = 'recovered', at = now, jobId = r.job, job = j.name or r.job, timezone = j.timezone,
+  local fact = { kind = NOTICE_RECOVERED, at = now, jobId = r.job, job = j.name or r.job, timezone = j.timezone,
     slot = tonumber(r.slot), failures = failures }
   if was.disabled or was.to == '*' then post('*', nil, fact) end
   if was.to ~= '*' then post(was.to, was.target, fact) end
@@ -1089,18 +1078,18 @@ local function end_run(id, r, outcome, reason, message, fields)
     fields[#fields + 1] = 'error'
     fields[#fields + 1] = message
   end
-  if not r.delivery and outcome ~= 'succeeded' then -- whose commit says it
+  if not r.delivery and outcome ~= OUTCOME_SUCCEEDED then -- whose commit says it
     fields[#fields + 1] = 'delivery'
-    fields[#fields + 1] = 'not_requested'
+    fields[#fields + 1] = DELIVERY_NOT_REQUESTED
   end
-  redis.call('HSET', key, 'state', 'done', 'outcome', outcome, 'finishedAt', stamp, unpack(fields))
+  redis.call('HSET', key, 'state', STATE_DONE, 'outcome', outcome, 'finishedAt', stamp, unpack(fields))
   erase(key, r, 'token', 'leaseUntil', 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore')
   redis.call('PEXPIRE', key, RETENTION)
   redis.call('ZREM', WAKE, 'r:' .. id)
   redis.call('SREM', OPEN, 'r:' .. id)
   keyed('SREM', active_key(r.job, r.uid), id)
   leave(r.session, id, r.state)
-  leave_place(r.agent or 'main', id, r.state)
+  leave_place(r.agent or DEFAULT_AGENT, id, r.state)
   local unfinished_runs = release(r.job, r.uid)
   local jk = job_key(r.job)
   -- Nothing, if it is no hash.
@@ -1108,13 +1097,13 @@ local function end_run(id, r, outcome, reason, message, fields)
     'v', 'uid', 'name', 'maxRuns', 'claims', 'misfire', 'nextSlot', 'nextDue', 'failures', 'enabled', 'told', 'toldFailures'))
   if uid == r.uid and not newer({ v = v or nil }) then
     claims = tonumber(claims or '0')
-    if (reason == 'disabled' or reason == 'paused') and r.trigger ~= 'manual' then
+    if (reason == REASON_DISABLED or reason == REASON_PAUSED) and r.trigger ~= TRIGGER_MANUAL then
       -- seldom
       claims = give_back(r.job)
     end
     local last = { 'lastRunId', id, 'lastOutcome', outcome, 'lastRunAt', r.startedAt or stamp }
     local over = most and claims >= tonumber(most) and unfinished_runs == 0
-    if outcome == 'succeeded' then
+    if outcome == OUTCOME_SUCCEEDED then
       last[7], last[8], last[9], last[10] = 'lastReplyId', id, 'lastDelivery', r.delivery
       if failures then
         -- seldom
@@ -1127,12 +1116,12 @@ local function end_run(id, r, outcome, reason, message, fields)
       end
     end
     redis.call('HSET', jk, unpack(last))
-    if outcome ~= 'succeeded' and outcome ~= 'cancelled' and r.trigger == 'schedule' then
+    if outcome ~= OUTCOME_SUCCEEDED and outcome ~= OUTCOME_CANCELLED and r.trigger == TRIGGER_SCHEDULE then
       -- seldom
       count_failure(id, r, outcome, message, over or ended({ enabled = enabled, nextSlot = slot, maxRuns = most, claims = claims }))
     end
     -- The next slot to catch up with was refused while this run was in progress.
-    if misfire == 'run_all' and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
+    if misfire == MISFIRE_RUN_ALL and slot and tonumber(due or slot) <= now then redis.call('ZADD', DUE, stamp, r.job) end
     if over then
       -- seldom
       audit(PRODUCT, 'delete', r.job, cjson.encode({ name = name or nil, runsUsed = claims }), '')
@@ -1148,9 +1137,9 @@ end
 -- nobody tells the ai-server, which may go on with it. 0 for a run that only waited.
 local function cancel_run(id, r, reason)
   redis.call('HINCRBY', run_key(id), 'epoch', 1)
-  end_run(id, r, 'cancelled', reason, '', r.state == 'running' and booked(r, 'cancelled', reason, '') or nil)
+  end_run(id, r, OUTCOME_CANCELLED, reason, '', r.state == STATE_RUNNING and booked(r, RESULT_CANCELLED, reason, '') or nil)
   redis.pcall('PUBLISH', CANCELS, id)
-  return r.state == 'running' and 1 or 0
+  return r.state == STATE_RUNNING and 1 or 0
 end
 
 -- own_id reports whether a session key may have an id at the ai-server, and enters it: none
@@ -1185,13 +1174,13 @@ end
 -- attempt_of lists the fields of a run whose attempt n begins now.
 local function attempt_of(j, n, epoch, token, worker)
   local stamp = int(now)
-  local fields = { 'state', 'running', 'session', j.session, 'token', token, 'leaseUntil', int(now + LEASE),
+  local fields = { 'state', STATE_RUNNING, 'session', j.session, 'token', token, 'leaseUntil', int(now + LEASE),
     'attempt', n, 'epoch', epoch, 'a' .. n, cjson.encode({ n = n, worker = worker, startedAt = now }) }
   if n == 1 then
     fields[#fields + 1] = 'startedAt'
     fields[#fields + 1] = stamp
   end
-  if j.context == 'isolated' then
+  if j.context == CONTEXT_ISOLATED then
     fields[#fields + 1] = 'isolated'
     fields[#fields + 1] = '1'
   end
@@ -1209,7 +1198,7 @@ end
 local function hand_over(id, r, j)
   if r.agent then disown_run(id, r.agent, r.home or '') end
   local score = redis.call('ZSCORE', RUNS, id)
-  if score then own_run(id, j.agentId or 'main', j.session, score) end
+  if score then own_run(id, j.agentId or DEFAULT_AGENT, j.session, score) end
 end
 
 -- begin_run gives the next attempt of a run, which was read as r, to the caller, or says
@@ -1219,14 +1208,14 @@ local function begin_run(id, r, token, worker)
   local key = run_key(id)
   if not r.state then return { 'gone' } end
   if newer(r) then return { 'newer' } end
-  if r.state == 'done' then return { 'done' } end
-  if r.state == 'parked' or r.state == 'queued' then return { 'parked' } end
-  if r.state == 'waiting' and tonumber(r.notBefore) > now then
+  if r.state == STATE_DONE then return { 'done' } end
+  if r.state == STATE_PARKED or r.state == STATE_QUEUED then return { 'parked' } end
+  if r.state == STATE_WAITING and tonumber(r.notBefore) > now then
     return { 'early', tonumber(r.notBefore) - now }
   end
   local j, job = hash(job_key(r.job))
   local dead = false
-  if r.state == 'running' then
+  if r.state == STATE_RUNNING then
     if r.token == token then return began(r.epoch, r.attempt, r, job) end
     if r.deadEpoch ~= r.epoch then return { 'busy' } end
     dead = true
@@ -1235,23 +1224,23 @@ local function begin_run(id, r, token, worker)
   if j.uid and newer(j) then return { 'newer' } end
   local fields = {} -- what the end of a dead attempt leaves behind
   if dead then
-    fields = booked(r, 'ambiguous', 'lease_expired', 'the worker stopped renewing its lease')
+    fields = booked(r, RESULT_AMBIGUOUS, CAUSE_LEASE_EXPIRED, 'the worker stopped renewing its lease')
   end
   if j.uid ~= r.uid then
-    end_run(id, r, 'cancelled', 'deleted', '', fields)
+    end_run(id, r, OUTCOME_CANCELLED, REASON_DELETED, '', fields)
     return { 'ended' }
   end
-  if j.enabled ~= '1' and r.trigger ~= 'manual' then
-    end_run(id, r, 'cancelled', 'disabled', '', fields)
+  if j.enabled ~= '1' and r.trigger ~= TRIGGER_MANUAL then
+    end_run(id, r, OUTCOME_CANCELLED, REASON_DISABLED, '', fields)
     return { 'ended' }
   end
   if paused() then
-    end_run(id, r, 'cancelled', 'paused', '', fields)
+    end_run(id, r, OUTCOME_CANCELLED, REASON_PAUSED, '', fields)
     return { 'ended' }
   end
   if dead then
-    if j.onAmbiguous == 'fail' or not may_retry(r, j, now) then
-      end_run(id, r, 'failed', '', 'the worker stopped in the middle of the call; whether the agent acted is unknown', fields)
+    if j.onAmbiguous == ON_AMBIGUOUS_FAIL or not may_retry(r, j, now) then
+      end_run(id, r, OUTCOME_FAILED, '', 'the worker stopped in the middle of the call; whether the agent acted is unknown', fields)
       return { 'ended' }
     end
     r.retries = int(tonumber(r.retries) + 1)
@@ -1261,7 +1250,7 @@ local function begin_run(id, r, token, worker)
 
   if r.session and r.session ~= j.session then leave(r.session, id, r.state) end
   local mine = take(j.session, id) -- first: where it fails on a damaged key, nothing is booked yet
-  local agent = j.agentId or 'main'
+  local agent = j.agentId or DEFAULT_AGENT
   if r.agent and r.agent ~= agent then leave_place(r.agent, id, r.state) end
   -- The session comes before the place, here and everywhere, and nobody keeps a place who
   -- waits for a session: so no two wait for each other.
@@ -1273,14 +1262,14 @@ local function begin_run(id, r, token, worker)
   redis.call('HSET', key, 'session', j.session, 'agent', agent, 'home', j.session, unpack(fields))
   if not placed then
     -- seldom
-    redis.call('HSET', key, 'state', 'parked')
+    redis.call('HSET', key, 'state', STATE_PARKED)
     redis.call('ZADD', WAKE, int(now + (mine and LOOK_PLACE or LOOK_PARKED)), 'r:' .. id)
     if mine then hand_places(agent) else leave_place(agent, id, r.state) end
     return { 'parked' }
   end
   local n, epoch = tonumber(r.attempt) + 1, tonumber(r.epoch) + 1
   redis.call('HSET', key, unpack(attempt_of(j, n, epoch, token, worker)))
-  erase(key, r, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore', j.context ~= 'isolated' and 'isolated' or nil)
+  erase(key, r, 'seenEpoch', 'seenAt', 'deadEpoch', 'notBefore', j.context ~= CONTEXT_ISOLATED and 'isolated' or nil)
   redis.call('ZADD', WAKE, int(now + LEASE), 'r:' .. id)
   r.session = j.session
   return began(epoch, n, r, job)
@@ -1291,11 +1280,11 @@ end
 local function enter(id, job, j, trigger, slot, look, ...)
   redis.call('HSET', run_key(id), 'v', VERSION, 'job', job, 'uid', j.uid, 'name', j.name or '', 'trigger', trigger,
     'slot', slot, 'lastSlot', slot, 'count', '1', 'createdAt', int(now), 'n', '0', 'retries', '0',
-    'agent', j.agentId or 'main', 'home', j.session or '', ...)
+    'agent', j.agentId or DEFAULT_AGENT, 'home', j.session or '', ...)
   redis.call('ZADD', WAKE, int(look), 'r:' .. id)
   redis.call('SADD', OPEN, 'r:' .. id)
   keyed('SADD', active_key(job, j.uid), id)
-  index(job, id, j.agentId or 'main', j.session or '')
+  index(job, id, j.agentId or DEFAULT_AGENT, j.session or '')
 end
 
 -- end_facts ends the facts of a target that were being sent: they leave the outbox, and
@@ -1308,7 +1297,7 @@ local function end_facts(to, a, outcome, message, message_id, forward)
     if readable and type(fact) == 'table' then
       if fact.run and fact.n then
         local key = delivery_key(fact.run, int(fact.n))
-        if redis.pcall('HGET', key, 'state') == 'waiting' then
+        if redis.pcall('HGET', key, 'state') == STATE_WAITING then
           redis.call('HSET', key, 'attempt', (tonumber(a.retries) or 0) + 1, 'parts', 1)
           if message_id ~= '' then redis.call('HSET', key, 'p0', 's:' .. message_id) end
           end_delivery(fact.run, int(fact.n), outcome, message)

@@ -46,9 +46,9 @@ local function look_parked(member, id, h)
   local session = h.session
   local holder = keyed('GET', lock_key(session))
   if holder == id then -- then it waits for a place of its agent
-    redis.pcall('ZADD', queue_key(h.agent or 'main'), 'NX', int(tonumber(h.createdAt) or now), id)
+    redis.pcall('ZADD', queue_key(h.agent or DEFAULT_AGENT), 'NX', int(tonumber(h.createdAt) or now), id)
     redis.call('ZADD', WAKE, int(now + LOOK_PLACE), member)
-    hand_places(h.agent or 'main')
+    hand_places(h.agent or DEFAULT_AGENT)
     return
   end
   -- Being parked means being in the queue: put back what is not.
@@ -69,26 +69,26 @@ local function look_at(member)
   local key = kind == 'r' and run_key(id) or P .. 'delivery:' .. id
   local h = hash(key)
   local lease = tonumber(h.leaseUntil) or 0
-  if h.state == 'done' or not next(h) then
+  if h.state == STATE_DONE or not next(h) then
     redis.call('ZREM', WAKE, member)
   elseif not h.state then
     error('it has no state', 0)
   elseif newer(h) then
     redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
-  elseif h.state == 'parked' then
+  elseif h.state == STATE_PARKED then
     look_parked(member, id, h)
-  elseif h.state == 'queued' then
+  elseif h.state == STATE_QUEUED then
     must_begin('r', h)
     redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
     release(h.job, h.uid)
-  elseif h.state == 'waiting' then
+  elseif h.state == STATE_WAITING then
     numbers(h, 'notBefore')
     if tonumber(h.notBefore) > now then
       redis.call('ZADD', WAKE, h.notBefore, member)
     else
       carry(member, kind, id, h, h.n)
     end
-  elseif h.state ~= 'running' then
+  elseif h.state ~= STATE_RUNNING then
     error('its state is ' .. h.state, 0)
   elseif lease > now and lease <= now + LEASE then
     redis.call('HDEL', key, 'seenEpoch', 'seenAt')

@@ -5,7 +5,7 @@
 --       deployment tells gets it, and the chat of the job, if it has one.
 local kind, once, id, fact = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if once ~= '' then
-  if kind == 'recovered' then
+  if kind == NOTICE_RECOVERED then
     if redis.call('HDEL', TOLD, once) == 0 then return 0 end
   elseif redis.call('HSETNX', TOLD, once, int(now)) == 0 then
     return 0

@@ -120,7 +120,7 @@ if mode == 'create' then
   if maker ~= '' then redis.call('HSET', key, 'maker', maker) end
   if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
 else
-  if tonumber(ARGV[13]) > 0 then record_slots(id, j, 'skipped', ARGV[10], ARGV[11], ARGV[12], ARGV[13]) end
+  if tonumber(ARGV[13]) > 0 then record_slots(id, j, OUTCOME_SKIPPED, ARGV[10], ARGV[11], ARGV[12], ARGV[13]) end
   -- What it was known for is another matter from now on.
   if changes.enabled then redis.pcall('ZREM', FAILING, id) end
   if changes.channel or changes.chatId or changes.peerId or changes.threadId or changes.deliver then
@@ -131,7 +131,7 @@ for field, value in pairs(changes) do
   if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
 end
 redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
-redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or 'main')
+redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or DEFAULT_AGENT)
 redis.call('HINCRBY', key, 'rev', 1)
 if moves then own(id) end
 if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end

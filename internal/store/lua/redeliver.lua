@@ -14,18 +14,18 @@ local first = recall(ARGV[5])
 if first then return first.print == ARGV[6] and { 'ok', {} } or { 'other' } end
 if newer(r) then return { 'newer' } end
 if r.redelivery == ARGV[2] then return { 'ok', {} } end
-if r.state ~= 'done' then return { 'unfinished' } end
+if r.state ~= STATE_DONE then return { 'unfinished' } end
 if not r.reply or r.empty then return { 'silent' } end -- it may have an alert: that is not sent again
 if r.replyDropped then return { 'dropped' } end
 local last = r.deliveries or '0'
 local d = hash(delivery_key(id, last))
-if d.state and d.state ~= 'done' then return { 'unfinished' } end
+if d.state and d.state ~= STATE_DONE then return { 'unfinished' } end
 if tonumber(last) >= tonumber(ARGV[3]) then return { 'many' } end
 
 local target = d.target
 local j = hash(job_key(r.job))
 if j.uid == r.uid and not newer(j) then
-  if r.agent and r.agent ~= (j.agentId or 'main') or not owned(j, ARGV[7], ARGV[8]) then return { 'foreign' } end
+  if r.agent and r.agent ~= (j.agentId or DEFAULT_AGENT) or not owned(j, ARGV[7], ARGV[8]) then return { 'foreign' } end
   target = target_of(j) or target
 end
 if not target then return { 'nowhere' } end
@@ -33,6 +33,6 @@ audit_first(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(las
 redis.call('HSET', key, 'redelivery', ARGV[2])
 redis.call('PEXPIRE', key, RETENTION)
 new_delivery(id, target)
-if j.uid then note_delivery(r.job, r.uid, id, 'pending') end
+if j.uid then note_delivery(r.job, r.uid, id, DELIVERY_PENDING) end
 remember(ARGV[5], ARGV[6], id, '')
 return { 'ok', kicks }

@@ -3,7 +3,7 @@
 -- Answer: 1 renewed, 0 fenced
 local key = delivery_key(ARGV[1], ARGV[2])
 local d = redis.call('HMGET', key, 'state', 'epoch', 'seenEpoch', 'deadEpoch')
-if d[1] ~= 'running' or d[2] ~= ARGV[3] then return 0 end
+if d[1] ~= STATE_RUNNING or d[2] ~= ARGV[3] then return 0 end
 redis.call('HSET', key, 'leaseUntil', int(now + LEASE))
 if d[3] or d[4] then redis.call('HDEL', key, 'seenEpoch', 'seenAt', 'deadEpoch') end
 redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. ARGV[1] .. ':' .. ARGV[2])

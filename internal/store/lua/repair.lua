@@ -110,7 +110,7 @@ end
 function check.undelivered(ids)
   each(ids, function(_, id)
     local j = hash(job_key(id))
-    if not newer(j) and (not j.lastDelivery or j.lastDelivery == 'delivered') then redis.call('ZREM', UNDELIVERED, id) end
+    if not newer(j) and (not j.lastDelivery or j.lastDelivery == DELIVERY_DELIVERED) then redis.call('ZREM', UNDELIVERED, id) end
   end)
 end
 
@@ -124,8 +124,8 @@ function check.agents(agents)
     end
     for _, run in ipairs(redis.call('SMEMBERS', busy_key(agent))) do
       local r = pick(run_key(run), { 'v', 'state', 'notBefore', 'agent' })
-      local holds = r.state == 'running' or (r.state == 'waiting' and (tonumber(r.notBefore) or 0) <= now)
-      if not newer(r) and not (holds and (r.agent or 'main') == agent and unfinished(run)) then
+      local holds = r.state == STATE_RUNNING or (r.state == STATE_WAITING and (tonumber(r.notBefore) or 0) <= now)
+      if not newer(r) and not (holds and (r.agent or DEFAULT_AGENT) == agent and unfinished(run)) then
         redis.call('SREM', busy_key(agent), run)
         note('place_leaked', 'r:' .. run)
       end
@@ -156,7 +156,7 @@ end
 local function record(member)
   local key = (string.sub(member, 1, 1) == 'r' and P .. 'run:' or P .. 'delivery:') .. string.sub(member, 3)
   local h = redis.pcall('HMGET', key, 'state', 'notBefore', 'v')
-  if h[1] == 'done' or (not h[1] and redis.call('EXISTS', key) == 0) then return nil end
+  if h[1] == STATE_DONE or (not h[1] and redis.call('EXISTS', key) == 0) then return nil end
   return h[1] or '', tonumber(h[2] or '0') or 0, tonumber(h[3] or '0') or 0
 end
 
@@ -183,9 +183,9 @@ local function give_up(run, n)
   local r = redis.call('HMGET', run_key(run), 'deliveries', 'delivery', 'alert', 'job', 'uid')
   if r[1] ~= n then return end
   for i, field in ipairs({ 'delivery', 'alert' }) do
-    if r[i + 1] == 'pending' then redis.call('HSET', run_key(run), field, 'unknown') end
+    if r[i + 1] == DELIVERY_PENDING then redis.call('HSET', run_key(run), field, DELIVERY_UNKNOWN) end
   end
-  if r[2] == 'pending' then note_delivery(r[4], r[5], run, 'unknown') end
+  if r[2] == DELIVERY_PENDING then note_delivery(r[4], r[5], run, DELIVERY_UNKNOWN) end
 end
 
 -- An entry of open is unfinished, and what is unfinished will be looked at: no look is

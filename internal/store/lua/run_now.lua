@@ -23,7 +23,7 @@ if redis.call('EXISTS', run_key(id)) == 0 then
   if not runs_left(ARGV[7]) then return { 'quota' } end
   audit_first(ARGV[4], 'run', job, '', cjson.encode({ runId = id }))
   spend_run(ARGV[7])
-  enter(id, job, j, 'manual', '0', now + LEASE, 'state', 'waiting', 'notBefore', int(now), 'attempt', '0', 'epoch', '0')
+  enter(id, job, j, TRIGGER_MANUAL, '0', now + LEASE, 'state', STATE_WAITING, 'notBefore', int(now), 'attempt', '0', 'epoch', '0')
   remember(once, print, id, j.uid)
 end
 return { 'ok', redis.call('HGETALL', job_key(job)) }

@@ -6,11 +6,11 @@
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local key = delivery_key(run, n)
 local d = redis.call('HMGET', key, 'state', 'epoch', part, 'seenEpoch', 'deadEpoch')
-if d[1] ~= 'running' or d[2] ~= epoch then return { 'fenced' } end
+if d[1] ~= STATE_RUNNING or d[2] ~= epoch then return { 'fenced' } end
 local begun = 'b:' .. epoch .. ':' .. ARGV[5]
 if d[3] and string.sub(d[3], 1, 1) == 's' then return { 'sent' } end
 if d[3] and d[3] ~= begun then
-  end_delivery(run, n, 'unknown', 'an earlier send got no answer; the message may have arrived')
+  end_delivery(run, n, DELIVERY_UNKNOWN, 'an earlier send got no answer; the message may have arrived')
   return { 'unknown' }
 end
 redis.call('HSET', key, part, begun, 'parts', ARGV[6], 'leaseUntil', int(now + LEASE))

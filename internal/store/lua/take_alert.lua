@@ -42,7 +42,7 @@ local function take_from()
   local a = hash(alert_key(to))
   if a.token and a.token ~= token then
     -- seldom
-    end_facts(to, a, 'unknown', 'the sender stopped in the middle of a send; the message may have arrived', '')
+    end_facts(to, a, DELIVERY_UNKNOWN, 'the sender stopped in the middle of a send; the message may have arrived', '')
     return { 'lost', to, tonumber(a.n) or 0 }
   end
   local last, more = (a.token and tonumber(a.n) or ALERTS_WAIT) - 1, tonumber(a.token and a.told or a.more) or 0

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gatewaycron/gatewaycron/internal/job"
+)
+
+// luaConstant is a name by which the scripts know a value of ours: a text, a number, or a
+// duration, which they have in milliseconds.
+type luaConstant struct {
+	name  string
+	value any
+}
+
+// constants are what the scripts know of Go. What a record can hold (states, outcomes,
+// reasons and the like) and the durations of the lease protocol are written down in package
+// job alone, so that no script can mean another one.
+func (o Options) constants(k keys) []luaConstant {
+	return []luaConstant{
+		{"P", k.prefix}, {"VERSION", job.Version},
+
+		// The deployment.
+		{"HISTORY", o.HistoryPerJob}, {"HISTORY_BYTES", o.HistoryBytes}, {"RETENTION", o.Retention},
+		{"SESSION_MESSAGES", o.SessionMessages}, {"SESSION_BYTES", o.SessionBytes}, {"SESSION_TTL", o.SessionTTL},
+		{"AGENT_SHARE", o.AgentShare}, {"CLOCK_STEP", o.Clock.Step},
+		{"ALERT_AFTER", o.AlertAfter}, {"ALERT_AGAIN", o.AlertCooldown}, {"ALERT_GATHER", o.AlertGather}, {"ALERT_EVERY", o.AlertEvery},
+
+		// Bounds.
+		{"MAX_RETRIES", job.DefaultMaxRetries}, {"MAX_ATTEMPTS", maxAttempts}, {"MAX_UNFINISHED", maxUnfinishedRuns},
+		{"QUARANTINED", maxQuarantined}, {"LATE", job.LateAfter},
+
+		// The lease protocol.
+		{"LEASE", job.LeaseFor}, {"LOOK_GAP", job.SweepGap}, {"DEAD_AFTER", job.DeadAfter},
+		{"LOOK_AGAIN", job.TakenUpAfter}, {"LOOK_PARKED", job.WaitsAfter}, {"LOOK_PLACE", job.WaitsForPlaceAfter},
+		{"RECHECK", job.UnclaimedAfter}, {"RECHECK_FIRST", job.FirstUnclaimedAfter}, {"DELIVER_WITHIN", job.DeliverWithin},
+
+		// Words in records.
+		{"DEFAULT_AGENT", job.DefaultAgent}, {"ALERT_NONE", job.AlertNone},
+		{"MISFIRE_SKIP", job.MisfireSkip}, {"MISFIRE_RUN_ALL", job.MisfireRunAll},
+		{"OVERLAP_QUEUE_ONE", job.OverlapQueueOne}, {"OVERLAP_ALLOW", job.OverlapAllow}, {"OVERLAP_CANCEL_PREVIOUS", job.OverlapCancelPrevious},
+		{"ON_AMBIGUOUS_FAIL", job.OnAmbiguousFail}, {"CONTEXT_ISOLATED", job.ContextIsolated},
+		{"DELIVER_NEVER", job.DeliverNever}, {"DELIVER_ON_FAILURE", job.DeliverOnFailure},
+		{"TRIGGER_SCHEDULE", job.TriggerSchedule}, {"TRIGGER_MANUAL", job.TriggerManual},
+		{"STATE_WAITING", job.StateWaiting}, {"STATE_PARKED", job.StateParked}, {"STATE_QUEUED", job.StateQueued},
+		{"STATE_RUNNING", job.StateRunning}, {"STATE_DONE", job.StateDone},
+		{"OUTCOME_SUCCEEDED", job.Succeeded}, {"OUTCOME_FAILED", job.Failed}, {"OUTCOME_CANCELLED", job.Cancelled},
+		{"OUTCOME_SKIPPED", job.Skipped}, {"OUTCOME_MISSED", job.Missed},
+		{"REASON_OVERLAP", job.ReasonOverlap}, {"REASON_DISABLED", job.ReasonDisabled}, {"REASON_DELETED", job.ReasonDeleted},
+		{"REASON_EDITED", job.ReasonEdited}, {"REASON_STALE", job.ReasonStale}, {"REASON_REQUESTED", job.ReasonRequested},
+		{"REASON_SUPERSEDED", job.ReasonSuperseded}, {"REASON_LATE", job.ReasonLate}, {"REASON_PAUSED", job.ReasonPaused},
+		{"REASON_QUOTA", job.ReasonQuota},
+		{"RESULT_SUCCEEDED", job.ResultSucceeded}, {"RESULT_CANCELLED", job.ResultCancelled}, {"RESULT_AMBIGUOUS", job.ResultAmbiguous},
+		{"CAUSE_LEASE_EXPIRED", job.CauseLeaseExpired},
+		{"DELIVERY_PENDING", job.DeliveryPending}, {"DELIVERY_DELIVERED", job.DeliveryDelivered}, {"DELIVERY_FAILED", job.DeliveryFailed},
+		{"DELIVERY_UNKNOWN", job.DeliveryUnknown}, {"DELIVERY_NOT_REQUESTED", job.DeliveryNotRequested},
+		{"KIND_REPLY", job.KindReply}, {"KIND_ALERT", job.KindAlert},
+		{"NOTICE_FAILURE", job.NoticeFailure}, {"NOTICE_DISABLED", job.NoticeDisabled}, {"NOTICE_MISSED", job.NoticeMissed},
+		{"NOTICE_NOT_RUN", job.NoticeNotRun}, {"NOTICE_UNDELIVERED", job.NoticeUndelivered}, {"NOTICE_RECOVERED", job.NoticeRecovered},
+
+		// Words in arguments.
+		{"RETRY_NEVER", job.RetryNever}, {"RETRY_COUNTED", job.RetryCounted}, {"RETRY_FREE", job.RetryFree},
+		{"SEND_SENT", job.PartSent}, {"SEND_DELIVERED", job.PartDelivered}, {"SEND_RETRY", job.PartRetry},
+		{"SEND_FAILED", job.PartFailed}, {"SEND_UNKNOWN", job.PartUnknown},
+	}
+}
+
+// header declares the constants of a deployment for the scripts.
+func (o Options) header(k keys) string {
+	var b strings.Builder
+	for _, c := range o.constants(k) {
+		fmt.Fprintf(&b, "local %s = %s\n", c.name, c.lua())
+	}
+	return b.String()
+}
+
+// lua is the value as the scripts are given it.
+func (c luaConstant) lua() string {
+	switch v := c.value.(type) {
+	case time.Duration:
+		return fmt.Sprint(v.Milliseconds())
+	case int, int64:
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprintf("'%s'", c.value)
+}
