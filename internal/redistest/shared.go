@@ -31,7 +31,7 @@ var shared struct {
 // if any test started it:
 //
 //	func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
-func Main(m *testing.M) (code int) {
+func Main(m interface{ Run() int }) (code int) {
 	shared.Lock()
 	shared.managed = true
 	shared.Unlock()

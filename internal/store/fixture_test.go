@@ -14,7 +14,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
-func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(redistest.Main(watched{m})) }
 
 // fixture is a store on an empty database, with a way to reach behind it.
 type fixture struct {
@@ -26,7 +26,9 @@ type fixture struct {
 
 func setup(t testing.TB, o Options) *fixture {
 	t.Helper()
-	rdb := redistest.Fresh(t).Client()
+	db := redistest.Fresh(t)
+	written.watch(t, db)
+	rdb := db.Client()
 	return &fixture{Store: New(rdb, o), t: t, rdb: rdb, ctx: t.Context()}
 }
 
@@ -89,8 +91,9 @@ func (f *fixture) claim(j job.Job, slot job.Millis, token string) job.Begun {
 func (f *fixture) begun(id string, spec job.Spec) job.Begun {
 	f.t.Helper()
 	j := f.create(id, spec)
-	f.rewind(id, f.minute(0))
-	b := f.claim(j, f.minute(0), "t-"+id)
+	slot := f.minute(0)
+	f.rewind(id, slot)
+	b := f.claim(j, slot, "t-"+id)
 	if b.Verdict != job.BeginOK {
 		f.t.Fatalf("claim: %s", b.Verdict)
 	}
