@@ -36,9 +36,9 @@ const seenEvery = time.Hour
 const allAgents = "*"
 
 // agentArgs are an agent id, its folds and their stems, as scripts take them.
-func agentArgs(id string) []any {
-	folds, stems := agentFolds(id)
-	return []any{id, strings.Join(folds, " "), strings.Join(stems, " ")}
+func agentArgs(id string) (_, folds, stems string) {
+	f, s := agentFolds(id)
+	return id, strings.Join(f, " "), strings.Join(s, " ")
 }
 
 func agentFolds(id string) (folds, stems []string) {

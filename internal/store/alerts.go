@@ -39,20 +39,20 @@ func (s *Store) TakeAlert(ctx context.Context, t job.AlertTake) (job.AlertTaken,
 		}
 		chat = string(target)
 	}
-	word, rest, err := s.durably(ctx, s.scripts.takeAlert, t.Sender, flag(t.Leads), t.HoldFor.Milliseconds(), t.Token,
+	said, rest, err := s.durably(ctx, s.scripts.takeAlert, t.Sender, flag(t.Leads), t.HoldFor.Milliseconds(), t.Token,
 		t.Lease.Milliseconds(), chat, flag(t.Hook))
 	if err != nil {
 		return job.AlertTaken{}, fmt.Errorf("take an alert: %w", err)
 	}
 	switch {
-	case word == "held" || word == "idle":
+	case said == saidHeld || said == saidIdle:
 		return job.AlertTaken{}, nil
-	case word == "lost" && len(rest) == 2:
+	case said == saidLost && len(rest) == 2:
 		return job.AlertTaken{To: text(rest[0]), Lost: int(number(rest[1]))}, nil
-	case word == "damaged" && len(rest) == 1:
+	case said == saidDamaged && len(rest) == 1:
 		return job.AlertTaken{To: text(rest[0]), Damaged: true}, nil
-	case word != "send" || len(rest) != 5:
-		return job.AlertTaken{}, fmt.Errorf("take an alert: script answered %s with %d values", word, len(rest))
+	case said != saidSend || len(rest) != 5:
+		return job.AlertTaken{}, fmt.Errorf("take an alert: %w", s.scripts.takeAlert.notSo(said, rest))
 	}
 	taken := job.AlertTaken{To: text(rest[0]), Retries: int(number(rest[2])), More: int(number(rest[3]))}
 	// A damaged target has no channel, and a damaged fact no kind: the sender says so.
@@ -69,15 +69,13 @@ func (s *Store) TakeAlert(ctx context.Context, t job.AlertTake) (job.AlertTaken,
 // EndAlert notes how a send ended and returns what that means for its facts, which is not
 // what was asked for where the time for retries is over. Errors: job.ErrFenced.
 func (s *Store) EndAlert(ctx context.Context, e job.AlertEnd) (job.SendResult, error) {
-	word, rest, err := s.answer(ctx, s.scripts.endAlert, e.To, e.Token, string(e.Result), e.MessageID, redact.Text(e.Message),
+	said, rest, err := s.answer(ctx, s.scripts.endAlert, e.To, e.Token, string(e.Result), e.MessageID, redact.Text(e.Message),
 		e.Delay.Milliseconds(), string(e.Retry), flag(e.Forward))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("end the alert to %s: %w", e.To, err)
-	case word == "fenced":
-		return "", fmt.Errorf("end the alert to %s: %w", e.To, job.ErrFenced)
-	case word != "ok" || len(rest) != 1:
-		return "", fmt.Errorf("end the alert to %s: script answered %s with %d values", e.To, word, len(rest))
+	case len(rest) != 1:
+		return "", fmt.Errorf("end the alert to %s: %w", e.To, s.scripts.endAlert.notSo(said, rest))
 	}
 	return job.SendResult(text(rest[0])), nil
 }

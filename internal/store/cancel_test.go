@@ -275,7 +275,7 @@ func TestRedeliveryResent(t *testing.T) {
 	b := f.beginDelivery(run)
 	f.sendEnd(run, b, 0, job.SendEnd{Result: job.PartFailed})
 	for range 2 {
-		word, _, err := f.answer(f.ctx, f.scripts.redeliver, run, "t", maxDeliveries, "me", "", "")
+		word, _, err := f.answer(f.ctx, f.scripts.redeliver, "run", run, "token", "t", "most", maxDeliveries, "actor", "me", "key", "", "print", "")
 		f.must(err)
 		if word != "ok" {
 			t.Errorf("answered %s", word)

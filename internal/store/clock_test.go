@@ -15,6 +15,7 @@ func stepped(t *testing.T, o clock.Options) (*fixture, *redistest.Server) {
 	t.Helper()
 	redistest.NeedClock(t)
 	server := redistest.Start(t, redistest.WithClock())
+	written.watch(t, server.Options())
 	rdb := server.Client()
 	f := &fixture{Store: New(rdb, Options{Clock: o}), t: t, rdb: rdb, ctx: t.Context()}
 	f.now()

@@ -22,26 +22,21 @@ const maxDeliveries = 20
 // job.ErrTooOften, job.ErrOtherRequest, job.ErrNewerVersion.
 func (s *Store) Redeliver(ctx context.Context, run string, once ...job.Once) ([]job.Carrier, error) {
 	first := onceOf(once)
-	word, rest, err := s.durably(ctx, s.scripts.redeliver, run, newToken(), maxDeliveries, job.ActorOf(ctx), first.Key, first.Print,
-		job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
+	_, rest, err := s.durably(ctx, s.scripts.redeliver, "run", run, "token", newToken(), "most", maxDeliveries, "actor", job.ActorOf(ctx),
+		"key", first.Key, "print", first.Print, "agent", job.TokenOf(ctx).Agent(), "session", job.TokenOf(ctx).Session())
 	if err != nil {
 		return nil, fmt.Errorf("redeliver %s: %w", run, err)
-	}
-	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "unfinished": job.ErrUnfinished,
-		"silent": job.ErrNoReply, "dropped": job.ErrReplyDropped, "nowhere": job.ErrNoTarget, "foreign": job.ErrForeign, "many": job.ErrTooOften,
-		"other": job.ErrOtherRequest}[word]; refused != nil {
-		return nil, fmt.Errorf("redeliver %s: %w", run, refused)
 	}
 	return kicks(rest), nil
 }
 
 // BeginDelivery gives a delivery's next attempt to the caller.
 func (s *Store) BeginDelivery(ctx context.Context, run string, n int, token string) (job.DeliveryBegun, error) {
-	word, rest, err := s.durably(ctx, s.scripts.beginDelivery, run, n, token, maxDeliveryRetries)
+	said, rest, err := s.durably(ctx, s.scripts.beginDelivery, run, n, token, maxDeliveryRetries)
 	if err != nil {
 		return job.DeliveryBegun{}, fmt.Errorf("begin delivery %s:%d: %w", run, n, err)
 	}
-	b := job.DeliveryBegun{Verdict: job.Verdict(word)}
+	b := job.DeliveryBegun{Verdict: job.Verdict(said)}
 	switch {
 	case b.Verdict == job.BeginEarly && len(rest) == 1:
 		b.Delay = time.Duration(number(rest[0])) * time.Millisecond
@@ -75,26 +70,20 @@ func (s *Store) RenewDelivery(ctx context.Context, run string, n int, epoch int6
 // SendBegin notes that a part (from 0) of parts is about to be sent. The token
 // makes a resend by the client library harmless. Errors: job.ErrFenced.
 func (s *Store) SendBegin(ctx context.Context, run string, n int, epoch int64, part, parts int, token string) (job.SendVerdict, error) {
-	word, _, err := s.durably(ctx, s.scripts.sendBegin, run, n, epoch, part, token, parts)
+	said, _, err := s.durably(ctx, s.scripts.sendBegin, run, n, epoch, part, token, parts)
 	if err != nil {
 		return "", fmt.Errorf("begin part %d of delivery %s:%d: %w", part, run, n, err)
 	}
-	if word == "fenced" {
-		return "", fmt.Errorf("begin part %d of delivery %s:%d: %w", part, run, n, job.ErrFenced)
-	}
-	return job.SendVerdict(word), nil
+	return job.SendVerdict(said), nil
 }
 
 // SendEnd notes what became of a part and reports whether the delivery has ended.
 // Errors: job.ErrFenced.
 func (s *Store) SendEnd(ctx context.Context, e job.SendEnd) (ended bool, err error) {
-	word, _, err := s.answer(ctx, s.scripts.sendEnd, e.RunID, e.N, e.Epoch, e.Part, string(e.Result),
+	said, _, err := s.answer(ctx, s.scripts.sendEnd, e.RunID, e.N, e.Epoch, e.Part, string(e.Result),
 		e.MessageID, redact.Text(e.Message), e.Delay.Milliseconds(), string(e.Retry), maxDeliveryRetries)
 	if err != nil {
 		return false, fmt.Errorf("end part %d of delivery %s:%d: %w", e.Part, e.RunID, e.N, err)
 	}
-	if word == "fenced" {
-		return false, fmt.Errorf("end part %d of delivery %s:%d: %w", e.Part, e.RunID, e.N, job.ErrFenced)
-	}
-	return word == "ended", nil
+	return said == saidEnded, nil
 }

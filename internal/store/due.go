@@ -105,8 +105,9 @@ func (s *Store) MarkEmitted(ctx context.Context, slots []job.Slot) error {
 // Collapse moves a cursor past slots that will not run and records them. It
 // reports false if the cursor was moved meanwhile, or waits for a claim.
 func (s *Store) Collapse(ctx context.Context, c job.Collapse) (bool, error) {
-	moved, err := s.run(ctx, s.scripts.collapse, c.JobID, c.UID, c.Revision, optional(c.Seen),
-		int64(c.First), int64(c.Last), c.Count, string(c.Outcome), c.Reason, optional(c.Next), optional(c.NextDue), c.EmittedGrace.Milliseconds()).Int()
+	moved, err := s.run(ctx, s.scripts.collapse, "job", c.JobID, "uid", c.UID, "revision", c.Revision, "seen", optional(c.Seen),
+		"first", int64(c.First), "last", int64(c.Last), "count", c.Count, "outcome", string(c.Outcome), "reason", c.Reason,
+		"next", optional(c.Next), "due", optional(c.NextDue), "grace", c.EmittedGrace.Milliseconds()).Int()
 	if err != nil {
 		return false, fmt.Errorf("collapse %s: %w", c.JobID, err)
 	}

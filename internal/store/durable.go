@@ -49,15 +49,15 @@ var errNotReplicated = fmt.Errorf("no replica confirmed the write in time: %w", 
 
 // durably is answer for a write that must outlive its master. Repeating it is safe:
 // every script gives a resend the answer of the first.
-func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (string, []any, error) {
+func (s *Store) durably(ctx context.Context, st step, args ...any) (word, []any, error) {
 	if !s.replicated {
-		return s.answer(ctx, sc, args...)
+		return s.answer(ctx, st, args...)
 	}
 	moved := ""
 	for try, pause := 1, durablePause; ; try, pause = try+1, 2*pause {
-		word, rest, err := s.writeToReplica(ctx, moved, sc, args)
-		if err == nil || !worthRepeating(err) || try == durableTries {
-			return word, rest, err
+		said, rest, err := s.writeToReplica(ctx, moved, st, args)
+		if err == nil || said != "" || !worthRepeating(err) || try == durableTries {
+			return said, rest, err
 		}
 		if cluster, ok := s.client(ctx).(*redis.ClusterClient); ok {
 			cluster.ReloadState(ctx) // somebody else may have the slot now
@@ -77,16 +77,16 @@ func (s *Store) durably(ctx context.Context, sc *redis.Script, args ...any) (str
 // writeToReplica runs the script on one connection and waits on the same: WAIT is
 // about what its own connection wrote. A node of the cluster may have said that the
 // slot moved to another.
-func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Script, args []any) (string, []any, error) {
+func (s *Store) writeToReplica(ctx context.Context, moved string, st step, args []any) (word, []any, error) {
 	master, err := s.master(ctx, moved)
 	if err != nil {
 		return "", nil, unanswered(err)
 	}
 	conn := master.Conn()
 	defer conn.Close()
-	word, rest, err := answered(sc.Run(ctx, conn, []string{s.keys.prefix}, s.timed(ctx, args)...))
-	if err != nil {
-		return "", nil, err
+	said, rest, refused := st.said(st.Run(ctx, conn, []string{s.keys.prefix}, s.timed(ctx, args)...))
+	if said == "" {
+		return "", nil, refused
 	}
 
 	// A resend may have written nothing on this connection, and newer servers then have
@@ -103,7 +103,7 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 		if replaced, err := s.mayBeReplaced(ctx, conn); err != nil || replaced {
 			return "", nil, cmp.Or(err, errNotReplicated)
 		}
-		return word, rest, nil
+		return said, rest, refused
 	}
 	s.hadReplica.Store(true)
 	confirmed, err := conn.Wait(ctx, 1, replicaWithin).Result()
@@ -113,7 +113,7 @@ func (s *Store) writeToReplica(ctx context.Context, moved string, sc *redis.Scri
 	if confirmed < 1 {
 		return "", nil, errNotReplicated
 	}
-	return word, rest, nil
+	return said, rest, refused
 }
 
 // mayBeReplaced reports whether a master that has no replica may have been one of two since

@@ -236,16 +236,16 @@ func TestEditAtTheVeryMomentOfASlot(t *testing.T) {
 			t.Fatalf("passed %+v", p)
 		}
 		until(t, func() bool { return f.now() > soon })
-		var word string
+		var said word
 		if kind == "pause" {
-			word, _, err = f.put(f.ctx, put{id: kind, mode: "edit", uid: stale.UID, token: "t", rev: stale.Revision,
+			said, _, err = f.put(f.ctx, put{id: kind, mode: "edit", uid: stale.UID, token: "t", rev: stale.Revision,
 				seen: stale.NextSlot, cursor: cursorSet, passed: p, reason: job.ReasonDisabled})
 		} else {
-			word, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next), stale.Revision, "", "me", "", "t")
+			said, _, err = f.answer(f.ctx, f.scripts.deleteJob, kind, stale.UID, optional(stale.NextSlot), "", "", 0, optional(p.Next), stale.Revision, "", "me", "", "t")
 		}
 		f.must(err)
-		if word != "changed" {
-			t.Errorf("%s over a slot that has just come due: %s", kind, word)
+		if said != saidChanged {
+			t.Errorf("%s over a slot that has just come due: %s", kind, said)
 		}
 	}
 }

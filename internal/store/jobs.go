@@ -59,27 +59,17 @@ func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ..
 		fields := specFields(id, spec)
 		note := creation(id, fields)
 		fields["anchor"] = positive(int64(start))
-		word, j, err := s.put(ctx, put{
+		said, j, err := s.put(ctx, put{
 			id: id, mode: "create", origin: job.OriginOf(ctx), uid: uid, token: uid, cursor: cursorSet, next: next, fields: fields,
 			note: note, once: onceOf(once), agent: spec.ResolveAgent(),
 		})
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("create job %s: %w", id, err)
-		case word == "same" && !job.TokenOf(ctx).Owns(j.ID, j.Spec):
+		case said == saidSame && !job.TokenOf(ctx).Owns(j.ID, j.Spec):
 			return job.Job{}, &job.SpentError{ID: j.ID}
-		case word == "ok", word == "same":
+		case said == saidOK, said == saidSame:
 			return j, nil
-		case word == "full":
-			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrJobQuota)
-		case word == "agent":
-			return job.Job{}, errAgent()
-		case word == "newer":
-			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrNewerVersion)
-		case word == "exists":
-			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrExists)
-		case word == "other":
-			return job.Job{}, fmt.Errorf("create job %s: %w", id, job.ErrOtherRequest)
 		}
 		// late: the slot became due between the look at the clock and the script.
 	}
@@ -130,20 +120,12 @@ func (s *Store) UpdateJob(ctx context.Context, id string, edit func(job.Spec) (j
 		if err := s.editCursor(&p, old, spec, now); err != nil {
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
 		}
-		word, j, err := s.put(ctx, p)
+		said, j, err := s.put(ctx, p)
 		switch {
 		case err != nil:
 			return job.Job{}, fmt.Errorf("update job %s: %w", id, err)
-		case word == "ok":
+		case said == saidOK:
 			return j, nil
-		case word == "gone":
-			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNotFound)
-		case word == "full":
-			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrJobQuota)
-		case word == "agent":
-			return job.Job{}, errAgent()
-		case word == "newer":
-			return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrNewerVersion)
 		}
 	}
 	return job.Job{}, fmt.Errorf("update job %s: %w", id, job.ErrConflict)
@@ -269,15 +251,13 @@ func (s *Store) deleteJob(ctx context.Context, id, cancelRuns string, checks []f
 		}
 		// The cursor and the revision as they stand there: what is garbled would never be
 		// what it is read as.
-		word, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, f["nextSlot"],
+		said, rest, err := s.durably(ctx, s.scripts.deleteJob, id, old.UID, f["nextSlot"],
 			optional(passed.First), optional(passed.Last), passed.Count, optional(passed.Next),
 			f["rev"], cancelRuns, job.ActorOf(ctx), deletion(id, specFields(id, old.Spec)).before, token)
 		switch {
 		case err != nil:
 			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, err)
-		case word == "newer":
-			return job.Stopped{}, fmt.Errorf("delete job %s: %w", id, job.ErrNewerVersion)
-		case word == "ok" && len(rest) == 2:
+		case said == saidOK && len(rest) == 2:
 			return job.Stopped{Runs: int(number(rest[0])), AbandonedTurns: int(number(rest[1]))}, nil
 		}
 		// Changed or gone since it was read: the next look says what there is.
@@ -319,26 +299,16 @@ func passes(j job.Job, checks []func(job.Job) error) error {
 func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
 	run := id + ":manual:" + ulid.Make().String()
 	first := onceOf(once)
-	word, rest, err := s.durably(ctx, s.scripts.runNow, id, run, maxUnfinishedRuns, job.ActorOf(ctx), first.Key, first.Print,
-		tokenID(ctx), job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
+	said, rest, err := s.durably(ctx, s.scripts.runNow, "job", id, "run", run, "most", maxUnfinishedRuns, "actor", job.ActorOf(ctx),
+		"key", first.Key, "print", first.Print, "token", tokenID(ctx), "agent", job.TokenOf(ctx).Agent(), "session", job.TokenOf(ctx).Session())
 	if err == nil {
-		run, rest, err = firstMade(word, run, rest)
+		run, rest, err = s.scripts.runNow.firstMade(said, run, rest)
 	}
 	switch {
 	case err != nil:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, err)
-	case word == "gone":
+	case said == saidGone:
 		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, s.missing(ctx, id))
-	case word == "newer":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrNewerVersion)
-	case word == "paused":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrPaused)
-	case word == "quota":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrRunQuota)
-	case word == "many":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrTooMany)
-	case word == "other":
-		return job.Job{}, "", fmt.Errorf("run job %s: %w", id, job.ErrOtherRequest)
 	}
 	j, err := answeredJob(id, rest)
 	if err != nil {
@@ -400,29 +370,33 @@ type put struct {
 	origin               job.Origin // of a new job; of an edit, the run that asks for it
 }
 
-func (s *Store) put(ctx context.Context, p put) (string, job.Job, error) {
-	args := []any{p.id, p.mode, p.uid, p.token, p.rev, optional(p.seen), string(p.cursor), optional(p.next.At), optional(p.next.Due),
-		p.reason, optional(p.passed.First), optional(p.passed.Last), p.passed.Count, optional(p.passed.Next), len(p.fields)}
+func (s *Store) put(ctx context.Context, p put) (word, job.Job, error) {
+	args := []any{"job", p.id, "mode", p.mode, "uid", p.uid, "token", p.token, "revision", p.rev, "seen", optional(p.seen),
+		"cursor", string(p.cursor), "next", optional(p.next.At), "due", optional(p.next.Due), "reason", p.reason,
+		"first", optional(p.passed.First), "last", optional(p.passed.Last), "count", p.passed.Count, "after", optional(p.passed.Next),
+		"actor", job.ActorOf(ctx), "action", p.note.action, "was", p.note.before, "becomes", p.note.after,
+		"key", p.once.Key, "print", p.once.Print, "caller", tokenID(ctx), "quota", jobQuota(ctx),
+		"agent", job.TokenOf(ctx).Agent(), "session", job.TokenOf(ctx).Session(),
+		"run", p.origin.Run, "made_in", p.origin.MadeBy, "makes", job.MaxMadeJobs}
 	for name, value := range p.fields {
-		args = append(args, name, value)
+		args = append(args, "="+name, value)
 	}
-	args = append(args, job.ActorOf(ctx), p.note.action, p.note.before, p.note.after, p.once.Key, p.once.Print,
-		tokenID(ctx), jobQuota(ctx), job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session(), p.origin.Run, p.origin.MadeBy, job.MaxMadeJobs)
 	if p.agent != "" {
-		args = append(args, agentArgs(p.agent)...)
+		id, folds, stems := agentArgs(p.agent)
+		args = append(args, "new_agent", id, "folds", folds, "stems", stems)
 	}
-	word, rest, err := s.durably(ctx, s.scripts.putJob, args...)
-	if err == nil && word == "in_run" && len(rest) == 1 {
+	said, rest, err := s.durably(ctx, s.scripts.putJob, args...)
+	if err == nil && said == saidInRun && len(rest) == 1 {
 		err = &job.InRunError{Code: job.InRunCode(text(rest[0])), Run: p.origin.Run}
 	}
 	if err == nil {
-		p.id, rest, err = firstMade(word, p.id, rest)
+		p.id, rest, err = s.scripts.putJob.firstMade(said, p.id, rest)
 	}
-	if err != nil || (word != "ok" && word != "same") {
-		return word, job.Job{}, err
+	if err != nil || (said != saidOK && said != saidSame) {
+		return said, job.Job{}, err
 	}
 	j, err := answeredJob(p.id, rest)
-	return word, j, err
+	return said, j, err
 }
 
 // answeredJob reads the job that a script answers after its word.

@@ -61,12 +61,14 @@ func TestCreateReadsBackWhole(t *testing.T) {
 // TestCreateResent: the answer was lost, and the client library asks again.
 func TestCreateResent(t *testing.T) {
 	f := setup(t, Options{})
-	for _, c := range []struct{ uid, token, want string }{{"u", "t", "ok"}, {"u", "t", "ok"}, {"other", "t2", "exists"}} {
-		word, j, err := f.put(f.ctx, put{id: "a", mode: "create", uid: c.uid, token: c.token, cursor: cursorSet,
+	for _, c := range []struct {
+		uid, token string
+		want       error
+	}{{"u", "t", nil}, {"u", "t", nil}, {"other", "t2", job.ErrExists}} {
+		said, j, err := f.put(f.ctx, put{id: "a", mode: "create", uid: c.uid, token: c.token, cursor: cursorSet,
 			next: slot{At: f.minute(5), Due: f.minute(5)}, fields: specFields("a", everyMinute())})
-		f.must(err)
-		if word != c.want || (word == "ok" && (j.Revision != 1 || j.Task != "say hello")) {
-			t.Errorf("%s: %s %+v", c.uid, word, j)
+		if !errors.Is(err, c.want) || (err == nil && (said != saidOK || j.Revision != 1 || j.Task != "say hello")) {
+			t.Errorf("%s: %s %+v, %v", c.uid, said, j, err)
 		}
 	}
 }
@@ -75,12 +77,14 @@ func TestCreateResent(t *testing.T) {
 func TestEditResent(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())
-	for _, c := range []struct{ uid, token, want string }{{"other", "t0", "gone"}, {j.UID, "t", "ok"}, {j.UID, "t", "ok"}, {j.UID, "t2", "changed"}} {
-		word, got, err := f.put(f.ctx, put{id: "a", mode: "edit", uid: c.uid, token: c.token, rev: j.Revision, seen: j.NextSlot,
+	for _, c := range []struct {
+		uid, token string
+		want       word
+	}{{"other", "t0", saidGone}, {j.UID, "t", saidOK}, {j.UID, "t", saidOK}, {j.UID, "t2", saidChanged}} {
+		said, got, err := f.put(f.ctx, put{id: "a", mode: "edit", uid: c.uid, token: c.token, rev: j.Revision, seen: j.NextSlot,
 			cursor: cursorKeep, fields: map[string]string{"task": c.token}})
-		f.must(err)
-		if word != c.want || (word == "ok" && (got.Revision != 2 || got.Task != "t")) {
-			t.Errorf("%s: %s %+v", c.token, word, got)
+		if said != c.want || (said == saidGone) != errors.Is(err, job.ErrNotFound) || (said == saidOK && (got.Revision != 2 || got.Task != "t")) {
+			t.Errorf("%s: %s %+v, %v", c.token, said, got, err)
 		}
 	}
 	if word, _, err := f.answer(f.ctx, f.scripts.deleteJob, "a", "other", optional(j.NextSlot), "", "", 0, optional(j.NextSlot), j.Revision, "", "me", "", "t"); err != nil || word != "gone" {

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"fmt"
-
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
@@ -20,14 +18,14 @@ func onceOf(once []job.Once) job.Once {
 
 // firstMade is what a request made when it came first: id, unless the script says that
 // this was not the first time. It answers the rest of the answer.
-func firstMade(word, id string, rest []any) (string, []any, error) {
+func (st step) firstMade(said word, id string, rest []any) (string, []any, error) {
 	switch {
-	case word == "same" && len(rest) == 2:
+	case said == saidSame && len(rest) == 2:
 		return text(rest[0]), rest[1:], nil
-	case word == "spent" && len(rest) == 1:
+	case said == saidSpent && len(rest) == 1:
 		return "", nil, &job.SpentError{ID: text(rest[0])}
-	case word == "same", word == "spent":
-		return "", nil, fmt.Errorf("script answered %s with %d values", word, len(rest))
+	case said == saidSame, said == saidSpent:
+		return "", nil, st.notSo(said, rest)
 	default:
 		return id, rest, nil
 	}

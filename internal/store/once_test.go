@@ -212,17 +212,17 @@ func TestDeleteResent(t *testing.T) {
 	f := setup(t, Options{})
 	j := f.create("a", everyMinute())
 	f.begin(f.runNow("a"))
-	send := func(token string) string {
-		word, rest, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(j.NextSlot), "", "", 0, "", j.Revision, "1", "me", "", token)
+	send := func(token string) word {
+		said, rest, err := f.answer(f.ctx, f.scripts.deleteJob, "a", j.UID, optional(j.NextSlot), "", "", 0, "", j.Revision, "1", "me", "", token)
 		f.must(err)
-		if word == "ok" && (len(rest) != 2 || number(rest[0]) != 1 || number(rest[1]) != 1) {
+		if said == saidOK && (len(rest) != 2 || number(rest[0]) != 1 || number(rest[1]) != 1) {
 			t.Errorf("answered %v", rest)
 		}
-		return word
+		return said
 	}
-	for n, want := range []string{"ok", "ok", "gone"} {
+	for n, want := range []word{saidOK, saidOK, saidGone} {
 		token := "mine"
-		if want == "gone" {
+		if want == saidGone {
 			token = "other"
 		}
 		if got := send(token); got != want {

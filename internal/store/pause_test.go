@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
@@ -96,7 +95,7 @@ func TestNothingBeginsWhilePaused(t *testing.T) {
 		t.Errorf("run now: %v", err)
 	}
 	// A resend of a run that was written before, and of a begin that was answered.
-	if word, _, err := f.answer(f.ctx, f.scripts.runNow, "manual", queued, maxUnfinishedRuns, "me", "", ""); err != nil || word != "ok" {
+	if word, _, err := f.answer(f.ctx, f.scripts.runNow, "job", "manual", "run", queued, "most", maxUnfinishedRuns, "actor", "me", "key", "", "print", ""); err != nil || word != "ok" {
 		t.Errorf("a resend of a manual run: %s %v", word, err)
 	}
 	if b, err := f.Begin(f.ctx, under.Run.ID, "t-under-way", "w1"); err != nil || b.Verdict != job.BeginOK || b.Epoch != under.Epoch {
@@ -207,7 +206,7 @@ func TestPauseIsIdempotent(t *testing.T) {
 // somebody else has done the opposite.
 func TestPauseResent(t *testing.T) {
 	f := setup(t, Options{})
-	send := func(sc *redis.Script, args ...any) {
+	send := func(sc step, args ...any) {
 		t.Helper()
 		if word, _, err := f.answer(f.ctx, sc, args...); err != nil || word != "ok" {
 			t.Fatalf("%s %v", word, err)

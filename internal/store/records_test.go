@@ -17,8 +17,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatewaycron/gatewaycron/internal/job"
-	"github.com/gatewaycron/gatewaycron/internal/redistest"
 )
 
 // Here records.go is held to what the scripts do: what they write, by what Redis shows of them
@@ -132,7 +133,7 @@ var variables = map[string]string{
 	"repair key": "run delivery", "tell_undelivered key": "delivery", "lean_runs key": "run", "look key": "run delivery", "erase key": "", "pick key": "",
 	// These are no records.
 	"redis": "", "string": "", "math": "", "table": "", "cjson": "", "note": "", "kind": "", "fact": "", "failed": "", "chat": "", "changes": "",
-	"fields": "", "answer": "", "all": "", "err": "", "before": "", "worker": "", "check": "", "previous": "", "run": "", "booked a": "",
+	"fields": "", "given": "", "answer": "", "all": "", "err": "", "before": "", "worker": "", "check": "", "previous": "", "run": "", "booked a": "",
 	"tell_recovery was": "", "active_runs r": "run", "heartbeat is": "",
 }
 
@@ -252,11 +253,10 @@ type watched struct{ *testing.M }
 
 func (m watched) Run() int {
 	code := m.M.Run()
-	if written.conn == nil {
-		return code
+	for _, server := range written.servers {
+		_ = server.Close()
 	}
-	_ = written.conn.Close()
-	<-written.done
+	written.reading.Wait()
 	// Only all tests together write everything.
 	whole := code == 0 && goflag.Lookup("test.run").Value.String() == "" && goflag.Lookup("test.skip").Value.String() == ""
 	for _, problem := range written.problems(whole) {
@@ -266,52 +266,57 @@ func (m watched) Run() int {
 	return code
 }
 
-// written is what the shared Redis of these tests shows of the scripts.
-var written = &writeLog{names: map[string]string{}, writers: map[string]map[string]bool{}}
+// written is what the servers of these tests show of the scripts.
+var written = &writeLog{servers: map[string]net.Conn{}, names: map[string]string{}, ran: map[string]bool{}, writers: map[string]map[string]bool{}, given: map[string]map[string]bool{}}
 
 // writeLog notes which script writes which field.
 type writeLog struct {
-	once    sync.Once
-	conn    net.Conn
-	done    chan struct{}
+	reading sync.WaitGroup
+
+	mu      sync.Mutex
+	servers map[string]net.Conn        // by address
 	names   map[string]string          // of the scripts, by digest
-	script  string                     // the one that runs
+	ran     map[string]bool            // those that wrote anything
 	writers map[string]map[string]bool // of "<record> <field>"
+	given   map[string]map[string]bool // the arguments of the scripts that have names for them
 }
 
-// watch begins with the first test.
-func (w *writeLog) watch(t testing.TB, db *redistest.DB) {
-	w.once.Do(func() {
-		o := db.Options()
-		conn, err := net.Dial(o.Network, o.Addr)
-		if err == nil {
-			_, err = io.WriteString(conn, "MONITOR\r\n")
-		}
-		if err != nil {
-			t.Fatalf("watch redis: %v", err)
-		}
-		w.conn, w.done = conn, make(chan struct{})
-		go func() {
-			defer close(w.done)
-			lines := bufio.NewReaderSize(conn, 1<<16)
-			for {
-				line, err := lines.ReadString('\n')
-				if err != nil {
-					return
-				}
-				w.note(line)
+// watch reads along on the server of some options, if it does not already.
+func (w *writeLog) watch(t testing.TB, o *redis.Options) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.servers[o.Addr] != nil {
+		return
+	}
+	conn, err := net.Dial(o.Network, o.Addr)
+	if err == nil {
+		_, err = io.WriteString(conn, "MONITOR\r\n")
+	}
+	if err != nil {
+		t.Fatalf("watch redis: %v", err)
+	}
+	w.servers[o.Addr] = conn
+	w.reading.Go(func() {
+		lines, script := bufio.NewReaderSize(conn, 1<<16), ""
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
 			}
-		}()
+			script = w.note(script, line)
+		}
 	})
 }
 
 var (
 	argument = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	wanted   = regexp.MustCompile(`\bgiven\.(\w+)`)
 	numbered = regexp.MustCompile(`^(a|p)\d+$`)
 )
 
-// note takes a line of MONITOR: when, by whom, the command and its arguments, quoted.
-func (w *writeLog) note(line string) {
+// note takes a line of MONITOR: when, by whom, the command and its arguments, quoted. It
+// is given the script that runs, and returns it.
+func (w *writeLog) note(script, line string) string {
 	by, command, _ := strings.Cut(line, "] ")
 	var args []string
 	for _, quoted := range argument.FindAllString(command, -1) {
@@ -322,8 +327,10 @@ func (w *writeLog) note(line string) {
 		args = append(args, arg)
 	}
 	if len(args) < 3 {
-		return
+		return script
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	step := 0
 	switch name := strings.ToLower(args[0]); {
 	case strings.HasSuffix(by, " lua") && name == "hset":
@@ -333,10 +340,12 @@ func (w *writeLog) note(line string) {
 	case name == "eval":
 		first, _, _ := strings.Cut(args[1], "\n")
 		sum := sha1.Sum([]byte(args[1]))
-		w.script = strings.TrimPrefix(first, "-- gateway-cron ")
-		w.names[hex.EncodeToString(sum[:])] = w.script
+		script = strings.TrimPrefix(first, "-- gateway-cron ")
+		w.names[hex.EncodeToString(sum[:])] = script
+		w.arguments(script, args)
 	case name == "evalsha":
-		w.script = w.names[args[1]]
+		script = w.names[args[1]]
+		w.arguments(script, args)
 	}
 	_, key, _ := strings.Cut(args[1], "}:")
 	record, _, _ := strings.Cut(key, ":")
@@ -349,8 +358,45 @@ func (w *writeLog) note(line string) {
 		if w.writers[field] == nil {
 			w.writers[field] = map[string]bool{}
 		}
-		w.writers[field][w.script] = true
+		w.writers[field][script], w.ran[script] = true, true
 	}
+	return script
+}
+
+// arguments notes the names of the arguments of a script that goes by them. Before them come
+// the command, the script, the number of keys and the one key, and after them the time.
+func (w *writeLog) arguments(script string, args []string) {
+	if source, err := luaFiles.ReadFile("lua/" + script + ".lua"); err != nil || !strings.Contains(string(source), "= named()") {
+		return
+	}
+	if w.given[script] == nil {
+		w.given[script] = map[string]bool{}
+	}
+	for i := 4; i+1 < len(args); i += 2 {
+		w.given[script][args[i]] = true
+	}
+}
+
+// misnamed are arguments that a script is given and does not know, and, after all tests,
+// those that it asks for in vain.
+func (w *writeLog) misnamed(whole bool) []string {
+	var all []string
+	for script, given := range w.given {
+		source, _ := luaFiles.ReadFile("lua/" + script + ".lua") // it was read before
+		asked := map[string]bool{}
+		for _, m := range wanted.FindAllStringSubmatch(string(source), -1) {
+			asked[m[1]] = true
+			if whole && !given[m[1]] {
+				all = append(all, fmt.Sprintf("%s is not given %s in any test", script, m[1]))
+			}
+		}
+		for name := range given {
+			if !asked[name] && !strings.HasPrefix(name, "=") {
+				all = append(all, fmt.Sprintf("%s is given %s, which it does not know", script, name))
+			}
+		}
+	}
+	return all
 }
 
 // problems are the writes that no layout has, and, after all tests, the writers that did not
@@ -368,7 +414,7 @@ func (w *writeLog) problems(whole bool) []string {
 				}
 			}
 			for _, script := range said {
-				if whole && script != "Go" && !found[script] {
+				if whole && w.ran[script] && !found[script] { // what did not run needs what is not here
 					all = append(all, fmt.Sprintf("%s, %s: %s does not write it in any test", l.key, f.name, script))
 				}
 			}
@@ -379,5 +425,5 @@ func (w *writeLog) problems(whole bool) []string {
 			all = append(all, fmt.Sprintf("%s: there is no field %s", record, name))
 		}
 	}
-	return slices.Sorted(slices.Values(all))
+	return slices.Sorted(slices.Values(append(all, w.misnamed(whole)...)))
 }

@@ -19,12 +19,12 @@ import (
 // Claim turns a due slot into a run and begins its first attempt. A carrier whose
 // slot was claimed before goes on to begin the run that exists.
 func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
-	word, rest, err := s.durably(ctx, s.scripts.claim, c.JobID, c.UID, int64(c.Slot), c.Revision,
-		optional(c.Next), optional(cmp.Or(c.NextDue, c.Next)), c.Token, c.Worker)
+	said, rest, err := s.durably(ctx, s.scripts.claim, "job", c.JobID, "uid", c.UID, "slot", int64(c.Slot), "revision", c.Revision,
+		"next", optional(c.Next), "due", optional(cmp.Or(c.NextDue, c.Next)), "token", c.Token, "worker", c.Worker)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
 	}
-	b, err := s.begun(job.RunID(c.JobID, c.Slot), word, rest)
+	b, err := s.scripts.claim.begun(job.RunID(c.JobID, c.Slot), said, rest)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("claim %s at %d: %w", c.JobID, c.Slot, err)
 	}
@@ -34,19 +34,20 @@ func (s *Store) Claim(ctx context.Context, c job.Claim) (job.Begun, error) {
 // Begin gives a run's next attempt to the caller. A resend with the same token
 // gets the same answer.
 func (s *Store) Begin(ctx context.Context, run, token, worker string) (job.Begun, error) {
-	word, rest, err := s.durably(ctx, s.scripts.begin, run, token, worker)
+	said, rest, err := s.durably(ctx, s.scripts.begin, run, token, worker)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("begin %s: %w", run, err)
 	}
-	b, err := s.begun(run, word, rest)
+	b, err := s.scripts.begin.begun(run, said, rest)
 	if err != nil {
 		return job.Begun{}, fmt.Errorf("begin %s: %w", run, err)
 	}
 	return b, nil
 }
 
-func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
-	b := job.Begun{Verdict: job.Verdict(word)}
+// begun reads what a script returned that gives somebody an attempt of a run.
+func (st step) begun(id string, said word, rest []any) (job.Begun, error) {
+	b := job.Begun{Verdict: job.Verdict(said)}
 	switch {
 	case b.Verdict == job.BeginEarly && len(rest) == 1:
 		b.Delay = time.Duration(number(rest[0])) * time.Millisecond
@@ -70,7 +71,7 @@ func (s *Store) begun(id, word string, rest []any) (job.Begun, error) {
 		b.Transcript, b.SessionID = number(rest[7]) == 1, text(rest[9])
 		return b, nil
 	case b.Verdict == job.BeginOK, b.Verdict == job.BeginEarly, b.Verdict == job.BeginStale:
-		return b, fmt.Errorf("script answered %s with %d values", word, len(rest))
+		return b, st.notSo(said, rest)
 	}
 	return b, nil
 }
@@ -104,13 +105,10 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
 	}
-	word, rest, err := s.durably(ctx, s.scripts.commit, c.RunID, c.Epoch, c.Token, c.Reply, task, reply,
+	_, rest, err := s.durably(ctx, s.scripts.commit, c.RunID, c.Epoch, c.Token, c.Reply, task, reply,
 		string(c.Delivery), target)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.RunID, err)
-	}
-	if word == "fenced" {
-		return nil, fmt.Errorf("commit %s: %w", c.RunID, job.ErrFenced)
 	}
 	return kicks(rest), nil
 }
@@ -119,15 +117,13 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 // tried again; it answers the carriers that may be enqueued at once.
 // Errors: job.ErrFenced.
 func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error) {
-	word, rest, err := s.answer(ctx, s.scripts.fail, f.RunID, f.Epoch, string(f.Result), string(f.Cause),
-		oneLine(redact.Text(f.Message)), string(f.Retry), f.Delay.Milliseconds(), string(f.Outcome), flag(f.Permanent))
+	said, rest, err := s.answer(ctx, s.scripts.fail, "run", f.RunID, "epoch", f.Epoch, "result", string(f.Result), "cause", string(f.Cause),
+		"message", oneLine(redact.Text(f.Message)), "retry", string(f.Retry), "delay", f.Delay.Milliseconds(), "outcome", string(f.Outcome),
+		"permanent", flag(f.Permanent))
 	if err != nil {
 		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, err)
 	}
-	if word == "fenced" {
-		return false, nil, fmt.Errorf("fail %s: %w", f.RunID, job.ErrFenced)
-	}
-	return word == "retry", kicks(rest), nil
+	return said == saidRetry, kicks(rest), nil
 }
 
 // oneLine makes an error fit for what quotes it: a pause reason, a message to a chat.
@@ -144,13 +140,10 @@ func oneLine(s string) string {
 // once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
 // job.ErrNewerVersion.
 func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
-	word, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx),
+	_, rest, err := s.durably(ctx, s.scripts.cancel, id, newToken(), job.ActorOf(ctx),
 		job.TokenOf(ctx).Agent(), job.TokenOf(ctx).Session())
 	if err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", id, err)
-	}
-	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion, "done": job.ErrEnded}[word]; refused != nil {
-		return nil, fmt.Errorf("cancel %s: %w", id, refused)
 	}
 	return kicks(rest), nil
 }

@@ -577,3 +577,23 @@ func TestMaxRetries(t *testing.T) {
 		}
 	}
 }
+
+// TestTurnWithoutText: a finished turn that says nothing is done, its session has what was
+// asked alone, and there is nothing to deliver again.
+func TestTurnWithoutText(t *testing.T) {
+	f := setup(t, Options{})
+	b := f.begun("a", everyMinute())
+	c := commitOf(b, "")
+	c.Empty = true
+	_, err := f.Commit(f.ctx, c)
+	f.must(err)
+	if r := f.record(b.Run.ID); r.Outcome != job.Succeeded || !r.Empty || r.Reply != "" {
+		t.Errorf("recorded %+v", r)
+	}
+	if s, err := f.Session(f.ctx, b.Run.SessionKey, 10); err != nil || len(s.Messages) != 1 || s.Messages[0].Role != "user" {
+		t.Errorf("session %+v, %v", s, err)
+	}
+	if _, err := f.Redeliver(f.ctx, b.Run.ID); !errors.Is(err, job.ErrNoReply) {
+		t.Errorf("redelivered: %v", err)
+	}
+}

@@ -57,14 +57,12 @@ func (s *Store) SessionID(ctx context.Context, key, other, found string) (string
 			args = append(args, fold)
 		}
 	}
-	word, rest, err := s.durably(ctx, s.scripts.sessionID, args...)
+	said, rest, err := s.durably(ctx, s.scripts.sessionID, args...)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("id of session %s: %w", key, err)
-	case word == "taken":
-		return "", fmt.Errorf("id of session %s: %w", key, job.ErrConflict)
 	case len(rest) != 1:
-		return "", fmt.Errorf("id of session %s: script answered %d values", key, len(rest))
+		return "", fmt.Errorf("id of session %s: %w", key, s.scripts.sessionID.notSo(said, rest))
 	}
 	return text(rest[0]), nil
 }

@@ -10,7 +10,6 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"embed"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -97,7 +96,7 @@ type Store struct {
 	rdb       redis.UniversalClient
 	reserve   redis.UniversalClient
 	keys      keys
-	scripts   scripts
+	scripts   steps
 	schedules *schedule.Cache
 	clock     *clock.Clock // of Redis, as this process knows it
 
@@ -120,7 +119,7 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 		o.Reserve = rdb
 	}
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newScripts(o.header(k)), schedules: schedule.NewCache(4096),
+	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newSteps(o.header(k)), schedules: schedule.NewCache(4096),
 		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated,
 
 		agentIDTTL: max(o.Retention, o.SessionTTL)}
@@ -145,77 +144,3 @@ func (s *Store) Ping(ctx context.Context) error {
 // newToken is a random token: an identity for one call, so that a resend by the
 // client library is recognised.
 func newToken() string { return rand.Text() }
-
-//go:embed lua/*.lua
-var luaFiles embed.FS
-
-// scripts are the steps of the protocol.
-type scripts struct {
-	putJob, deleteJob, runNow                        *redis.Script
-	emitted, collapse, redue, postpone, look         *redis.Script
-	claim, begin, renew, commit, fail                *redis.Script
-	cancel, redeliver                                *redis.Script
-	pause, resume, cancelPaused                      *redis.Script
-	beginDelivery, sendBegin, sendEnd, renewDelivery *redis.Script
-	holdEmitter, releaseEmitter                      *redis.Script
-	repair, relist, own, quarantine, heartbeat       *redis.Script
-	putToken, revokeToken, useToken, sessionID       *redis.Script
-	takeAlert, endAlert, notify                      *redis.Script
-	now, clockStep, setCursor, leanRuns              *redis.Script
-}
-
-func newScripts(header string) scripts {
-	read := func(name string) string {
-		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // embedded: cannot fail in a built program
-		}
-		return string(text)
-	}
-	lib := newLibrary(header + read("lib"))
-	load := func(name string) *redis.Script {
-		// Under this name whoever watches Redis knows it.
-		return redis.NewScript("-- gateway-cron " + name + "\n" + lib.link(read(name)))
-	}
-	return scripts{
-		putJob: load("put_job"), deleteJob: load("delete_job"), runNow: load("run_now"),
-		emitted: load("emitted"), collapse: load("collapse"), redue: load("redue"), postpone: load("postpone"), look: load("look"),
-		claim: load("claim"), begin: load("begin"), renew: load("renew"), commit: load("commit"), fail: load("fail"),
-		cancel: load("cancel"), redeliver: load("redeliver"),
-		pause: load("pause"), resume: load("resume"), cancelPaused: load("cancel_paused"),
-		beginDelivery: load("begin_delivery"), sendBegin: load("send_begin"), sendEnd: load("send_end"),
-		renewDelivery: load("renew_delivery"),
-		holdEmitter:   load("hold_emitter"), releaseEmitter: load("release_emitter"),
-		repair: load("repair"), relist: load("relist"), own: load("own"), quarantine: load("quarantine"), heartbeat: load("heartbeat"),
-		putToken: load("put_token"), revokeToken: load("revoke_token"), useToken: load("use_token"),
-		sessionID: load("session_id"),
-		takeAlert: load("take_alert"), endAlert: load("end_alert"), notify: load("notify"),
-		now: load("now"), clockStep: load("clock_step"), setCursor: load("set_cursor"), leanRuns: load("lean_runs"),
-	}
-}
-
-// run calls a script. The one key only routes it; see newKeys.
-func (s *Store) run(ctx context.Context, sc *redis.Script, args ...any) *redis.Cmd {
-	return sc.Run(ctx, s.client(ctx), []string{s.keys.prefix}, s.timed(ctx, args)...)
-}
-
-// answer calls a script that answers a table whose first element is a word.
-func (s *Store) answer(ctx context.Context, sc *redis.Script, args ...any) (string, []any, error) {
-	return answered(s.run(ctx, sc, args...))
-}
-
-// answered takes an answer of such a script apart.
-func answered(cmd *redis.Cmd) (string, []any, error) {
-	reply, err := cmd.Slice()
-	if err != nil {
-		return "", nil, unanswered(err)
-	}
-	if len(reply) == 0 {
-		return "", nil, fmt.Errorf("script answered nothing")
-	}
-	word, ok := reply[0].(string)
-	if !ok {
-		return "", nil, fmt.Errorf("script answered %T instead of a word", reply[0])
-	}
-	return word, reply[1:], nil
-}

@@ -52,8 +52,8 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 	if err != nil {
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)
 	}
-	args := append([]any{t.ID, job.MaxTokens, t.CreatedBy, what}, agentArgs(t.Agent())...)
-	args = append(args, "hash", hashOf(secret))
+	agent, folds, stems := agentArgs(t.Agent())
+	args := []any{t.ID, job.MaxTokens, t.CreatedBy, what, agent, folds, stems, "hash", hashOf(secret)}
 	owner := ""
 	if t.SessionKey != "" {
 		owner = t.Agent()
@@ -65,18 +65,16 @@ func (s *Store) CreateToken(ctx context.Context, t job.Token) (job.Token, string
 			args = append(args, name, value)
 		}
 	}
-	word, rest, err := s.durably(ctx, s.scripts.putToken, args...)
+	said, rest, err := s.durably(ctx, s.scripts.putToken, args...)
 	switch {
 	case err != nil:
 		return job.Token{}, "", fmt.Errorf("create token: %w", err)
-	case word == "many":
-		return job.Token{}, "", fmt.Errorf("create token: %w", job.ErrTooManyTokens)
-	case word == "agent" && t.AgentID == "":
+	case said == saidAgent && t.AgentID == "":
 		return job.Token{}, "", errAgentOf("sessionKey", `"agent:main:morning"`)
-	case word == "agent":
+	case said == saidAgent:
 		return job.Token{}, "", errAgent()
 	case len(rest) != 1:
-		return job.Token{}, "", fmt.Errorf("create token: script answered %d values", len(rest))
+		return job.Token{}, "", fmt.Errorf("create token: %w", s.scripts.putToken.notSo(said, rest))
 	}
 	t.CreatedAt = job.Millis(number(rest[0]))
 	return t, secret, nil
@@ -146,12 +144,9 @@ func (s *Store) Tokens(ctx context.Context) ([]job.Token, error) {
 // RevokeToken ends a token; one that was revoked stays so. Errors: job.ErrNotFound,
 // job.ErrNewerVersion.
 func (s *Store) RevokeToken(ctx context.Context, id string) (job.Token, error) {
-	word, rest, err := s.durably(ctx, s.scripts.revokeToken, id, job.ActorOf(ctx))
-	if refused := map[string]error{"gone": job.ErrNotFound, "newer": job.ErrNewerVersion}[word]; refused != nil {
-		err = refused
-	}
+	said, rest, err := s.durably(ctx, s.scripts.revokeToken, id, job.ActorOf(ctx))
 	if err == nil && len(rest) != 1 {
-		err = errors.New("script answered no token")
+		err = s.scripts.revokeToken.notSo(said, rest)
 	}
 	if err != nil {
 		return job.Token{}, fmt.Errorf("revoke token %s: %w", id, err)

@@ -1,5 +1,5 @@
 -- claim turns a due slot into a run and begins its first attempt.
--- ARGV: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
+-- Given: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
 -- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
 --       or will be: a pause held the slot) |
 --       {early, delay} | {clock_step} (the clock was set, and is not believed yet) | {stale, job} (compute the next slot again) |
@@ -8,8 +8,9 @@
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
 --       the cursor and the due index change together. A doubled or resent carrier
 --       finds the run and goes on to begin.
-local id, uid, slot = ARGV[1], ARGV[2], ARGV[3]
-local token, worker = ARGV[7], ARGV[8]
+local given = named()
+local id, uid, slot = given.job, given.uid, given.slot
+local token, worker = given.token, given.worker
 if stepped then return { 'clock_step' } end
 local run = id .. ':' .. int(tonumber(slot) / 1000)
 local found = hash(run_key(run))
@@ -19,7 +20,7 @@ if found.uid == uid then
   if j.uid ~= uid or j.nextSlot ~= slot or newer(j) or newer(found) then return begin_run(run, found, token, worker) end
   -- A clock that was set, or damage, has brought the cursor back to it.
   if found.outcome ~= OUTCOME_MISSED and found.outcome ~= OUTCOME_SKIPPED then
-    move_cursor(id, slot, ARGV[5], ARGV[6], j)
+    move_cursor(id, slot, given.next, given.due, j)
     return begin_run(run, found, token, worker)
   end
 end
@@ -39,9 +40,9 @@ if held(due_of(j)) then
   redis.call('ZADD', DUE, int(now), id) -- for its record
   return { 'moved' }
 end
-if j.rev ~= ARGV[4] then return { 'stale', job } end
+if j.rev ~= given.revision then return { 'stale', job } end
 
-local upcoming, late = ARGV[5], now - due_of(j)
+local upcoming, late = given.next, now - due_of(j)
 local reason = nil
 if j.enabled ~= '1' then -- since this slot was due
   reason = REASON_DISABLED
@@ -52,13 +53,13 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
 end
 if reason then
   -- seldom
-  pass_slots(id, j, OUTCOME_MISSED, reason, slot, slot, 1, upcoming, ARGV[6])
+  pass_slots(id, j, OUTCOME_MISSED, reason, slot, slot, 1, upcoming, given.due)
   return { 'dropped' }
 end
 local runs = active_runs(id, uid)
 local catching = false
 for _, r in ipairs(runs) do catching = catching or r.catchup ~= false end
-local behind = j.misfire == MISFIRE_RUN_ALL and (late > LATE or (upcoming ~= '' and tonumber(ARGV[6]) <= now))
+local behind = j.misfire == MISFIRE_RUN_ALL and (late > LATE or (upcoming ~= '' and tonumber(given.due) <= now))
 -- What is caught up with runs one after the other, and overlap is about other slots.
 if #runs > 0 and (behind or (j.misfire == MISFIRE_RUN_ALL and catching)) then
   settled(id, j) -- it waits for that run, not for a worker
@@ -69,7 +70,7 @@ if j.maker then
   -- seldom
   if not runs_left(j.maker) then
     record_slots(id, j, OUTCOME_SKIPPED, REASON_QUOTA, slot, slot, 1)
-    move_cursor(id, slot, upcoming, ARGV[6], j)
+    move_cursor(id, slot, upcoming, given.due, j)
     return { 'dropped' }
   end
 end
@@ -92,7 +93,7 @@ if #runs > 0 then
     queue = j.overlap == OVERLAP_QUEUE_ONE and not queued
     if not queue and not (j.overlap == OVERLAP_ALLOW and #runs < MAX_UNFINISHED) then
       record_slots(id, j, OUTCOME_SKIPPED, REASON_OVERLAP, slot, slot, 1)
-      move_cursor(id, slot, upcoming, ARGV[6], j)
+      move_cursor(id, slot, upcoming, given.due, j)
       return { 'dropped' }
     end
   end
@@ -129,12 +130,12 @@ settled(id, j)
 j.emitted = nil -- of this slot alone, which never comes back: not worth another write
 local claims = tonumber(j.claims or '0') + 1
 if not j.maxRuns or claims < tonumber(j.maxRuns) then
-  move_cursor(id, slot, upcoming, ARGV[6], j, 'ranSlot', slot, 'claims', int(claims))
+  move_cursor(id, slot, upcoming, given.due, j, 'ranSlot', slot, 'claims', int(claims))
 elseif upcoming == '' then
   move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims))
 else
   -- The last run; a pause that ends it gives it back, and the schedule goes on there.
-  move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', ARGV[6])
+  move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', given.due)
 end
 if not began_now then return { 'parked' } end
 return { 'ok', now, 1, 1, 0, TRIGGER_SCHEDULE, slot, j.session, redis.call('EXISTS', session_key(j.session)), job, plain_id(j.session) }

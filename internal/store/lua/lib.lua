@@ -103,6 +103,13 @@ local kicks = {}
 
 local function int(x) return string.format('%d', x) end
 
+-- named returns the arguments of a script that is given each with its name before it.
+local function named()
+  local given = {}
+  for i = 1, #ARGV, 2 do given[ARGV[i]] = ARGV[i + 1] end
+  return given
+end
+
 -- hash answers a hash, and the list that it was read as: what answers one just as it
 -- was need not make that again.
 local function hash(key)

@@ -1,13 +1,14 @@
 -- put_job creates or edits a job and sets its cursor, in one step.
--- ARGV: id, mode (create|edit), uid, token, seen revision, seen nextSlot ('' none),
---       cursor (keep|check|set), next slot ('' none) and when it is due, reason and first, last, count of
---       the due slots that this edit passes over (count 0: none), the slot after them
---       by the old schedule ('' none), number of fields, field, value, ... ('' deletes
---       the field), actor, action ('' where an edit changes nothing), before, after (see audit), key and print of the
---       request ('' none; see recall), token of the caller ('' none) and how many jobs it may
---       have, its agent and its session (see owned), the run that it is made or edited in
---       ('' none); of a new job, the job that made it elsewhere ('' none); how many a job may make; and,
---       where another agent is to have the job, its id, folds and stems (see enter_agent)
+-- Given: job (its id), mode (create|edit), uid, token, revision (as it was seen), seen (nextSlot,
+--       '' none), cursor (keep|check|set), next slot ('' none) and when it is due; reason and
+--       first, last, count of the due slots that this edit passes over (count 0: none), and
+--       after (the slot after them by the old schedule, '' none); each field to write as
+--       =<field> ('' deletes it); actor, action ('' where an edit changes nothing), was and
+--       becomes (before and after, see audit); key and print of the request ('' none; see recall); caller (the
+--       id of its token, '' none), how many jobs it may have (quota), its agent and its session
+--       (see owned); run (that it is made or edited in, '' none); made_in (the job that made a
+--       new one elsewhere, '' none); makes (how many a job may make); and, where another agent
+--       is to have the job, its id (new_agent), folds and stems (see enter_agent)
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set, maybe to
 --   the slot where it stands, to be due at another time.
 -- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
@@ -17,19 +18,22 @@
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer. A job that is made
 --       in a run counts against the job that runs, and against the token that made that.
-local id, mode, uid, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local given = named()
+local id, mode, uid, token = given.job, given.mode, given.uid, given.token
 local key = job_key(id)
 local j = hash(key)
-local next = ARGV[8]
-local said = 15 + 2 * tonumber(ARGV[15]) -- what follows the fields
-local once, print = ARGV[said + 5], ARGV[said + 6]
-local maker, most = ARGV[said + 7] or '', tonumber(ARGV[said + 8])
-local run, made_in, makes = ARGV[said + 11] or '', ARGV[said + 12] or '', tonumber(ARGV[said + 13])
+local next = given.next
+local once, print = given.key, given.print
+local maker, most = given.caller, tonumber(given.quota)
+local run, made_in, makes = given.run, given.made_in, tonumber(given.makes)
 local made = nil -- by the job that makes this one, with it
 local replaces, returns = false, false -- a job that has ended; to the list of jobs
 
 local changes = {}
-for i = 1, tonumber(ARGV[15]) do changes[ARGV[14 + 2 * i]] = ARGV[15 + 2 * i] end
+for name, value in pairs(given) do
+  local field = string.match(name, '^=(.*)$')
+  if field then changes[field] = value end
+end
 
 -- is_full reports whether a token has as many jobs as it may have. Whatever became of the
 -- jobs it counts, none that is gone or has ended may keep it from another.
@@ -50,11 +54,11 @@ if mode == 'create' then
   end
   if j.uid then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
-    if newer(j) or not ended(j) or not owned(j, ARGV[said + 9], ARGV[said + 10]) then return { 'exists' } end
+    if newer(j) or not ended(j) or not owned(j, given.agent, given.session) then return { 'exists' } end
     replaces = true
   end
   if run ~= '' then
-    local by, is = scheduling(run, ARGV[said + 9], ARGV[said + 10])
+    local by, is = scheduling(run, given.agent, given.session)
     if is == 'newer' then return { 'newer' } end
     if not by then return { 'in_run', is } end
     made_in, made = is, made_by(is, by)
@@ -75,8 +79,8 @@ else
   if j.uid ~= uid then return { 'gone' } end
   if newer(j) then return { 'newer' } end
   if j.token == token then return { 'ok', redis.call('HGETALL', key) } end
-  if j.rev ~= ARGV[5] then return { 'changed' } end
-  returns = ended(j) and ARGV[7] == 'set' and (next ~= '' or changes.enabled == '0')
+  if j.rev ~= given.revision then return { 'changed' } end
+  returns = ended(j) and given.cursor == 'set' and (next ~= '' or changes.enabled == '0')
   if returns then -- it counts again, and is refused to whom it is counted
     local bound = maker ~= '' or run ~= ''
     maker, made_in = j.maker or '', j.madeBy or ''
@@ -90,17 +94,17 @@ else
     end
   end
 end
-if ARGV[7] ~= 'keep' and (j.nextSlot or '') ~= ARGV[6] then return { 'changed' } end
-if ARGV[7] == 'set' then
+if given.cursor ~= 'keep' and (j.nextSlot or '') ~= given.seen then return { 'changed' } end
+if given.cursor == 'set' then
   -- A slot that came due since the caller looked needs its record too.
-  if ARGV[14] ~= '' and tonumber(ARGV[14]) <= now then return { 'changed' } end
-  if next ~= '' and next ~= ARGV[6] and tonumber(next) <= now then return { 'late' } end
+  if given.after ~= '' and tonumber(given.after) <= now then return { 'changed' } end
+  if next ~= '' and next ~= given.seen and tonumber(next) <= now then return { 'late' } end
 end
 
-if ARGV[said + 14] and not enter_agent(ARGV[said + 14], ARGV[said + 15], ARGV[said + 16]) then return { 'agent' } end
+if given.new_agent and not enter_agent(given.new_agent, given.folds, given.stems) then return { 'agent' } end
 
-if replaces then audit_first(ARGV[said + 1], 'delete', id, cjson.encode({ name = j.name, ended = true }), '') end
-if ARGV[said + 2] ~= '' then audit_first(ARGV[said + 1], ARGV[said + 2], id, ARGV[said + 3], ARGV[said + 4]) end
+if replaces then audit_first(given.actor, 'delete', id, cjson.encode({ name = j.name, ended = true }), '') end
+if given.action ~= '' then audit_first(given.actor, given.action, id, given.was, given.becomes) end
 if replaces then drop_job(id) end
 -- It is entered again when it is written.
 local moves = mode == 'create' or returns or changes.agentId or changes.session
@@ -120,7 +124,7 @@ if mode == 'create' then
   if maker ~= '' then redis.call('HSET', key, 'maker', maker) end
   if made_in ~= '' then redis.call('HSET', key, 'madeBy', made_in) end
 else
-  if tonumber(ARGV[13]) > 0 then record_slots(id, j, OUTCOME_SKIPPED, ARGV[10], ARGV[11], ARGV[12], ARGV[13]) end
+  if tonumber(given.count) > 0 then record_slots(id, j, OUTCOME_SKIPPED, given.reason, given.first, given.last, given.count) end
   -- What it was known for is another matter from now on.
   if changes.enabled then redis.pcall('ZREM', FAILING, id) end
   if changes.channel or changes.chatId or changes.peerId or changes.threadId or changes.deliver then
@@ -134,6 +138,6 @@ redis.call('HSET', key, 'token', token, 'updatedAt', int(now))
 redis.pcall('ZADD', AGENTS, int(now), redis.call('HGET', key, 'agentId') or DEFAULT_AGENT)
 redis.call('HINCRBY', key, 'rev', 1)
 if moves then own(id) end
-if ARGV[7] == 'set' then move_cursor(id, ARGV[12], next, ARGV[9]) end
+if given.cursor == 'set' then move_cursor(id, given.last, next, given.due) end
 remember(once, print, id, uid)
 return { 'ok', redis.call('HGETALL', key) }

@@ -1,38 +1,39 @@
 -- redeliver puts the reply of an ended run into the outbox once more, for where the job
 -- sends its replies now, or where this one went if the job is gone.
--- ARGV: run, token, most deliveries of a run, actor, key and print of the request ('' none;
+-- Given: run, token, most deliveries of a run, actor, key and print of the request ('' none;
 --       see recall), agent and session of the caller (see owned)
 -- Answer: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
 --       {silent} (there is no reply) | {dropped} (only its beginning is kept) | {nowhere} (there is no target) | {many} |
 --       {foreign} (the job is another agent's or session's by now, and so is its chat)
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.
-local id = ARGV[1]
+local given = named()
+local id = given.run
 local key = run_key(id)
 local r = hash(key)
-if not r.state or not owned(r, ARGV[7], ARGV[8]) then return { 'gone' } end
-local first = recall(ARGV[5])
-if first then return first.print == ARGV[6] and { 'ok', {} } or { 'other' } end
+if not r.state or not owned(r, given.agent, given.session) then return { 'gone' } end
+local first = recall(given.key)
+if first then return first.print == given.print and { 'ok', {} } or { 'other' } end
 if newer(r) then return { 'newer' } end
-if r.redelivery == ARGV[2] then return { 'ok', {} } end
+if r.redelivery == given.token then return { 'ok', {} } end
 if r.state ~= STATE_DONE then return { 'unfinished' } end
 if not r.reply or r.empty then return { 'silent' } end -- it may have an alert: that is not sent again
 if r.replyDropped then return { 'dropped' } end
 local last = r.deliveries or '0'
 local d = hash(delivery_key(id, last))
 if d.state and d.state ~= STATE_DONE then return { 'unfinished' } end
-if tonumber(last) >= tonumber(ARGV[3]) then return { 'many' } end
+if tonumber(last) >= tonumber(given.most) then return { 'many' } end
 
 local target = d.target
 local j = hash(job_key(r.job))
 if j.uid == r.uid and not newer(j) then
-  if r.agent and r.agent ~= (j.agentId or DEFAULT_AGENT) or not owned(j, ARGV[7], ARGV[8]) then return { 'foreign' } end
+  if r.agent and r.agent ~= (j.agentId or DEFAULT_AGENT) or not owned(j, given.agent, given.session) then return { 'foreign' } end
   target = target_of(j) or target
 end
 if not target then return { 'nowhere' } end
-audit_first(ARGV[4], 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
-redis.call('HSET', key, 'redelivery', ARGV[2])
+audit_first(given.actor, 'redeliver', id, '', cjson.encode({ delivery = tonumber(last) + 1 }))
+redis.call('HSET', key, 'redelivery', given.token)
 redis.call('PEXPIRE', key, RETENTION)
 new_delivery(id, target)
 if j.uid then note_delivery(r.job, r.uid, id, DELIVERY_PENDING) end
-remember(ARGV[5], ARGV[6], id, '')
+remember(given.key, given.print, id, '')
 return { 'ok', kicks }
