@@ -32,7 +32,8 @@ func (f *fixture) bring(c tasks.Carrier, state asynq.TaskState) {
 	case asynq.TaskStateArchived:
 		f.must(f.inspector.ArchiveTask(c.Queue, c.ID))
 	case asynq.TaskStateRetry:
-		f.work(c.Queue, func(context.Context, *asynq.Task) error { return errors.New("not now") })
+		stop := f.work(c.Queue, func(context.Context, *asynq.Task) error { return errors.New("not now") })
+		defer stop() // what is enqueued after it must not fail as well
 	case asynq.TaskStateActive:
 		release := make(chan struct{})
 		f.work(c.Queue, func(context.Context, *asynq.Task) error { <-release; return nil })

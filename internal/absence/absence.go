@@ -10,6 +10,7 @@ package absence
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -18,7 +19,7 @@ import (
 
 // Store is what the check reads of the records, and where it says what is absent.
 type Store interface {
-	Now(ctx context.Context) (time.Time, error)
+	Clock(ctx context.Context) (job.Clock, error)
 	// ExpectedJobs returns a page of all jobs, and the cursor of the next one; "" after the
 	// last.
 	ExpectedJobs(ctx context.Context, cursor string, size int) ([]job.Expected, string, error)
@@ -59,6 +60,7 @@ const lookBack = 8 * 24 * time.Hour
 type Check struct {
 	Options
 	schedules *schedule.Cache
+	rules     func() string // of the zones, as this process reads them
 
 	cursor string
 	began  time.Time       // the pass
@@ -76,7 +78,7 @@ func New(o Options) *Check {
 	if o.Page == 0 {
 		o.Page = 100
 	}
-	return &Check{Options: o, schedules: schedule.NewCache(1024)}
+	return &Check{Options: o, schedules: schedule.NewCache(1024), rules: sync.OnceValue(schedule.ZoneRules)}
 }
 
 // Run checks until ctx ends. It survives any outage of Redis.
@@ -170,13 +172,18 @@ func (c *Check) again(ctx context.Context, before []job.Expected, found []job.Sl
 
 // absent finds the slots of a page that should have run and have no record.
 func (c *Check) absent(ctx context.Context, jobs []job.Expected) ([]job.Slot, error) {
-	now, err := c.Store.Now(ctx)
+	clock, err := c.Store.Clock(ctx)
 	if err != nil {
 		return nil, err
 	}
+	since, known := c.rulesSince(clock.Check)
+	if !known {
+		return nil, nil
+	}
 	var asked []job.Slot
 	for _, j := range jobs {
-		if slot, expected := c.expected(j, now); expected {
+		j.Since = max(j.Since, since)
+		if slot, expected := c.expected(j, clock.Now.Time()); expected {
 			asked = append(asked, slot)
 		}
 	}
@@ -191,6 +198,19 @@ func (c *Check) absent(ctx context.Context, jobs []job.Expected) ([]job.Slot, er
 		}
 	}
 	return absent, nil
+}
+
+// rulesSince is since when those who fire follow the rules of the zones that this process
+// reads: by others, what is a slot here was none. It is not known while they follow others and
+// have not begun to look at the cursors.
+func (c *Check) rulesSince(check job.CursorCheck) (since job.Millis, known bool) {
+	switch {
+	case check.Pending() && check.Why == job.CheckZones:
+		return check.Since, true
+	case check.Rules != "" && check.Rules != c.rules():
+		return 0, false
+	}
+	return check.RulesAt, true
 }
 
 // expected is the newest slot of a job that must have its record by now, and false if there

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
+	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/internal/store"
 )
 
@@ -91,6 +92,37 @@ func (f *fixture) pass() []string {
 	o, err := f.Absent(f.ctx)
 	f.must(err)
 	return o.IDs
+}
+
+// TestOtherRulesOfAZone: what is a slot by rules that those who fire did not follow yet, or do
+// not, is owed by nobody.
+func TestOtherRulesOfAZone(t *testing.T) {
+	f := setup(t)
+	f.create("a", job.Spec{})
+	rules := schedule.ZoneRules()
+	long, moment := int64(f.minute(-60)), f.now.Add(time.Hour).UnixMilli()
+	for _, tt := range []struct {
+		name   string
+		check  []any
+		absent bool
+	}{
+		{"nobody has noted any", nil, true},
+		{"the same for long", []any{"why", "zones", "since", long, "ended", long, "rules", rules, "rulesAt", long}, true},
+		{"of before it was noted since when", []any{"why", "zones", "since", long, "ended", long, "rules", rules}, true},
+		{"others, and nobody looks at the cursors yet", []any{"why", "zones", "since", long, "ended", long, "rules", "other", "rulesAt", long}, false},
+		{"the cursors are being looked at", []any{"why", "zones", "since", moment, "ended", "", "rules", "other", "rulesAt", long}, false},
+		{"they were just now", []any{"why", "zones", "since", moment, "ended", moment, "rules", rules, "rulesAt", moment}, false},
+		{"the clock was set since", []any{"why", "clock", "since", moment, "ended", moment, "rules", rules, "rulesAt", long}, true},
+	} {
+		f.must(f.rdb.Del(f.ctx, prefix+"check", prefix+"absent").Err())
+		if tt.check != nil {
+			f.must(f.rdb.HSet(f.ctx, prefix+"check", tt.check...).Err())
+		}
+		f.check.known = nil
+		if got := f.pass(); (len(got) == 1) != tt.absent {
+			t.Errorf("%s: absent %v", tt.name, got)
+		}
+	}
 }
 
 // TestCheck: which slots are absent, for each reason why one may have no run of its own.

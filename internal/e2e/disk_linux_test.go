@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,7 +89,9 @@ func TestServeOnAFullDisk(t *testing.T) {
 	}
 	fill(t, filler, 0)
 	serve.Kill()
-	serve = w.start("serve", "GATEWAY_CRON_MIN_FREE_BYTES=8388608")
+	again := exec.Command(binary, "serve")
+	again.Env = []string{"GATEWAY_CRON_MIN_FREE_BYTES=8388608"}
+	serve, ready := w.begin(again) // whether it gets so far before the first write is chance
 	w.until("it ends over its first write, and is started again", time.Minute, func() bool {
 		return strings.Count(serve.Log.String(), "redis ended, it is started again") > 1
 	})
@@ -98,6 +101,7 @@ func TestServeOnAFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	ready()
 	w.until("the third turn is made", time.Minute, func() bool { return len(w.ai.Calls()) == 3 })
 	serve.Stop()
 }

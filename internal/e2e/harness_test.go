@@ -101,9 +101,18 @@ func (w *world) start(role string, env ...string) *process {
 // on top of the environment.
 func (w *world) launch(cmd *exec.Cmd) *process {
 	w.t.Helper()
+	p, ready := w.begin(cmd)
+	ready()
+	return p
+}
+
+// begin is launch without the waiting, which ready does.
+func (w *world) begin(cmd *exec.Cmd) (p *process, ready func()) {
+	w.t.Helper()
 	unlimited := append(os.Environ(), "GATEWAY_CRON_RATE_LIMIT_PER_MINUTE=0") // tests ask without a pause
 	cmd.Env = append(append(unlimited, w.env...), cmd.Env...)
-	return &process{producttest.Start(w.t, cmd), w.t}
+	begun, ready := producttest.Begin(w.t, cmd)
+	return &process{begun, w.t}, ready
 }
 
 // call talks to the API and decodes the answer into out.

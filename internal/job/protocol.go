@@ -200,6 +200,7 @@ type CursorCheck struct {
 	Checked, Moved int
 	Page           string // where it goes on
 	Rules          string // the zone rules that the cursors follow
+	RulesAt        Millis // since when they do; 0 if it was not noted
 }
 
 // Pending reports whether cursors are still to be checked.

@@ -42,6 +42,9 @@ func Spoken(reply string) (text string, tell bool) {
 		}
 		text = rest
 	}
+	if onlyNoReply.MatchString(text) { // what was around it is gone
+		return "", false
+	}
 	aside := text != reply && utf8.RuneCountInString(strings.TrimSpace(text)) <= maxAside
 	return text, !aside && !Blank(text)
 }

@@ -84,7 +84,7 @@ func TestSpokenCutsNothingElse(t *testing.T) {
 }
 
 func FuzzSpoken(f *testing.F) {
-	for _, seed := range []string{"", "NO_REPLY", "x\nNO_REPLY", strings.Repeat("word ", 70) + "\n```\n**NO\\_REPLY**\n```\n", "NO_REPLY\n\nx", "\xff\n\u200bno_reply."} {
+	for _, seed := range []string{"", "NO_REPLY", "x\nNO_REPLY", strings.Repeat("word ", 70) + "\n```\n**NO\\_REPLY**\n```\n", "NO_REPLY\n\nx", "\xff\n\u200bno_reply.", "NO_REPLY\n```\n\n```\nNO_REPLY\n```text\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, reply string) { checkSpoken(t, reply) })

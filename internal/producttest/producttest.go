@@ -93,7 +93,16 @@ type Process struct {
 // Start runs a command until it says that it is ready, and kills it with the test.
 func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
-	p := &Process{Log: &Buffer{}, Out: &Buffer{}, t: t, name: strings.Join(cmd.Args[1:], " ")}
+	p, ready := Begin(t, cmd)
+	ready()
+	return p
+}
+
+// Begin starts a command and kills it with the test; ready returns when the command says
+// that it is.
+func Begin(t testing.TB, cmd *exec.Cmd) (p *Process, ready func()) {
+	t.Helper()
+	p = &Process{Log: &Buffer{}, Out: &Buffer{}, t: t, name: strings.Join(cmd.Args[1:], " ")}
 	out := readyLine{p.Out, make(chan string, 1)}
 	cmd.Stdout, cmd.Stderr = out, p.Log
 	var err error
@@ -109,17 +118,19 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 			t.Errorf("data race in %s:\n%s", p.name, p.Log)
 		}
 	})
-	select {
-	case line := <-out.said:
-		if _, rest, ok := strings.Cut(line, "http://"); ok {
-			p.URL = "http://" + strings.Fields(rest)[0]
+	return p, func() {
+		t.Helper()
+		select {
+		case line := <-out.said:
+			if _, rest, ok := strings.Cut(line, "http://"); ok {
+				p.URL = "http://" + strings.Fields(rest)[0]
+			}
+		case <-p.Done():
+			t.Fatalf("%s ended before it was ready: %v\n%s", p.name, p.child.Err(), p.Log)
+		case <-time.After(5 * time.Minute): // make run builds first
+			t.Fatalf("%s is not ready:\n%s", p.name, p.Log)
 		}
-	case <-p.Done():
-		t.Fatalf("%s ended before it was ready: %v\n%s", p.name, p.child.Err(), p.Log)
-	case <-time.After(5 * time.Minute): // make run builds first
-		t.Fatalf("%s is not ready:\n%s", p.name, p.Log)
 	}
-	return p
 }
 
 // Pid is the process's id.

@@ -101,5 +101,5 @@ func clockStep(s clock.Step) job.ClockStep {
 
 func checkOf(f fields) job.CursorCheck {
 	return job.CursorCheck{Why: f["why"], Since: f.millis("since"), Page: f["page"], Checked: int(f.int("checked")),
-		Moved: int(f.int("moved")), Ended: f.millis("ended"), Rules: f["rules"]}
+		Moved: int(f.int("moved")), Ended: f.millis("ended"), Rules: f["rules"], RulesAt: f.millis("rulesAt")}
 }

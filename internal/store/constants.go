@@ -67,22 +67,44 @@ func (o Options) constants(k keys) []luaConstant {
 	}
 }
 
-// header declares the constants of a deployment for the scripts.
-func (o Options) header(k keys) string {
+// mark stands in a script for the value, until the script is made for a deployment.
+func (c luaConstant) mark() string { return "\x00" + c.name + "\x00" }
+
+// text is the value as the scripts are given it: a number, or what is between the quotes.
+func (c luaConstant) text() string {
+	if d, ok := c.value.(time.Duration); ok {
+		return fmt.Sprint(d.Milliseconds())
+	}
+	return fmt.Sprint(c.value)
+}
+
+// number reports whether the value is one.
+func (c luaConstant) number() bool {
+	switch c.value.(type) {
+	case time.Duration, int, int64:
+		return true
+	}
+	return false
+}
+
+// header declares the constants for the scripts, by their marks.
+func header() string {
 	var b strings.Builder
-	for _, c := range o.constants(k) {
-		fmt.Fprintf(&b, "local %s = %s\n", c.name, c.lua())
+	for _, c := range (Options{}).constants(keys{}) {
+		value := c.mark()
+		if !c.number() {
+			value = "'" + value + "'"
+		}
+		fmt.Fprintf(&b, "local %s = %s\n", c.name, value)
 	}
 	return b.String()
 }
 
-// lua is the value as the scripts are given it.
-func (c luaConstant) lua() string {
-	switch v := c.value.(type) {
-	case time.Duration:
-		return fmt.Sprint(v.Milliseconds())
-	case int, int64:
-		return fmt.Sprint(v)
+// fill puts the values of a deployment into a script.
+func (o Options) fill(k keys) *strings.Replacer {
+	var pairs []string
+	for _, c := range o.constants(k) {
+		pairs = append(pairs, c.mark(), c.text())
 	}
-	return fmt.Sprintf("'%s'", c.value)
+	return strings.NewReplacer(pairs...)
 }

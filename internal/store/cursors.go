@@ -78,8 +78,11 @@ func (s *Store) CheckCursors(ctx context.Context, check job.CursorCheck, size in
 	}
 	values := []any{"page", check.Page, "checked", check.Checked, "moved", check.Moved}
 	if at == 0 && atEnded {
+		if check.Rules != rules {
+			check.RulesAt = check.Since
+		}
 		check.Ended, check.Rules = job.ToMillis(now), rules
-		values = append(values, "ended", int64(check.Ended), "rules", rules)
+		values = append(values, "ended", int64(check.Ended), "rules", rules, "rulesAt", int64(check.RulesAt))
 	}
 	if err := s.rdb.HSet(ctx, s.keys.check(), values...).Err(); err != nil {
 		return failed(err)

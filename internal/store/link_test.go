@@ -188,7 +188,7 @@ func TestNamesAroundSeldomBranches(t *testing.T) {
 // Redis tells of a name that is not declared only when it comes to that line.
 func TestScriptsNameNothingUndeclared(t *testing.T) {
 	f := setup(t, Options{})
-	texts := linked(t, "a--b")
+	texts := sent("a--b")
 	if len(texts) < 20 {
 		t.Fatalf("%d scripts: that is not all of them", len(texts))
 	}
@@ -205,26 +205,12 @@ func TestScriptsNameNothingUndeclared(t *testing.T) {
 	}
 }
 
-// linked are the scripts as they are sent, by name.
-func linked(t *testing.T, prefix string) map[string]string {
-	t.Helper()
-	read := func(path string) string {
-		text, err := luaFiles.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	entries, err := luaFiles.ReadDir("lua")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lib := newLibrary(Options{}.withDefaults().header(newKeys(prefix)) + read("lua/lib.lua"))
+// sent are the scripts as they are sent, by name.
+func sent(prefix string) map[string]string {
+	values := Options{}.withDefaults().fill(newKeys(prefix))
 	texts := map[string]string{}
-	for _, e := range entries {
-		if e.Name() != "lib.lua" {
-			texts[e.Name()] = lib.link(read("lua/" + e.Name()))
-		}
+	for name, text := range linked() {
+		texts[name] = values.Replace(text)
 	}
 	return texts
 }

@@ -235,6 +235,7 @@ func layouts() map[string]layout {
 			{"moved", aNumber, "Go clock_step", "", "", "cursors that were wrong"},
 			{"ended", anInstant, "Go", "", "the next check", ""},
 			{"rules", aText, "Go", "", "", "the rules of the zones that all cursors follow"},
+			{"rulesAt", anInstant, "Go", "", "", "since when they do"},
 		}},
 		"identity": {key: "identity", about: "which store this is", fields: []layoutField{
 			{"id", aText, "heartbeat", "heartbeat", "", ""},

@@ -253,10 +253,7 @@ type watched struct{ *testing.M }
 
 func (m watched) Run() int {
 	code := m.M.Run()
-	for _, server := range written.servers {
-		_ = server.Close()
-	}
-	written.reading.Wait()
+	written.drain()
 	// Only all tests together write everything.
 	whole := code == 0 && goflag.Lookup("test.run").Value.String() == "" && goflag.Lookup("test.skip").Value.String() == ""
 	for _, problem := range written.problems(whole) {
@@ -281,6 +278,25 @@ type writeLog struct {
 	given   map[string]map[string]bool // the arguments of the scripts that have names for them
 }
 
+// drained is the last that the servers are asked for.
+const drained = "drained"
+
+// drain returns when all that the servers did has been read: of those that are gone, that is
+// so when the connection ends.
+func (w *writeLog) drain() {
+	for addr, server := range w.servers {
+		conn, err := net.Dial(server.RemoteAddr().Network(), addr)
+		if err != nil {
+			continue
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "ECHO "+drained+"\r\n"); err != nil {
+			fmt.Fprintln(os.Stderr, "drain what redis shows:", err)
+		}
+	}
+	w.reading.Wait()
+}
+
 // watch reads along on the server of some options, if it does not already.
 func (w *writeLog) watch(t testing.TB, o *redis.Options) {
 	w.mu.Lock()
@@ -300,7 +316,7 @@ func (w *writeLog) watch(t testing.TB, o *redis.Options) {
 		lines, script := bufio.NewReaderSize(conn, 1<<16), ""
 		for {
 			line, err := lines.ReadString('\n')
-			if err != nil {
+			if err != nil || strings.Contains(line, `"ECHO" "`+drained) {
 				return
 			}
 			script = w.note(script, line)
@@ -309,15 +325,19 @@ func (w *writeLog) watch(t testing.TB, o *redis.Options) {
 }
 
 var (
-	argument = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-	wanted   = regexp.MustCompile(`\bgiven\.(\w+)`)
-	numbered = regexp.MustCompile(`^(a|p)\d+$`)
+	argument   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	wanted     = regexp.MustCompile(`\bgiven\.(\w+)`)
+	ofInterest = regexp.MustCompile(`^"(?:HSET|HSETNX|HINCRBY|eval|evalsha)" `)
+	numbered   = regexp.MustCompile(`^(a|p)\d+$`)
 )
 
 // note takes a line of MONITOR: when, by whom, the command and its arguments, quoted. It
 // is given the script that runs, and returns it.
 func (w *writeLog) note(script, line string) string {
 	by, command, _ := strings.Cut(line, "] ")
+	if !ofInterest.MatchString(command) {
+		return script
+	}
 	var args []string
 	for _, quoted := range argument.FindAllString(command, -1) {
 		arg, err := strconv.Unquote(quoted)

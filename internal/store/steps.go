@@ -5,6 +5,8 @@ import (
 	"embed"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -87,18 +89,33 @@ type steps struct {
 //go:embed lua/*.lua
 var luaFiles embed.FS
 
-func newSteps(header string) steps {
-	read := func(name string) string {
-		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // embedded: cannot fail in a built program
+// linked returns the scripts by name, with the marks of the constants in them. It is the
+// same for every deployment, and takes some time.
+var linked = sync.OnceValue(func() map[string]string {
+	files, err := luaFiles.ReadDir("lua")
+	sources := map[string]string{}
+	for _, e := range files {
+		var text []byte
+		if text, err = luaFiles.ReadFile("lua/" + e.Name()); err != nil {
+			break
 		}
-		return string(text)
+		sources[strings.TrimSuffix(e.Name(), ".lua")] = string(text)
 	}
-	lib := newLibrary(header + read("lib"))
+	if err != nil {
+		panic(err) // embedded: cannot fail in a built program
+	}
+	lib := newLibrary(header() + sources["lib"])
+	delete(sources, "lib")
+	for name, source := range sources {
+		sources[name] = lib.link(source)
+	}
+	return sources
+})
+
+func newSteps(values *strings.Replacer) steps {
 	script := func(name string) step {
 		// Under this name whoever watches Redis knows it.
-		return step{name: name, Script: redis.NewScript("-- gateway-cron " + name + "\n" + lib.link(read(name)))}
+		return step{name: name, Script: redis.NewScript("-- gateway-cron " + name + "\n" + values.Replace(linked()[name]))}
 	}
 	says := func(name string, refuses map[word]error, goesOn ...word) step {
 		s := script(name)

@@ -30,9 +30,7 @@ var (
 
 // TestWordsOfSteps: a step knows the words of its script, and no others.
 func TestWordsOfSteps(t *testing.T) {
-	o := Options{}.withDefaults()
-	lib := newLibrary(o.header(newKeys(o.Prefix)) + readLua(t, "lib"))
-	all := everyStep(newSteps(o.header(newKeys(o.Prefix))))
+	all := everyStep(New(nil, Options{}).scripts)
 	names := map[string]bool{}
 	for _, st := range all {
 		names[st.name] = true
@@ -47,7 +45,7 @@ func TestWordsOfSteps(t *testing.T) {
 			continue // it returns no word
 		}
 		found := map[string]bool{}
-		for _, line := range returned.FindAllString(lib.link(readLua(t, st.name)), -1) {
+		for _, line := range returned.FindAllString(linked()[st.name], -1) {
 			for _, m := range firsts.FindAllStringSubmatch(line, -1) {
 				for _, w := range m[1:] {
 					if w != "" {
@@ -82,13 +80,4 @@ func TestUnknownWordIsAnError(t *testing.T) {
 	if said, rest, err := f.answer(f.ctx, st, "a", "t", "me", "", ""); said != "" || rest != nil || err == nil {
 		t.Errorf("%q %v, %v", said, rest, err)
 	}
-}
-
-func readLua(t *testing.T, name string) string {
-	t.Helper()
-	text, err := luaFiles.ReadFile("lua/" + name + ".lua")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }

@@ -119,7 +119,7 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 		o.Reserve = rdb
 	}
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newSteps(o.header(k)), schedules: schedule.NewCache(4096),
+	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newSteps(o.fill(k)), schedules: schedule.NewCache(4096),
 		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated,
 
 		agentIDTTL: max(o.Retention, o.SessionTTL)}

@@ -112,8 +112,9 @@ func (b *bench) tellsTheFirst(j *Job, r *Run) bool {
 	return true
 }
 
-// hopeless finds a refusal by which the ai-server says that asking again is of no use.
-var hopeless = regexp.MustCompile(`answered 4(?:0[0-79]|1\d|2[0-8])\b`)
+// hopeless finds an answer of the ai-server after which asking again is of no use: that it
+// refuses, or one that is too large.
+var hopeless = regexp.MustCompile(`answered 4(?:0[0-79]|1\d|2[0-8])\b|^the reply is larger than `)
 
 func failed(r *Run) bool {
 	return r.Trigger == "schedule" && (r.Outcome == "failed" || r.Outcome == "timed_out")

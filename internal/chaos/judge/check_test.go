@@ -274,6 +274,10 @@ func TestCheck(t *testing.T) {
 			l.alerts("a", 2)
 			l.run("a", 2).Attempts[0].Error = "ai-server answered 404: no such agent"
 		}, nil},
+		{"one failure by a reply that is too large", func(l *Log) {
+			l.alerts("a", 2)
+			l.run("a", 2).Attempts[0].Error = "the reply is larger than 1048576 bytes"
+		}, nil},
 		{"one failure of a server that may recover", func(l *Log) {
 			l.alerts("a", 2)
 			l.run("a", 2).Attempts[0].Error = "ai-server answered 429: later"
