@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -27,10 +28,11 @@ type fakeStore struct {
 
 	abandoned int // turns that a cancel of several runs leaves behind
 
-	calls   []string // the operations asked for, in order
-	limits  []int    // the limits asked for, in order
-	replays int      // how often UpdateJob runs its edit again
-	manual  int      // manual runs so far
+	calls   []string   // the operations asked for, in order
+	limits  []int      // the limits asked for, in order
+	replays int        // how often UpdateJob runs its edit again
+	running sync.Mutex // RunJob can be called by several at once
+	manual  int        // manual runs so far
 	// meanwhile changes a job under the next edit, which is done again then.
 	meanwhile func()
 	onces     map[string]fakeOnce
@@ -184,6 +186,8 @@ func (f *fakeStore) Upcoming(_ context.Context, within time.Duration, limit int)
 }
 
 func (f *fakeStore) RunJob(_ context.Context, id string, once ...job.Once) (job.Job, string, error) {
+	f.running.Lock()
+	defer f.running.Unlock()
 	if err := f.called("run", id); err != nil {
 		return job.Job{}, "", err
 	}
