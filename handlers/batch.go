@@ -25,7 +25,7 @@ const (
 	waitMost = 500 * time.Millisecond
 )
 
-// handler answers the handler of the queue: of runs, and of batches of them, which take up
+// handler returns the handler of the queue: of runs, and of batches of them, which take up
 // no slot after the stop.
 func (h *runHandler) handler(stop context.Context) asynq.HandlerFunc {
 	return func(ctx context.Context, task *asynq.Task) error {

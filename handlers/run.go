@@ -155,7 +155,7 @@ func (h *runHandler) carried(ctx context.Context, p tasks.Run) (result, error) {
 	return r, nil
 }
 
-// begin claims the slot, or begins the existing run. It answers when the question
+// begin claims the slot, or begins the existing run. It returns when the question
 // was sent, which is how old the lease is.
 func (h *runHandler) begin(ctx context.Context, p tasks.Run) (begun job.Begun, asked time.Time, err error) {
 	// asynq's context ends when the carrier is somebody else's to work on, or when somebody

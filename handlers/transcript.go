@@ -81,7 +81,7 @@ func (t *transcript) open(ctx context.Context, b job.Begun, most int) (conversat
 	return conversation{}, fmt.Errorf("open the session %s: %w", key, job.ErrConflict)
 }
 
-// load answers the history of a session, of which there may be messages of ours; it is
+// load returns the history of a session, of which there may be messages of ours; it is
 // empty for a new one. Of the ai-server's it takes so many bytes at most; 0 takes all. Errors
 // are those of the ai-server client, or of the store.
 func (t *transcript) load(ctx context.Context, id, key string, ours bool, most int) (aiserver.Session, error) {

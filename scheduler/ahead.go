@@ -48,7 +48,7 @@ func (w *window) readAhead(ctx context.Context, head job.DueWindow) error {
 	return nil
 }
 
-// cursors answers the cursors of due entries: those that were read ahead, if the index has
+// cursors returns the cursors of due entries: those that were read ahead, if the index has
 // them where they were, and the others as they are now.
 func (w *window) cursors(ctx context.Context, entries []job.Due) ([]job.Cursor, error) {
 	cursors := make([]job.Cursor, 0, len(entries))

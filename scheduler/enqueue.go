@@ -40,7 +40,7 @@ func newEnqueuer(rdb redis.UniversalClient) *enqueuer {
 	return &enqueuer{client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb), queue: queue.New(rdb)}
 }
 
-// all enqueues carriers side by side and answers those that stand in their queue
+// all enqueues carriers side by side and returns those that stand in their queue
 // now, whoever put them there, with the number and the first error of the others.
 func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, error) {
 	var placed []carrier
@@ -60,8 +60,8 @@ func (e *enqueuer) all(ctx context.Context, carriers []carrier) ([]carrier, erro
 }
 
 // sideBySide does something with each item, many at once, because each takes a
-// round trip; what it answers is then done one at a time, if it did not fail. It
-// answers how many failed, and the first error.
+// round trip; what it returns is then done one at a time, if it did not fail. It
+// returns how many failed, and the first error.
 func sideBySide[T any](items []T, do func(T) (then func(), err error)) (failed int, first error) {
 	var (
 		wg    sync.WaitGroup

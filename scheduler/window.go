@@ -98,7 +98,7 @@ type window struct {
 	righted func()
 }
 
-// GetConfigs answers the armed slots, one entry each: the exact minute in UTC. It
+// GetConfigs returns the armed slots, one entry each: the exact minute in UTC. It
 // reads memory only, so that no outage of Redis can fail the manager's start or
 // empty its list.
 func (w *window) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) {
@@ -358,7 +358,7 @@ func (w *window) carriers(cursors []job.Cursor, mayJoin func() bool) []carrier {
 	return carriers
 }
 
-// settleAll decides about due cursors and answers those whose slot is to be emitted.
+// settleAll decides about due cursors and returns those whose slot is to be emitted.
 func (w *window) settleAll(ctx context.Context, cursors []job.Cursor, looks map[string]job.Millis, now job.Millis) ([]job.Cursor, error) {
 	var ready []job.Cursor
 	var others []unsettled

@@ -10,8 +10,8 @@ import (
 // JobFilter picks jobs that are all it says; a zero field says nothing.
 type JobFilter struct {
 	Enabled *bool
-	AgentID string // as ResolveAgent answers it
-	// SessionKey is as ResolveSession answers it, so that the jobs whose key was derived
+	AgentID string // as ResolveAgent returns it
+	// SessionKey is as ResolveSession returns it, so that the jobs whose key was derived
 	// are found too.
 	SessionKey  string
 	Channel     string
@@ -35,7 +35,7 @@ type RunFilter struct {
 	State    State
 	Match    string // what somebody wrote for a run; see MatchesRun
 	// AgentID and SessionKey are those of the job when the run was made or, if it has begun,
-	// when it last began; as ResolveAgent and ResolveSession answer them.
+	// when it last began; as ResolveAgent and ResolveSession return them.
 	AgentID, SessionKey string
 	// After and Before bound when the record came into the list: from the one on, before
 	// the other. That is when the run was created or, where a record stands for several

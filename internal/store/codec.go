@@ -20,7 +20,7 @@ func (f fields) int(name string) int64 {
 
 func (f fields) millis(name string) job.Millis { return job.Millis(f.int(name)) }
 
-// flatFields reads a hash that a script answered as field, value, field, value.
+// flatFields reads a hash that a script returned as field, value, field, value.
 func flatFields(v any) (fields, error) {
 	flat, ok := v.([]any)
 	if !ok || len(flat)%2 != 0 {

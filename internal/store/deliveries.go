@@ -16,7 +16,7 @@ const maxDeliveryRetries = 8
 // maxDeliveries bounds the deliveries of one run.
 const maxDeliveries = 20
 
-// Redeliver puts the reply of an ended run into the outbox once more and answers the
+// Redeliver puts the reply of an ended run into the outbox once more and returns the
 // carriers that may be enqueued at once; not again for the Once of a request that did so
 // already. Errors: job.ErrNotFound, job.ErrUnfinished, job.ErrNoReply, job.ErrReplyDropped, job.ErrNoTarget, job.ErrForeign,
 // job.ErrTooOften, job.ErrOtherRequest, job.ErrNewerVersion.

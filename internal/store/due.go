@@ -140,7 +140,7 @@ func (s *Store) Postpone(ctx context.Context, entries []job.Later) error {
 }
 
 // Look goes through up to limit unfinished runs and deliveries that are due for a
-// look, and answers the carriers to enqueue and what it could not read. It must be
+// look, and returns the carriers to enqueue and what it could not read. It must be
 // called every second or two, due or not: a gap forgets what was seen of expired
 // leases.
 func (s *Store) Look(ctx context.Context, limit int) ([]job.Carrier, []job.Unreadable, error) {

@@ -29,7 +29,7 @@ const (
 
 // CreateJob stores a new job with its first slot after now. An empty id is
 // replaced by a generated one; that of a job that has ended is free. The spec must be valid. With the Once of a request that
-// made a job already, it answers that job. Errors: job.ErrExists, job.ErrOtherRequest,
+// made a job already, it returns that job. Errors: job.ErrExists, job.ErrOtherRequest,
 // *job.SpentError, job.ErrJobQuota, *job.OutOfScopeError, and of a job that is made in a run
 // *job.InRunError.
 func (s *Store) CreateJob(ctx context.Context, id string, spec job.Spec, once ...job.Once) (job.Job, error) {
@@ -293,7 +293,7 @@ func passes(j job.Job, checks []func(job.Job) error) error {
 }
 
 // RunJob starts a manual run, which ignores enabled, overlap and maxRuns, and
-// answers its id. With the Once of a request that started a run already, it answers that
+// returns its id. With the Once of a request that started a run already, it returns that
 // one. Errors: job.ErrNotFound, job.ErrTooMany, job.ErrPaused, job.ErrOtherRequest,
 // *job.SpentError.
 func (s *Store) RunJob(ctx context.Context, id string, once ...job.Once) (job.Job, string, error) {
@@ -399,7 +399,7 @@ func (s *Store) put(ctx context.Context, p put) (word, job.Job, error) {
 	return said, j, err
 }
 
-// answeredJob reads the job that a script answers after its word.
+// answeredJob reads the job that a script returns after its word.
 func answeredJob(id string, rest []any) (job.Job, error) {
 	if len(rest) != 1 {
 		return job.Job{}, fmt.Errorf("script answered %d values instead of a job", len(rest))

@@ -17,7 +17,7 @@ func onceOf(once []job.Once) job.Once {
 }
 
 // firstMade is what a request made when it came first: id, unless the script says that
-// this was not the first time. It answers the rest of the answer.
+// this was not the first time. It returns the rest of the answer.
 func (st step) firstMade(said word, id string, rest []any) (string, []any, error) {
 	switch {
 	case said == saidSame && len(rest) == 2:

@@ -27,7 +27,7 @@ func (s *Store) Pause(ctx context.Context, reason string) error {
 	return nil
 }
 
-// Resume ends the pause of everything and answers since when it was; 0 if it was not.
+// Resume ends the pause of everything and returns since when it was; 0 if it was not.
 // Slots that came due until now and were not claimed do not run.
 func (s *Store) Resume(ctx context.Context) (job.Millis, error) {
 	since, err := s.client(ctx).HGet(ctx, s.keys.paused(), "since").Int64()

@@ -24,7 +24,7 @@ const (
 	keyEntry = "key"
 )
 
-// Quarantine registers records that cannot be read, and answers those that were not
+// Quarantine registers records that cannot be read, and returns those that were not
 // registered before. A full register takes no more.
 func (s *Store) Quarantine(ctx context.Context, bad []job.Unreadable) ([]job.Unreadable, error) {
 	if len(bad) == 0 {
@@ -48,7 +48,7 @@ func (s *Store) Quarantine(ctx context.Context, bad []job.Unreadable) ([]job.Unr
 }
 
 // Release tries the registered jobs again, and takes out of the register what reads
-// again or is gone. It answers what it took out, and how many are left.
+// again or is gone. It returns what it took out, and how many are left.
 func (s *Store) Release(ctx context.Context) (released []job.Quarantined, left int, err error) {
 	all, err := s.quarantined(ctx)
 	if err != nil || len(all) == 0 {

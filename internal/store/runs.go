@@ -88,7 +88,7 @@ func (s *Store) Renew(ctx context.Context, run string, epoch int64) error {
 	return nil
 }
 
-// Commit ends a run with its reply and answers the carriers that may be enqueued
+// Commit ends a run with its reply and returns the carriers that may be enqueued
 // at once. A resend with the same token gets the same answer. Errors: job.ErrFenced.
 func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error) {
 	task, err := json.Marshal(c.Messages[0])
@@ -114,7 +114,7 @@ func (s *Store) Commit(ctx context.Context, c job.Commit) ([]job.Carrier, error)
 }
 
 // Fail ends an attempt that did not succeed and reports whether the run will be
-// tried again; it answers the carriers that may be enqueued at once.
+// tried again; it returns the carriers that may be enqueued at once.
 // Errors: job.ErrFenced.
 func (s *Store) Fail(ctx context.Context, f job.Failure) (retry bool, carriers []job.Carrier, err error) {
 	said, rest, err := s.answer(ctx, s.scripts.fail, "run", f.RunID, "epoch", f.Epoch, "result", string(f.Result), "cause", string(f.Cause),
@@ -136,7 +136,7 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// CancelRun ends an unfinished run and answers the carriers that may be enqueued at
+// CancelRun ends an unfinished run and returns the carriers that may be enqueued at
 // once, for those that waited for its session. Errors: job.ErrNotFound, job.ErrEnded,
 // job.ErrNewerVersion.
 func (s *Store) CancelRun(ctx context.Context, id string) ([]job.Carrier, error) {
@@ -172,7 +172,7 @@ func (s *Store) Cancelled(ctx context.Context, tell func(run string)) {
 	}
 }
 
-// kicks reads the carriers that a script answers for the shortcut.
+// kicks reads the carriers that a script returns for the shortcut.
 func kicks(rest []any) []job.Carrier {
 	if len(rest) == 0 {
 		return nil

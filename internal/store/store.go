@@ -1,7 +1,7 @@
 // Package store owns the records of Gateway Cron in Redis: jobs with their
 // cursors, runs, deliveries, sessions, and the indexes over them. Every step of
-// the protocol is one Lua script in lua/, whose header states its arguments, its
-// answer and the rule it holds; each has one Go method here.
+// the protocol is one Lua script in lua/, whose header states its arguments, what
+// it returns and the rule it holds; each has one Go method here.
 //
 // It must not import asynq, chi, the scheduler or the handlers. All times are UTC
 // milliseconds by the clock of Redis.

@@ -32,7 +32,7 @@ const usedEvery = time.Hour
 // presented is the form of a token: gct_<id>_<secret>.
 var presented = regexp.MustCompile(`^gct_([a-z0-9]{16})_([A-Z2-7]{52})$`)
 
-// CreateToken makes a token and answers it with its secret form, which is not kept. A
+// CreateToken makes a token and returns it with its secret form, which is not kept. A
 // plain SHA-256 of it is: the secret has 260 random bits, which nobody tries out, so that
 // a slow hash would only slow down the requests. Errors: job.ErrTooManyTokens, and
 // *job.InvalidError for an agent that could not be told from another one's.

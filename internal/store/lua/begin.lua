@@ -1,6 +1,6 @@
 -- begin gives a run's next attempt to the caller.
 -- ARGV: run, token, worker
--- Answer: {ok, now, epoch, attempt, retries, trigger, slot, session, job} | {gone} | {newer} | {done} | {busy} |
+-- Returns: {ok, now, epoch, attempt, retries, trigger, slot, session, job} | {gone} | {newer} | {done} | {busy} |
 --       {parked} | {early, delay} | {ended}
 -- Holds: one attempt at a time; a lease is dead only if two looks said so. An agent holds
 --       no more places than its share, and a run that waits for its session holds none.

@@ -1,6 +1,6 @@
 -- begin_delivery gives a delivery's next attempt to the caller.
 -- ARGV: run, n, token, most retries
--- Answer: {ok, epoch, delivery, reply ('' with an alert)} | {gone} | {newer} | {done} | {busy} | {early, delay} | {ended}
+-- Returns: {ok, epoch, delivery, reply ('' with an alert)} | {gone} | {newer} | {done} | {busy} | {early, delay} | {ended}
 -- Holds: the same lease rules as for runs; a part that a dead sender had begun and
 --       not answered makes the delivery unknown: it may have arrived. A sender that
 --       died before that counts as a retry, so that what kills senders ends too.

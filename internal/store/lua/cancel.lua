@@ -1,7 +1,7 @@
 -- cancel ends an unfinished run, wherever it is. An attempt under way is fenced by its
 -- epoch; its worker is told at once, and finds out with its next renewal otherwise.
 -- ARGV: run, token, actor, agent and session of the caller (see owned)
--- Answer: {ok, kicks} | {gone} | {newer} | {done}
+-- Returns: {ok, kicks} | {gone} | {newer} | {done}
 -- Holds: a committed run is never cancelled, a cancelled one never commits; a resend
 --       gets the same answer.
 local id = ARGV[1]

@@ -1,7 +1,7 @@
 -- cancel_paused ends unfinished runs because everything is paused, wherever they are.
 -- Whom they hand their session to needs no carrier: it is unfinished too.
 -- ARGV: actor, token, run, run, ...
--- Answer, also to a resend: {ok, how many this call ended}
+-- Returns, also to a resend: {ok, how many this call ended}
 -- Holds: only while everything is paused; a committed run is never cancelled. One that
 --       cannot be read is left to the looks, and keeps no other from being cancelled. The
 --       turns that were under way are counted until the resume: see cancel_run.

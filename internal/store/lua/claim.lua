@@ -1,6 +1,6 @@
 -- claim turns a due slot into a run and begins its first attempt.
 -- Given: job, uid, slot, revision, next slot ('' none) and when it is due, token, worker
--- Answer: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
+-- Returns: that of begin_run | {gone} | {newer} | {moved} (the cursor is elsewhere,
 --       or will be: a pause held the slot) |
 --       {early, delay} | {clock_step} (the clock was set, and is not believed yet) | {stale, job} (compute the next slot again) |
 --       {dropped} (policy kept the slot from running; recorded) | {behind} (it is caught

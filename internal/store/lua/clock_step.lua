@@ -1,6 +1,6 @@
 -- clock_step notes that the clock was set, or that it is right again.
 -- ARGV: since when, by how much, until when it is not believed; by is 0 when it is right again
--- Answer: 1 noted, 0 known already
+-- Returns: 1 noted, 0 known already
 -- Holds: whatever was done by a wrong clock is looked for: all cursors are checked when it
 --       counts as right.
 local was = pick(CLOCK, { 'since', 'by', 'until' })

@@ -2,7 +2,7 @@
 -- Given: job, uid, revision, seen (nextSlot), first, last, count of the passed slots,
 --       outcome (missed|skipped), reason, next slot ('' none) and when it is due,
 --       grace of an emitted slot
--- Answer: 1 moved, 0 not (somebody was faster, the slot is emitted and within its grace, or the
+-- Returns: 1 moved, 0 not (somebody was faster, the slot is emitted and within its grace, or the
 --       clock was set)
 -- Holds: an emitted slot waits for its claim until it is older than the grace.
 local given = named()

@@ -1,7 +1,7 @@
 -- commit ends a run with its reply: session, outcome and outbox in one step.
 -- ARGV: run, epoch, token, reply, message of the task, message of the reply (JSON; '' of an
 --       empty one), delivery (pending|suppressed|not_requested), target (JSON, when pending)
--- Answer: {ok, kicks} | {fenced}
+-- Returns: {ok, kicks} | {fenced}
 -- Holds: a committed reply is committed once; a resend gets the same answer.
 local id, epoch, token = ARGV[1], ARGV[2], ARGV[3]
 local key = run_key(id)

@@ -5,7 +5,7 @@
 --       there ('' none), first, last, count of its due slots (count 0:
 --       none), the slot after them ('' none), seen revision as it stands there, cancel runs ('1', ''), actor,
 --       what it was (JSON, see audit), token
--- Answer, also to a resend: {ok, how many runs were cancelled, how many turns that leaves
+-- Returns, also to a resend: {ok, how many runs were cancelled, how many turns that leaves
 --       behind (see cancel_run)} | {gone} | {newer} | {changed}
 -- Holds: a due slot that a delete passes over gets its record here. A record that cannot be
 --       read can be deleted too; its runs end when they come to begin.

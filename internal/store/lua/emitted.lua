@@ -1,6 +1,6 @@
 -- emitted notes that carriers of slots were enqueued (or stood there already).
 -- ARGV: for each slot its job and its time
--- Answer: how many were still unclaimed
+-- Returns: how many were still unclaimed
 -- Holds: only while nextSlot is that slot: a claim that came first must not be
 --       overwritten. The slot is looked at again after RECHECK_FIRST, then every RECHECK,
 --       and collapse leaves it alone for the grace. While everything is paused nothing is

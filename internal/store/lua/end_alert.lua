@@ -2,7 +2,7 @@
 -- ARGV: target, token, what (delivered|retry|failed|unknown), message id, message, delay,
 --       retry (counted|free), whether the deployment gets what failed ('1', '')
 --   retry: it surely did not arrive, and goes again with what came meanwhile.
--- Answer, also to a resend: {ok, what} | {fenced}
+-- Returns, also to a resend: {ok, what} | {fenced}
 -- Holds: no target gets another message within ALERT_EVERY of one that arrived or may have;
 --       retries are bounded by age.
 local to, what = ARGV[1], ARGV[3]

@@ -1,7 +1,7 @@
 -- fail ends an attempt that did not succeed: the run waits for a retry, or ends.
 -- Given: run, epoch, result, cause, message, retry (never|counted|free), delay, outcome if it ends,
 --       permanent ('1' if the same would fail again)
--- Answer, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
+-- Returns, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
 -- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
 --       job's onAmbiguous; a run between attempts holds neither its session nor a place.
 local given = named()

@@ -1,7 +1,7 @@
 -- lean_runs reads runs as lists show them: of a long reply its head alone, so that a list
 -- costs what it shows.
 -- ARGV: run, ... ; it judges by no time, and is told none
--- Answer: for each {field, value, ...}; empty where no record of a run is
+-- Returns: for each {field, value, ...}; empty where no record of a run is
 local function lean(key)
   local names, wanted = redis.call('HKEYS', key), {}
   local long = redis.call('HSTRLEN', key, 'reply') > REPLY_HEAD

@@ -110,7 +110,7 @@ local function named()
   return given
 end
 
--- hash answers a hash, and the list that it was read as: what answers one just as it
+-- hash returns a hash, and the list that it was read as: what returns one just as it
 -- was need not make that again.
 local function hash(key)
   local list, h = redis.call('HGETALL', key), {}
@@ -145,7 +145,7 @@ local function erase(key, h, ...)
   if there then redis.call('HDEL', key, unpack(there)) end
 end
 
--- stretch gives a key its full time to live once more, and answers whether it did. One
+-- stretch gives a key its full time to live once more, and returns whether it did. One
 -- that has nearly all of it is left alone: to look is cheaper than to write, here and
 -- for the disk. new: it has none yet.
 local function stretch(key, ttl, new)
@@ -267,7 +267,7 @@ local function audit_first(...)
   redis.call('XADD', AUDIT, '*', 'at', int(now)) -- again, for its error
 end
 
--- recall answers what a request with that key ('' for none) did when it came first: the
+-- recall returns what a request with that key ('' for none) did when it came first: the
 -- id and the uid of what it made, and the print of what it asked for.
 local function recall(key)
   if key == '' then return nil end
@@ -283,7 +283,7 @@ local function remember(key, print, id, uid)
   redis.call('PEXPIRE', once_key(key), REMEMBERED)
 end
 
--- state_of answers the state of a run; one that is no hash has none.
+-- state_of returns the state of a run; one that is no hash has none.
 local function state_of(run)
   local state = redis.pcall('HGET', run_key(run), 'state')
   return type(state) == 'string' and state
@@ -623,7 +623,7 @@ local function made_by(id, j)
   return made
 end
 
--- scheduling answers the job in whose run another may be made, and its id; or nil, and why
+-- scheduling returns the job in whose run another may be made, and its id; or nil, and why
 -- none may. agent, session: the caller's, see owned.
 local function scheduling(run, agent, session)
   local r = pick(run_key(run), { 'v', 'job', 'uid', 'state', 'agent', 'home' })
@@ -866,7 +866,7 @@ local function active_runs(job, uid)
 end
 
 -- release lets a job's queued run begin when nothing else of the job is in progress. It
--- answers how many runs are unfinished.
+-- returns how many runs are unfinished.
 local function release(job, uid)
   local runs, queued = active_runs(job, uid), nil
   for _, r in ipairs(runs) do
@@ -880,7 +880,7 @@ local function release(job, uid)
   return #runs
 end
 
--- give_back undoes the claim of a run that a pause ended; answers the claims left. If it
+-- give_back undoes the claim of a run that a pause ended; returns the claims left. If it
 -- was the last claim, it ended the schedule too, which goes on where it stopped (after).
 local function give_back(job)
   local key = job_key(job)
@@ -1194,7 +1194,7 @@ local function attempt_of(j, n, epoch, token, worker)
   return fields
 end
 
--- began answers an attempt of the run r to whom it was given, whether its session has
+-- began returns an attempt of the run r to whom it was given, whether its session has
 -- messages here, and the id of that at the ai-server (see plain_id); job lists the job's fields.
 local function began(epoch, attempt, r, job)
   return { 'ok', now, tonumber(epoch), tonumber(attempt), tonumber(r.retries) or 0, r.trigger or '', r.slot or '0',

@@ -1,7 +1,7 @@
--- look goes through what is unfinished and due for a look, and answers the
+-- look goes through what is unfinished and due for a look, and returns the
 -- carriers to enqueue.
 -- ARGV: most entries to look at
--- Answer: {kind, id, n, kind, id, n, ...}; kind r: a run, d: a delivery, x: an entry
+-- Returns: {kind, id, n, kind, id, n, ...}; kind r: a run, d: a delivery, x: an entry
 --       that cannot be read (id is the entry, n the error)
 -- Holds: whatever is unfinished is looked at until it is ended. A lease is dead
 --       only if it was seen expired, with the same epoch, in two looks DEAD_AFTER

@@ -1,6 +1,6 @@
 -- notify puts a fact that no step found into the outbox of alerts.
 -- ARGV: kind, key ('' none), job ('' none), fact (JSON)
--- Answer: 1 added, 0 not: what has that key was told before, or, of a recovery, was not
+-- Returns: 1 added, 0 not: what has that key was told before, or, of a recovery, was not
 -- Holds: what has a key is told once until its recovery, and that once. Whoever the
 --       deployment tells gets it, and the chat of the job, if it has one.
 local kind, once, id, fact = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -1,5 +1,5 @@
 -- now is the clock of the shard that decides: in a cluster every node has one.
--- Answer: {seconds, microseconds}, and to a caller that knows nothing yet since, by and until of
+-- Returns: {seconds, microseconds}, and to a caller that knows nothing yet since, by and until of
 --       the last step
 if expected then return clock end
 local step = redis.call('HMGET', CLOCK, 'since', 'by', 'until')

@@ -1,7 +1,7 @@
 -- pause stops everything: no run begins, no slot is claimed, no manual run is written,
 -- until resume. What is under way goes on.
 -- ARGV: reason ('' keeps the one there is), token, actor
--- Answer: {ok}
+-- Returns: {ok}
 -- Holds: whatever begins reads this key in its own script, so that nothing begins after
 --       the answer. A pause keeps its beginning when it is paused again; a resend
 --       changes nothing, not even after a resume.

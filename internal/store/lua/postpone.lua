@@ -1,7 +1,7 @@
 -- postpone looks at entries of the due index later: what cannot be settled now must not
 -- stand in the way of the others, and a backlog goes out at a pace. It leaves the jobs alone.
 -- ARGV: job, look that was seen, look instead, job, ...
--- Answer: how many entries were moved
+-- Returns: how many entries were moved
 -- Holds: only while the entry stands where it was seen: a claim or an edit since has put it
 --       where it belongs, and of two schedulers that spread a backlog the first one did.
 if stepped then return 0 end

@@ -11,7 +11,7 @@
 --       is to have the job, its id (new_agent), folds and stems (see enter_agent)
 --   keep: the cursor is not touched; check: nor may it have moved; set: it is set, maybe to
 --   the slot where it stands, to be due at another time.
--- Answer: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
+-- Returns: {ok, job} | {same, id, job} (the request made it before) | {spent, id} (and it is
 --       gone) | {other} (the key was another request's) | {exists} | {gone} | {newer} | {full} (the token has
 --       as many jobs as it may have) | {in_run, why not (see scheduling)} | {agent} (see enter_agent) | {changed} (read again) | {late} (the
 --       next slot has become due meanwhile: compute it again)

@@ -1,7 +1,7 @@
 -- put_token makes a token.
 -- ARGV: id, most tokens of a deployment, actor, what it is (JSON, see audit), the agent that its
 --       holder acts as with folds and stems (see enter_agent), field, value, ...
--- Answer, also to a resend: {ok, when it was made} | {many} | {agent} (see enter_agent)
+-- Returns, also to a resend: {ok, when it was made} | {many} | {agent} (see enter_agent)
 -- Holds: the list has no more than its cap; tokens whose records are gone leave it here.
 local id = ARGV[1]
 local key = token_key(id)

@@ -1,6 +1,6 @@
 -- quarantine registers what cannot be read, and that it still cannot.
 -- ARGV: entry, reason, entry, reason, ...
--- Answer: the entries that were not registered before
+-- Returns: the entries that were not registered before
 -- Holds: a full register takes no more, and forgets nothing.
 local entered = {}
 for i = 1, #ARGV, 2 do

@@ -2,7 +2,7 @@
 -- sends its replies now, or where this one went if the job is gone.
 -- Given: run, token, most deliveries of a run, actor, key and print of the request ('' none;
 --       see recall), agent and session of the caller (see owned)
--- Answer: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
+-- Returns: {ok, kicks} | {other} (the key was another request's) | {gone} | {newer} | {unfinished} (the run, or a delivery of it) |
 --       {silent} (there is no reply) | {dropped} (only its beginning is kept) | {nowhere} (there is no target) | {many} |
 --       {foreign} (the job is another agent's or session's by now, and so is its chat)
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.

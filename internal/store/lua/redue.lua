@@ -1,6 +1,6 @@
 -- redue puts a job's entry in the due index right if it disagrees with the cursor.
 -- ARGV: job, seen nextSlot ('' none)
--- Answer: 1 put right, 0 not (the cursor moved meanwhile)
+-- Returns: 1 put right, 0 not (the cursor moved meanwhile)
 if stepped then return 0 end
 local id, seen = ARGV[1], ARGV[2]
 local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'nextDue')

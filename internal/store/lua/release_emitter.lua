@@ -1,5 +1,5 @@
 -- release_emitter gives the emitter's lease up if the caller holds it.
 -- ARGV: holder
--- Answer: 1 released, 0 not held
+-- Returns: 1 released, 0 not held
 if redis.call('GET', EMITTER) == ARGV[1] then return redis.call('DEL', EMITTER) end
 return 0

@@ -1,7 +1,7 @@
 -- renew keeps the lease of an attempt, and forgets what looks have seen of it. The attempt
 -- is entered among those that hold a place of their agent: that may have been lost.
 -- ARGV: run, epoch
--- Answer: 1 renewed, 0 fenced
+-- Returns: 1 renewed, 0 fenced
 local key = run_key(ARGV[1])
 local r = redis.call('HMGET', key, 'state', 'epoch', 'seenEpoch', 'deadEpoch', 'agent')
 if r[1] ~= STATE_RUNNING or r[2] ~= ARGV[2] then return 0 end

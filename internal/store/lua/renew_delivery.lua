@@ -1,6 +1,6 @@
 -- renew_delivery keeps the lease of a delivery under way.
 -- ARGV: run, n, epoch
--- Answer: 1 renewed, 0 fenced
+-- Returns: 1 renewed, 0 fenced
 local key = delivery_key(ARGV[1], ARGV[2])
 local d = redis.call('HMGET', key, 'state', 'epoch', 'seenEpoch', 'deadEpoch')
 if d[1] ~= STATE_RUNNING or d[2] ~= ARGV[3] then return 0 end

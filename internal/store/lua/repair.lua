@@ -2,7 +2,7 @@
 -- puts right at once what is about one entry alone; what is about due is left to
 -- redue, which knows where an entry belongs.
 -- ARGV: index (jobs|due|ended|failing|undelivered|agents|tokens|wake|open), cursor ('0' begins), size of a page
--- Answer: {cursor ('0': this was the last page), kind, id, seen nextSlot, ...};
+-- Returns: {cursor ('0': this was the last page), kind, id, seen nextSlot, ...};
 --       seen nextSlot is '' where nothing is left to redue
 -- Holds: every script keeps the indexes and the records in step, so that whatever is
 --       found here is damage. Records of a newer release are left to it, and an entry

@@ -1,6 +1,6 @@
 -- resume ends the pause of everything that the caller has seen.
 -- ARGV: since when everything is paused, actor
--- Answer: {ok}
+-- Returns: {ok}
 -- Holds: what was due by now stays held, see held; a resend, or one that comes late,
 --       does not end a pause that somebody else has begun since.
 local was = hash(PAUSED)

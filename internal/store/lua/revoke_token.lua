@@ -1,7 +1,7 @@
 -- revoke_token ends a token. Its record stays for the retention, to be seen; the jobs it has
 -- made stay.
 -- ARGV: id, actor
--- Answer, also to a resend: {ok, token} | {gone} | {newer}
+-- Returns, also to a resend: {ok, token} | {gone} | {newer}
 local id = ARGV[1]
 local key = token_key(id)
 local t = hash(key)

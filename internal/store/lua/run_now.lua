@@ -3,7 +3,7 @@
 -- Given: job, run (an id made by the caller: a resend finds it), most unfinished runs of a job,
 --       actor, key and print of the request ('' none; see recall), token of the caller, its
 --       agent and its session (see owned)
--- Answer: {ok, job} | {same, run, job} (the request made that run before) | {spent, run} (and
+-- Returns: {ok, job} | {same, run, job} (the request made that run before) | {spent, run} (and
 --       the job is gone) | {other} (the key was another request's) | {gone} | {newer} | {paused} | {many} |
 --       {quota} (the token has had its runs of the day)
 local given = named()

@@ -1,7 +1,7 @@
 -- send_begin notes that a part is about to be sent, and renews the lease. The last
 -- act before the request is written.
 -- ARGV: run, n, epoch, part, token, number of parts
--- Answer: {ok} | {sent} (an earlier attempt sent it) | {fenced} | {unknown} (an earlier
+-- Returns: {ok} | {sent} (an earlier attempt sent it) | {fenced} | {unknown} (an earlier
 --       attempt began it and got no answer: the delivery is ended)
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local key = delivery_key(run, n)

@@ -3,7 +3,7 @@
 --       message id (sent, delivered), message, delay, retry (counted|free), most retries
 --   sent: this part is confirmed, more follow. delivered: it was the last one.
 --   retry: the part surely did not arrive; failed: nor will it.
--- Answer, also to a resend: {ok} | {retry} | {ended} | {fenced}
+-- Returns, also to a resend: {ok} | {retry} | {ended} | {fenced}
 -- Holds: retries that count are bounded by number, all of them by age.
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local what, message = ARGV[5], ARGV[7]

@@ -3,7 +3,7 @@
 -- ARGV: key, other ('' none) and id: the ai-server has the conversation of the key other under
 --       that id; then of each id that it may have, the best first: the id, how many folds it
 --       has, the folds
--- Answer: {ok, id} | {taken} (each is another key's)
+-- Returns: {ok, id} | {taken} (each is another key's)
 -- Holds: a fold belongs to the first key that asked for it, for as long as that key or
 --       another one asks for it again within the life of a session.
 local key, other, found = ARGV[1], ARGV[2], ARGV[3]

@@ -1,7 +1,7 @@
 -- set_cursor puts a cursor where it belongs that a wrong clock, other zone rules or damage
 -- have left elsewhere.
 -- ARGV: job, uid, revision, seen nextSlot ('' none), next slot ('' none) and when it is due
--- Answer: 1 put there, 0 not (the job changed meanwhile)
+-- Returns: 1 put there, 0 not (the job changed meanwhile)
 -- Holds: no slot that ran comes again. What a wrong clock has passed and not run is still to
 --       come, so lastSlot, which never goes back otherwise, does here.
 local id, next = ARGV[1], ARGV[5]

@@ -1,7 +1,7 @@
 -- take_alert gives the caller what waits for a target of alerts, marked as being sent.
 -- ARGV: sender, whether it leads ('1', ''), how long it then is the sender, token, how long
 --       it may send, the deployment's chat (JSON, '' none), whether it has a hook ('1', '')
--- Answer: {held} (another sends) | {idle} | {lost, target, how many facts} (their sender
+-- Returns: {held} (another sends) | {idle} | {lost, target, how many facts} (their sender
 --       died: they may have arrived) | {damaged, target} (it was dropped) | {send, target ('hook' is the hook), where it is
 --       (JSON), retries, how many more there are, facts (JSON, ...)}; a resend gets the same
 -- Holds: what was marked is not sent by another. The leading scheduler sends, and who

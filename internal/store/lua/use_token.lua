@@ -1,6 +1,6 @@
 -- use_token notes that a token was used.
 -- ARGV: id
--- Answer: {ok}
+-- Returns: {ok}
 -- Holds: nothing is written of a token that is gone.
 local key = token_key(ARGV[1])
 if redis.call('EXISTS', key) == 1 then redis.call('HSET', key, 'lastUsedAt', int(now)) end
