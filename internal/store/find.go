@@ -156,8 +156,8 @@ func (s *Store) leanRuns(ctx context.Context, ids []string) ([]fields, error) {
 const (
 	// maxPageBytes bounds the records of one page of a list.
 	maxPageBytes = 4 << 20
-	// readBatch is how many of them are read at once.
-	readBatch = 20
+	// readBatch is how many of them are read at once: a claim waits for no more than that.
+	readBatch = 4
 )
 
 // readPage reads the first of these records, as many as a page may have bytes, but one at
