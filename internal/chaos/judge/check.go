@@ -266,6 +266,17 @@ func (b *bench) checkClock(j *Job, r *Run) {
 	}
 }
 
+// off is how far the time of a record may be from ours, in milliseconds: while the clock of
+// Redis is wrong, it is what its writer reckoned from the last reading.
+func (b *bench) off(at int64) int64 {
+	for _, t := range b.log.Troubles {
+		if t.Kind == Clock && t.From <= at && at <= t.To+heard {
+			return 100
+		}
+	}
+	return 0
+}
+
 // thawed is how long after a freeze a call may still be the one that the process
 // was about to make when it froze.
 const thawed = 10_000

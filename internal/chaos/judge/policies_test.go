@@ -358,6 +358,16 @@ func TestCancels(t *testing.T) {
 			s.cancels(at(2, 0), at(2, 1200))
 			s.Cancels = []Cancel{confirmed}
 		}, []string{"cancel ignored"}},
+		{"on record a moment too early, while the clock was wrong", func(s *single) {
+			s.cancels(at(2, 0), at(2, 899))
+			s.Cancels = []Cancel{confirmed}
+			s.Troubles = []Trouble{{Kind: Clock, Process: "redis", From: at(2, 500), To: at(2, 950), Detail: "2h0m0s"}}
+		}, nil},
+		{"on record a moment too early", func(s *single) {
+			s.cancels(at(2, 0), at(2, 899))
+			s.Cancels = []Cancel{confirmed}
+			s.Troubles = []Trouble{{Kind: Clock, Process: "redis", From: at(1, 0), To: at(1, 950), Detail: "2h0m0s"}}
+		}, []string{"cancelled by nobody"}},
 		{"a call by who had not heard yet", func(s *single) {
 			s.cancels(at(2, 0), at(2, 1000)).At = at(2, 3400)
 			s.Calls[1].EndedAt = at(2, 3500)
