@@ -14,7 +14,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos check-long bench compose-test redis clean
+.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos check-long bench scripts compose-test redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ check-long: redis build ## what is tested with seconds elsewhere, with the minut
 # BENCH takes its flags: BENCH='-quick', BENCH='-workloads due,idle -repeat 1 -profile prof'.
 bench: redis ## measure it beside plain asynq, on this machine: about 45 minutes; BENCH='-quick'
 	go run ./internal/bench -out bench.json $(BENCH)
+
+# SCRIPTS names some of them: SCRIPTS='claim commit'.
+scripts: ## print what Redis runs for the steps of the protocol
+	@go run ./internal/scripts $(SCRIPTS)
 
 compose-test: ## docker-compose.yml with a Docker engine of its own: several workers, a kill, a restart
 	@scripts/compose-test.sh

@@ -19,7 +19,7 @@ import (
 
 // Which agents there are. The sessions of an agent begin with its id, and an id may have
 // colons, so that only who knows all ids can tell whose a session is. A new id that could be
-// mistaken for another one's is refused (enter_agent in lib.lua). Stores of before have such
+// mistaken for another one's is refused (enter_agent in lib/quota.lua). Stores of before have such
 // ids, and their jobs go on: there a session belongs to the longest id that it begins with.
 //
 // An id is in use while a job or a token has it, and for as long after as its sessions and

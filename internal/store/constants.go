@@ -8,6 +8,30 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
+// What the scripts alone count by.
+const (
+	maxHanded     = 100    // runs that begin in one step at most, where places of an agent become free
+	maxListedRuns = 20_000 // of the newest, in the list of all jobs' runs
+	// replyHead is how many bytes of a reply a list reads: over 500 characters, however long
+	// each is.
+	replyHead     = 2004
+	rememberedFor = 24 * time.Hour // what a request with an idempotency key did
+
+	maxAudited         = 10_000 // changes of the administrator on record, and of all others together
+	maxAuditedOfToken  = 1_000
+	maxAuditedOfOthers = 5_000          // of the product itself, and of runs without a token
+	maxAuditEntries    = 40_000         // in all, whatever became of the shares
+	product            = "gateway-cron" // the actor of what nobody asked for
+
+	disableAfter     = 10  // failed runs in a row
+	maxDisableReason = 500 // bytes
+
+	alertIfNextAfter = time.Hour          // the first failure is told if the next slot is further away
+	alertKeptFor     = 7 * 24 * time.Hour // if nobody sends it
+	maxWaitingFacts  = 1_000              // for one target; what comes then is counted
+	maxAlertError    = 300                // bytes
+)
+
 // luaConstant is a name by which the scripts know a value of ours: a text, a number, or a
 // duration, which they have in milliseconds.
 type luaConstant struct {
@@ -22,6 +46,20 @@ func (o Options) constants(k keys) []luaConstant {
 	return []luaConstant{
 		{"P", k.prefix}, {"VERSION", job.Version},
 
+		// Keys; what of one there can be many has here what stands before their names.
+		{"JOB", k.job("")}, {"RUN", k.run("")}, {"RUNS_OF", k.runs("")}, {"OWN_RUNS", k.ownRuns("", "")}, {"REPLIES", k.replies("")},
+		{"ACTIVE", stem(k.active("", ""))}, {"DELIVERY", k.delivery("")}, {"SESSION", k.session("")}, {"SESSION_ID", k.sessionID("")},
+		{"LOCK", k.lock("")}, {"WAIT", k.wait("")}, {"BUSY", k.busy("")}, {"QUEUE", k.queue("")}, {"AT_ONCE", k.atOnce("")},
+		{"ONCE", k.once("")}, {"TOKEN", k.token("")}, {"TOKEN_JOBS", k.tokenJobs("")}, {"TOKEN_RUNS", stem(k.tokenRuns("", ""))},
+		{"AUDIT_OF", k.auditShare("")}, {"ALERT", k.alert("")}, {"FACTS", k.facts("")}, {"TAKEN", k.taken("")}, {"DAMAGED", k.damaged("")},
+		{"JOBS", k.jobs()}, {"ENDED", k.ended()}, {"OWNED", k.owned()}, {"CUT", k.cut()}, {"FAILING", k.failing()},
+		{"UNDELIVERED", k.undelivered()}, {"DUE", k.due()}, {"UNCLAIMED", k.unclaimed()}, {"WAKE", k.wake()}, {"OPEN", k.open()},
+		{"RUNS", k.allRuns()}, {"SESSIONS", k.sessions()}, {"AGENTS", k.agents()}, {"SHARE", k.share()}, {"QUARANTINE", k.quarantine()},
+		{"REPAIRS", k.repairs()}, {"AUDIT", k.audit()}, {"AUDITORS", k.auditors()}, {"TOKENS", k.tokens()}, {"AGENT_IDS", k.agentIDs()},
+		{"LOOKS", k.looks()}, {"EMITTER", k.emitter()}, {"CANCELS", k.cancels()}, {"PAUSED", k.paused()}, {"ALERTS", k.alerts()},
+		{"ALERTER", k.alerter()}, {"TOLD", k.told()}, {"CLOCK", k.clock()}, {"CHECK", k.check()}, {"BEATS", k.beats()},
+		{"IDENTITY", k.identity()},
+
 		// The deployment.
 		{"HISTORY", o.HistoryPerJob}, {"HISTORY_BYTES", o.HistoryBytes}, {"RETENTION", o.Retention},
 		{"SESSION_MESSAGES", o.SessionMessages}, {"SESSION_BYTES", o.SessionBytes}, {"SESSION_TTL", o.SessionTTL},
@@ -31,6 +69,10 @@ func (o Options) constants(k keys) []luaConstant {
 		// Bounds.
 		{"MAX_RETRIES", job.DefaultMaxRetries}, {"MAX_ATTEMPTS", maxAttempts}, {"MAX_UNFINISHED", maxUnfinishedRuns},
 		{"QUARANTINED", maxQuarantined}, {"LATE", job.LateAfter},
+		{"HANDED", maxHanded}, {"RUNS_KEPT", maxListedRuns}, {"REPLY_HEAD", replyHead}, {"REMEMBERED", rememberedFor},
+		{"AUDITED", maxAudited}, {"AUDIT_SHARE", maxAuditedOfToken}, {"AUDIT_SHARED", maxAuditedOfOthers}, {"AUDIT_MOST", maxAuditEntries},
+		{"DISABLE_AFTER", disableAfter}, {"REASON", maxDisableReason}, {"PRODUCT", product},
+		{"ALERT_FAR", alertIfNextAfter}, {"ALERT_KEPT", alertKeptFor}, {"ALERTS_WAIT", maxWaitingFacts}, {"ALERT_ERROR", maxAlertError},
 
 		// The lease protocol.
 		{"LEASE", job.LeaseFor}, {"LOOK_GAP", job.SweepGap}, {"DEAD_AFTER", job.DeadAfter},
@@ -67,8 +109,18 @@ func (o Options) constants(k keys) []luaConstant {
 	}
 }
 
+// stem is what stands before the first of two names in a key, which a colon parts.
+func stem(key string) string { return strings.TrimSuffix(key, ":") }
+
 // mark stands in a script for the value, until the script is made for a deployment.
-func (c luaConstant) mark() string { return "\x00" + c.name + "\x00" }
+func (c luaConstant) mark() string {
+	if c.number() {
+		return c.place()
+	}
+	return "'" + c.place() + "'"
+}
+
+func (c luaConstant) place() string { return "\x00" + c.name + "\x00" }
 
 // text is the value as the scripts are given it: a number, or what is between the quotes.
 func (c luaConstant) text() string {
@@ -87,24 +139,11 @@ func (c luaConstant) number() bool {
 	return false
 }
 
-// header declares the constants for the scripts, by their marks.
-func header() string {
-	var b strings.Builder
-	for _, c := range (Options{}).constants(keys{}) {
-		value := c.mark()
-		if !c.number() {
-			value = "'" + value + "'"
-		}
-		fmt.Fprintf(&b, "local %s = %s\n", c.name, value)
-	}
-	return b.String()
-}
-
 // fill puts the values of a deployment into a script.
 func (o Options) fill(k keys) *strings.Replacer {
 	var pairs []string
 	for _, c := range o.constants(k) {
-		pairs = append(pairs, c.mark(), c.text())
+		pairs = append(pairs, c.place(), c.text())
 	}
 	return strings.NewReplacer(pairs...)
 }

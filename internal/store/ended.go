@@ -60,7 +60,7 @@ func (s *Store) Ailing(ctx context.Context, limit int) (job.Ailing, error) {
 }
 
 // fails reports whether a job's last runs of the schedule failed, or failures disabled it, as
-// lib.lua does.
+// lib/slots.lua does.
 func fails(j job.Job) bool { return j.DisabledAt != 0 || j.Enabled && j.Failures > 0 && !j.Ended() }
 
 // undelivered reports whether nothing says of a job that its replies arrive.

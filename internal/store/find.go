@@ -137,7 +137,7 @@ func (s *Store) leanRuns(ctx context.Context, ids []string) ([]fields, error) {
 	for i, id := range ids {
 		args[i] = id
 	}
-	rows, err := s.scripts.leanRuns.Run(ctx, s.client(ctx), []string{s.keys.prefix}, args...).Slice()
+	rows, err := s.run(ctx, s.scripts.leanRuns, args...).Slice()
 	if err != nil {
 		return nil, err
 	}

@@ -17,23 +17,6 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/job"
 )
 
-func TestKeysOfScriptsAndOfGoAreTheSame(t *testing.T) {
-	f := setup(t, Options{Prefix: "p"})
-	lib, err := luaFiles.ReadFile("lua/lib.lua")
-	f.must(err)
-	header := "local P, VERSION = '{p}:', 1\nlocal HISTORY, RETENTION, SESSION_MESSAGES, SESSION_TTL, MAX_RETRIES, MAX_ATTEMPTS, LATE = 1,1,1,1,1,1,1\n"
-	sc := redis.NewScript(header + string(lib) + `return {JOBS, ENDED, OWNED, CUT, own_runs_key('a'), own_runs_key('a', 's'), FAILING, UNDELIVERED, DUE, RUNS, WAKE, OPEN, QUARANTINE, AUDIT, once_key('h'), SESSIONS, AGENTS, SHARE, busy_key('a'), queue_key('a'), at_once_key('a'), LOOKS, EMITTER, PAUSED, UNCLAIMED, BEATS, IDENTITY, TOKENS, token_key('t'), token_jobs_key('t'), token_runs_key('t', '1'), job_key('a'), run_key('a'),
-	  runs_key('a'), active_key('a', 'u'), delivery_key('a', 1), session_key('a'), lock_key('a'), wait_key('a'), ALERTER, TOLD, taken_key('t'), AGENT_IDS, session_id_key('a')}`)
-	got, err := sc.Run(f.ctx, f.rdb, []string{"{p}:"}).StringSlice()
-	f.must(err)
-	k := newKeys("p")
-	want := []string{k.jobs(), k.ended(), k.owned(), k.cut(), k.ownRuns("a", ""), k.ownRuns("a", "s"), k.failing(), k.undelivered(), k.due(), k.allRuns(), k.wake(), k.open(), k.quarantine(), k.audit(), k.once("h"), k.sessions(), k.agents(), k.share(), k.busy("a"), k.queue("a"), k.atOnce("a"), k.looks(), k.emitter(), k.paused(), k.unclaimed(), k.beats(), k.identity(), k.tokens(), k.token("t"), k.tokenJobs("t"), k.tokenRuns("t", "1"), k.job("a"), k.run("a"),
-		k.runs("a"), k.active("a", "u"), k.delivery("a:1"), k.session("a"), k.lock("a"), k.wait("a"), k.alerter(), k.told(), k.taken("t"), k.agentIDs(), k.sessionID("a")}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
-}
-
 func TestCreateReadsBackWhole(t *testing.T) {
 	f := setup(t, Options{})
 	group := true

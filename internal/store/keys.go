@@ -2,7 +2,7 @@ package store
 
 // keys builds every key in Redis. All carry one hash tag, so that the scripts,
 // which touch several of them at once, stay within one slot of a cluster. The
-// scripts build the same names in lua/lib.lua; a test compares the two.
+// scripts are given them; see constants.go.
 //
 // Everything but the jobs has a time to live or a cap.
 type keys struct{ prefix string }

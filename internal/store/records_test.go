@@ -42,10 +42,7 @@ func TestFieldsThatScriptsRead(t *testing.T) {
 
 // TestLayouts: what is written of a record is complete, and each name is there once.
 func TestLayouts(t *testing.T) {
-	files, err := luaFiles.ReadDir("lua")
-	if err != nil {
-		t.Fatal(err)
-	}
+	scripts := luaNames("lua")
 	for _, l := range layouts() {
 		names := map[string]bool{}
 		for _, f := range l.fields {
@@ -54,7 +51,7 @@ func TestLayouts(t *testing.T) {
 			}
 			names[f.name] = true
 			for script := range strings.FieldsSeq(f.writes) {
-				if script != "Go" && !slices.ContainsFunc(files, func(e os.DirEntry) bool { return e.Name() == script+".lua" }) {
+				if script != "Go" && !slices.Contains(scripts, script) {
 					t.Errorf("%s, %s: there is no script %s", l.key, f.name, script)
 				}
 			}
@@ -121,8 +118,8 @@ var (
 	access = regexp.MustCompile(`\b([a-z_]+)\.(\w+)( = )?`)
 	// asked finds what names some fields of a hash.
 	asked = regexp.MustCompile(`(?:redis\.p?call\('(HGET|HMGET|HEXISTS|HSTRLEN|HDEL)', |\b(pick|erase)\()` +
-		`(\w+(?:\([^()]*\))?|'[^']*'), (\{[^}]*\}|[^()\n]*)`)
-	keyOf = regexp.MustCompile(`local (\w+)(?:, [\w, ]+)? = (\w+_key\()`)
+		`(\w+(?: \.\. [^,]*)?|'[^']*'), (\{[^}]*\}|[^()\n]*)`)
+	keyOf = regexp.MustCompile(`local (\w+)(?:, [\w, ]+)? = ([A-Z_]+) \.\. `)
 )
 
 // variables are what a script calls a record that it has read. Where one unit means another, that
@@ -141,7 +138,7 @@ var variables = map[string]string{
 var beside = map[string]bool{"run id": true, "run permanent": true, "job err": true}
 
 // ofKey names the record of a key.
-var ofKey = map[string]string{"job_key(": "job", "run_key(": "run", "delivery_key(": "delivery", "alert_key(": "alert", "token_key(": "token", "once_key(": "idem"}
+var ofKey = map[string]string{"JOB": "job", "RUN": "run", "DELIVERY": "delivery", "ALERT": "alert", "TOKEN": "token", "ONCE": "idem"}
 
 // readers returns who reads each field ("<record> <field>"): a script, or a function of the
 // library. A name that no layout has is an error.
@@ -168,7 +165,7 @@ func readers(t *testing.T) map[string]map[string]bool {
 			t.Errorf("%s: %s has no field %s", unit, records, field)
 		}
 	}
-	for unit, source := range units(t) {
+	for unit, source := range units() {
 		source = comment.ReplaceAllString(source, "")
 		for _, m := range access.FindAllStringSubmatch(quotation.ReplaceAllString(source, "''"), -1) {
 			records, known := variables[unit+" "+m[1]]
@@ -211,10 +208,9 @@ func recordOf(before, key string) (string, bool) {
 			break
 		}
 	}
-	for call, record := range ofKey {
-		if strings.HasPrefix(key, call) {
-			return record, true
-		}
+	key, _, _ = strings.Cut(key, " ")
+	if record, is := ofKey[key]; is {
+		return record, true
 	}
 	name := strings.ToLower(key)
 	_, known := layouts()[name]
@@ -224,26 +220,11 @@ func recordOf(before, key string) (string, bool) {
 	return name, known
 }
 
-// units are the scripts, and the functions of the library, by name.
-func units(t *testing.T) map[string]string {
-	t.Helper()
-	files, err := luaFiles.ReadDir("lua")
-	if err != nil {
-		t.Fatal(err)
-	}
+// units are the scripts, and the functions of the modules, by name.
+func units() map[string]string {
 	all := map[string]string{}
-	for _, e := range files {
-		source, err := luaFiles.ReadFile("lua/" + e.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.TrimSuffix(e.Name(), ".lua")
-		for line := range strings.Lines(string(source)) {
-			if m := declared.FindStringSubmatch(line); m != nil && e.Name() == "lib.lua" {
-				name = m[1] + m[2]
-			}
-			all[name] += line
-		}
+	for _, u := range luaUnits() {
+		all[u.name] += u.text // a function may have the name of a script
 	}
 	return all
 }
@@ -386,7 +367,7 @@ func (w *writeLog) note(script, line string) string {
 // arguments notes the names of the arguments of a script that goes by them. Before them come
 // the command, the script, the number of keys and the one key, and after them the time.
 func (w *writeLog) arguments(script string, args []string) {
-	if source, err := luaFiles.ReadFile("lua/" + script + ".lua"); err != nil || !strings.Contains(string(source), "= named()") {
+	if !slices.Contains(luaNames("lua"), script) || !strings.Contains(luaText(script), "= named()") {
 		return
 	}
 	if w.given[script] == nil {
@@ -402,9 +383,8 @@ func (w *writeLog) arguments(script string, args []string) {
 func (w *writeLog) misnamed(whole bool) []string {
 	var all []string
 	for script, given := range w.given {
-		source, _ := luaFiles.ReadFile("lua/" + script + ".lua") // it was read before
 		asked := map[string]bool{}
-		for _, m := range wanted.FindAllStringSubmatch(string(source), -1) {
+		for _, m := range wanted.FindAllStringSubmatch(luaText(script), -1) {
 			asked[m[1]] = true
 			if whole && !given[m[1]] {
 				all = append(all, fmt.Sprintf("%s is not given %s in any test", script, m[1]))

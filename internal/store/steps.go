@@ -2,11 +2,9 @@ package store
 
 import (
 	"context"
-	"embed"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -86,36 +84,10 @@ type steps struct {
 	now, clockStep, setCursor, leanRuns              step
 }
 
-//go:embed lua/*.lua
-var luaFiles embed.FS
-
-// linked returns the scripts by name, with the marks of the constants in them. It is the
-// same for every deployment, and takes some time.
-var linked = sync.OnceValue(func() map[string]string {
-	files, err := luaFiles.ReadDir("lua")
-	sources := map[string]string{}
-	for _, e := range files {
-		var text []byte
-		if text, err = luaFiles.ReadFile("lua/" + e.Name()); err != nil {
-			break
-		}
-		sources[strings.TrimSuffix(e.Name(), ".lua")] = string(text)
-	}
-	if err != nil {
-		panic(err) // embedded: cannot fail in a built program
-	}
-	lib := newLibrary(header() + sources["lib"])
-	delete(sources, "lib")
-	for name, source := range sources {
-		sources[name] = lib.link(source)
-	}
-	return sources
-})
-
 func newSteps(values *strings.Replacer) steps {
 	script := func(name string) step {
 		// Under this name whoever watches Redis knows it.
-		return step{name: name, Script: redis.NewScript("-- gateway-cron " + name + "\n" + values.Replace(linked()[name]))}
+		return step{name: name, Script: redis.NewScript("-- gateway-cron " + name + "\n" + values.Replace(programs()[name]))}
 	}
 	says := func(name string, refuses map[word]error, goesOn ...word) step {
 		s := script(name)

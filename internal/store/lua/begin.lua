@@ -4,4 +4,5 @@
 --       {parked} | {early, delay} | {ended}
 -- Holds: one attempt at a time; a lease is dead only if two looks said so. An agent holds
 --       no more places than its share, and a run that waits for its session holds none.
-return begin_run(ARGV[1], hash(run_key(ARGV[1])), ARGV[2], ARGV[3])
+-- include hash run
+return begin_run(ARGV[1], hash(RUN .. ARGV[1]), ARGV[2], ARGV[3])

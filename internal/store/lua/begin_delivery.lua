@@ -4,8 +4,9 @@
 -- Holds: the same lease rules as for runs; a part that a dead sender had begun and
 --       not answered makes the delivery unknown: it may have arrived. A sender that
 --       died before that counts as a retry, so that what kills senders ends too.
+-- include clock hash delivery
 local run, n, token = ARGV[1], ARGV[2], ARGV[3]
-local key = delivery_key(run, n)
+local key = DELIVERY .. run .. ':' .. n
 local d = hash(key)
 if not d.state then return { 'gone' } end
 if newer(d) then return { 'newer' } end
@@ -36,4 +37,4 @@ if not resent then
   for name, value in pairs(fields) do d[name] = value end
   redis.call('ZADD', WAKE, int(now + LEASE), 'd:' .. run .. ':' .. n)
 end
-return { 'ok', int(d.epoch), flat(d), redis.call('HGET', run_key(run), 'reply') or '' }
+return { 'ok', int(d.epoch), flat(d), redis.call('HGET', RUN .. run, 'reply') or '' }

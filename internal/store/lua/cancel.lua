@@ -4,8 +4,9 @@
 -- Returns: {ok, kicks} | {gone} | {newer} | {done}
 -- Holds: a committed run is never cancelled, a cancelled one never commits; a resend
 --       gets the same answer.
+-- include hash audit quota session run
 local id = ARGV[1]
-local key = run_key(id)
+local key = RUN .. id
 local r = hash(key)
 if not r.state or not owned(r, ARGV[4], ARGV[5]) then return { 'gone' } end
 if newer(r) then return { 'newer' } end

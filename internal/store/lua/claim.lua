@@ -8,15 +8,15 @@
 -- Holds: a slot is claimed iff it is the cursor and the uid is the job's; the run,
 --       the cursor and the due index change together. A doubled or resent carrier
 --       finds the run and goes on to begin.
+-- include clock hash slots quota session run
 local given = named()
 local id, uid, slot = given.job, given.uid, given.slot
 local token, worker = given.token, given.worker
 if stepped then return { 'clock_step' } end
 local run = id .. ':' .. int(tonumber(slot) / 1000)
-local found = hash(run_key(run))
+local found = hash(RUN .. run)
 if found.uid == uid then
-  -- seldom
-  local j = hash(job_key(id))
+  local j = hash(JOB .. id)
   if j.uid ~= uid or j.nextSlot ~= slot or newer(j) or newer(found) then return begin_run(run, found, token, worker) end
   -- A clock that was set, or damage, has brought the cursor back to it.
   if found.outcome ~= OUTCOME_MISSED and found.outcome ~= OUTCOME_SKIPPED then
@@ -26,7 +26,7 @@ if found.uid == uid then
 end
 local leftover = next(found) -- of an earlier job of this id, or of slots that were not to be
 
-local j, job = hash(job_key(id))
+local j, job = hash(JOB .. id)
 if j.uid ~= uid then
   -- A carrier of an earlier job of this id stood in the way of this one's.
   if j.nextSlot == slot then redis.call('ZADD', DUE, int(now), id) end
@@ -52,7 +52,6 @@ elseif late > tonumber(j.misfireGrace) * 1000 then
   reason = REASON_STALE
 end
 if reason then
-  -- seldom
   pass_slots(id, j, OUTCOME_MISSED, reason, slot, slot, 1, upcoming, given.due)
   return { 'dropped' }
 end
@@ -67,7 +66,6 @@ if #runs > 0 and (behind or (j.misfire == MISFIRE_RUN_ALL and catching)) then
 end
 
 if j.maker then
-  -- seldom
   if not runs_left(j.maker) then
     record_slots(id, j, OUTCOME_SKIPPED, REASON_QUOTA, slot, slot, 1)
     move_cursor(id, slot, upcoming, given.due, j)
@@ -76,16 +74,15 @@ if j.maker then
 end
 local queue = false
 if #runs > 0 then
-  -- seldom
   if j.overlap == OVERLAP_CANCEL_PREVIOUS then
     -- Manual runs were asked for by somebody: they are not in the way, and stay.
     for _, previous in ipairs(runs) do
       if previous.trigger == TRIGGER_SCHEDULE then
-        local r = hash(run_key(previous.id))
+        local r = hash(RUN .. previous.id)
         if not newer(r) then cancel_run(previous.id, r, REASON_OVERLAP) end
       end
     end
-    j, job = hash(job_key(id)) -- their ends were noted there, or were the job's
+    j, job = hash(JOB .. id) -- their ends were noted there, or were the job's
     if j.uid ~= uid then return { 'gone' } end
   else
     local queued = false
@@ -100,10 +97,9 @@ if #runs > 0 then
 end
 
 if j.maker then
-  -- seldom
   spend_run(j.maker)
 end
-if leftover then redis.call('DEL', run_key(run)) end
+if leftover then redis.call('DEL', RUN .. run) end
 local agent = j.agentId or DEFAULT_AGENT
 local mine = not queue and take(j.session, run)
 local began_now = mine and take_place(agent, run, now)
@@ -121,11 +117,10 @@ if behind then
 end
 enter(run, id, j, TRIGGER_SCHEDULE, slot, look, unpack(fields))
 if mine and not began_now then
-  -- seldom
   hand_places(agent)
 end
 
-if j.range then redis.call('HDEL', job_key(id), 'range') end
+if j.range then redis.call('HDEL', JOB .. id, 'range') end
 settled(id, j)
 j.emitted = nil -- of this slot alone, which never comes back: not worth another write
 local claims = tonumber(j.claims or '0') + 1
@@ -138,4 +133,4 @@ else
   move_cursor(id, slot, '', '', j, 'ranSlot', slot, 'claims', int(claims), 'after', upcoming, 'afterDue', given.due)
 end
 if not began_now then return { 'parked' } end
-return { 'ok', now, 1, 1, 0, TRIGGER_SCHEDULE, slot, j.session, redis.call('EXISTS', session_key(j.session)), job, plain_id(j.session) }
+return { 'ok', now, 1, 1, 0, TRIGGER_SCHEDULE, slot, j.session, redis.call('EXISTS', SESSION .. j.session), job, plain_id(j.session) }

@@ -3,6 +3,7 @@
 -- Returns: 1 noted, 0 known already
 -- Holds: whatever was done by a wrong clock is looked for: all cursors are checked when it
 --       counts as right.
+-- include clock hash audit
 local was = pick(CLOCK, { 'since', 'by', 'until' })
 local gone = tonumber(ARGV[2]) == 0
 local known = tonumber(was.by or '0') ~= 0

@@ -5,10 +5,11 @@
 -- Returns: 1 moved, 0 not (somebody was faster, the slot is emitted and within its grace, or the
 --       clock was set)
 -- Holds: an emitted slot waits for its claim until it is older than the grace.
+-- include clock hash slots
 local given = named()
 local id, seen = given.job, given.seen
 if stepped then return 0 end
-local j = hash(job_key(id))
+local j = hash(JOB .. id)
 if j.uid ~= given.uid or newer(j) or j.rev ~= given.revision or j.nextSlot ~= seen then return 0 end
 if j.emitted == seen and now - due_of(j) <= tonumber(given.grace) then return 0 end
 pass_slots(id, j, given.outcome, given.reason, given.first, given.last, given.count, given.next, given.due)

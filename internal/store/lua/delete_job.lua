@@ -9,10 +9,11 @@
 --       behind (see cancel_run)} | {gone} | {newer} | {changed}
 -- Holds: a due slot that a delete passes over gets its record here. A record that cannot be
 --       read can be deleted too; its runs end when they come to begin.
+-- include clock hash audit history slots run
 local id = ARGV[1]
-local j = pick(job_key(id), { 'v', 'uid', 'rev', 'name', 'nextSlot', 'range', 'agentId', 'session' })
-local mine = once_key(ARGV[12])
-if (j.uid or '') ~= ARGV[2] or redis.call('EXISTS', job_key(id)) == 0 then
+local j = pick(JOB .. id, { 'v', 'uid', 'rev', 'name', 'nextSlot', 'range', 'agentId', 'session' })
+local mine = ONCE .. ARGV[12]
+if (j.uid or '') ~= ARGV[2] or redis.call('EXISTS', JOB .. id) == 0 then
   local did = redis.call('GET', mine)
   if not did then return { 'gone' } end
   return { 'ok', string.match(did, '%d+'), string.match(did, '%d+$') }
@@ -24,7 +25,7 @@ if ARGV[7] ~= '' and tonumber(ARGV[7]) <= now then return { 'changed' } end
 -- What is to be cancelled; one that cannot be read keeps no other from it.
 local runs = {}
 for _, run in ipairs(ARGV[9] == '1' and active_runs(id, ARGV[2]) or {}) do
-  local r = pick(run_key(run.id), { 'v', 'job', 'uid', 'attempt' })
+  local r = pick(RUN .. run.id, { 'v', 'job', 'uid', 'attempt' })
   if r.job and r.uid and tonumber(r.attempt) and not newer(r) then runs[#runs + 1] = run.id end
 end
 audit_first(ARGV[10], 'delete', id, ARGV[11], #runs > 0 and cjson.encode({ cancelledRuns = #runs }) or '')
@@ -36,7 +37,7 @@ end
 local cancelled, turns = 0, 0
 for _, run in ipairs(runs) do
   pcall(function()
-    turns = turns + cancel_run(run, hash(run_key(run)), REASON_DELETED)
+    turns = turns + cancel_run(run, hash(RUN .. run), REASON_DELETED)
     cancelled = cancelled + 1
   end)
 end

@@ -5,13 +5,14 @@
 --       overwritten. The slot is looked at again after RECHECK_FIRST, then every RECHECK,
 --       and collapse leaves it alone for the grace. While everything is paused nothing is
 --       noted: a claim would be refused, and the slot wants its record.
+-- include clock hash slots
 if stepped or paused() then return 0 end
 local entries, unclaimed = {}, {}
 for i = 1, #ARGV, 2 do
   local id, slot = ARGV[i], ARGV[i + 1]
-  local j = redis.pcall('HMGET', job_key(id), 'nextSlot', 'v', 'nextDue', 'emitted') -- nothing, if it is no hash
+  local j = redis.pcall('HMGET', JOB .. id, 'nextSlot', 'v', 'nextDue', 'emitted') -- nothing, if it is no hash
   if j[1] == slot and (tonumber(j[2] or '0') or VERSION + 1) <= VERSION then
-    redis.call('HSET', job_key(id), 'emitted', slot)
+    redis.call('HSET', JOB .. id, 'emitted', slot)
     entries[#entries + 1] = int(now + (j[4] == slot and RECHECK or RECHECK_FIRST))
     entries[#entries + 1] = id
     unclaimed[#unclaimed + 1] = j[3] or slot

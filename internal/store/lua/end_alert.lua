@@ -5,10 +5,11 @@
 -- Returns, also to a resend: {ok, what} | {fenced}
 -- Holds: no target gets another message within ALERT_EVERY of one that arrived or may have;
 --       retries are bounded by age.
+-- include clock hash delivery
 local to, what = ARGV[1], ARGV[3]
-local key = alert_key(to)
+local key = ALERT .. to
 local a = hash(key)
-local ended = taken_key(ARGV[2])
+local ended = TAKEN .. ARGV[2]
 if a.token ~= ARGV[2] then
   local before = redis.call('GET', ended)
   if before and string.sub(before, 1, 6) == 'ended:' then return { 'ok', string.sub(before, 7) } end

@@ -4,14 +4,15 @@
 -- Returns, also to a resend: {retry, kicks} | {ended, kicks} | {fenced}
 -- Holds: a retry never comes after the next slot; an ambiguous attempt follows the
 --       job's onAmbiguous; a run between attempts holds neither its session nor a place.
+-- include clock hash session run
 local given = named()
 local id = given.run
-local key = run_key(id)
+local key = RUN .. id
 local r = hash(key)
 if r.failedEpoch == given.epoch then return { r.state == STATE_DONE and 'ended' or 'retry', {} } end
 if r.state ~= STATE_RUNNING or r.epoch ~= given.epoch then return { 'fenced' } end
 local result, retry, at = given.result, given.retry, now + tonumber(given.delay)
-local j = hash(job_key(r.job))
+local j = hash(JOB .. r.job)
 r.permanent = given.permanent == '1'
 if j.uid ~= r.uid then j = {} end
 

@@ -6,6 +6,7 @@
 -- Returns: {identity, how many jobs there are}
 -- Holds: a store that was emptied under a process that knew its jobs says so until it is
 --       emptied again: whoever finds another identity first writes that down.
+-- include clock hash session
 local process, known, had = ARGV[1], ARGV[5], ARGV[6]
 redis.call('SET', P .. 'beat:' .. process, ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', BEATS, int(now), process)
@@ -27,7 +28,6 @@ local function share_out()
   if AGENT_SHARE >= 100 or places < 2 or redis.call('ZCARD', AGENTS) < 2 then most = nil end
   if most then redis.call('SET', SHARE, int(most), 'PX', ARGV[3]) else redis.call('DEL', SHARE) end
   if before and (not most or most > before) then
-    -- seldom
     for _, agent in ipairs(redis.call('ZRANGE', AGENTS, 0, -1)) do hand_places(agent) end
   end
 end

@@ -1,7 +1,8 @@
 -- lean_runs reads runs as lists show them: of a long reply its head alone, so that a list
 -- costs what it shows.
--- ARGV: run, ... ; it judges by no time, and is told none
+-- ARGV: run, ...
 -- Returns: for each {field, value, ...}; empty where no record of a run is
+-- include history
 local function lean(key)
   local names, wanted = redis.call('HKEYS', key), {}
   local long = redis.call('HSTRLEN', key, 'reply') > REPLY_HEAD
@@ -27,7 +28,7 @@ end
 
 local out = {}
 for i, id in ipairs(ARGV) do
-  local ok, found = pcall(lean, run_key(id))
+  local ok, found = pcall(lean, RUN .. id)
   out[i] = ok and found or {}
 end
 return out

@@ -9,6 +9,7 @@
 --       declare every running call dead, and neither must a clock that was set. One bad entry stops nobody else: what its
 --       carrier would stumble over is not carried. A kind of a newer release is left
 --       to it.
+-- include clock hash session run
 if stepped then return {} end
 local last, since = unpack(redis.call('HMGET', LOOKS, 'last', 'since'))
 if not last or now - tonumber(last) > LOOK_GAP or now < tonumber(last) then since = int(now) end
@@ -28,7 +29,7 @@ local function must_begin(kind, h)
   numbers(h, 'n', 'epoch', 'attempt', 'retries')
   if kind == 'd' then return numbers(h, 'createdAt') end
   if not (h.job and h.uid) then error('its job is not named', 0) end
-  local j = redis.pcall('HMGET', job_key(h.job), 'uid', 'session')
+  local j = redis.pcall('HMGET', JOB .. h.job, 'uid', 'session')
   if j.err then error('its job cannot be read', 0) end
   if j[1] and not j[2] then error('its job has no session', 0) end
 end
@@ -44,18 +45,18 @@ end
 local function look_parked(member, id, h)
   must_begin('r', h)
   local session = h.session
-  local holder = keyed('GET', lock_key(session))
+  local holder = keyed('GET', LOCK .. session)
   if holder == id then -- then it waits for a place of its agent
-    redis.pcall('ZADD', queue_key(h.agent or DEFAULT_AGENT), 'NX', int(tonumber(h.createdAt) or now), id)
+    redis.pcall('ZADD', QUEUE .. (h.agent or DEFAULT_AGENT), 'NX', int(tonumber(h.createdAt) or now), id)
     redis.call('ZADD', WAKE, int(now + LOOK_PLACE), member)
     hand_places(h.agent or DEFAULT_AGENT)
     return
   end
   -- Being parked means being in the queue: put back what is not.
-  keyed('ZADD', wait_key(session), 'NX', int(micros), id)
+  keyed('ZADD', WAIT .. session, 'NX', int(micros), id)
   redis.call('ZADD', WAKE, int(now + LOOK_PARKED), member)
   if not holder or not unfinished(holder) then
-    redis.call('DEL', lock_key(session))
+    redis.call('DEL', LOCK .. session)
     hand_on(session)
   end
 end
@@ -66,7 +67,7 @@ local function look_at(member)
     redis.call('ZADD', WAKE, int(now + LOOK_AGAIN), member)
     return
   end
-  local key = kind == 'r' and run_key(id) or P .. 'delivery:' .. id
+  local key = kind == 'r' and RUN .. id or DELIVERY .. id
   local h = hash(key)
   local lease = tonumber(h.leaseUntil) or 0
   if h.state == STATE_DONE or not next(h) then

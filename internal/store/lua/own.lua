@@ -4,6 +4,7 @@
 -- ARGV: list (owned|jobs|ended|runs), cursor ('0' begins), size of a page
 -- Returns: cursor ('0': this was the last page)
 -- Holds: what a script of this release enters is what this would.
+-- include clock hash history
 local list, cursor, size = ARGV[1], ARGV[2], ARGV[3]
 local check, touched = {}, {}
 
@@ -19,10 +20,10 @@ function check.jobs(id) own(id) end
 function check.ended(id) own(id) end
 
 function check.runs(id, score)
-  local r = pick(run_key(id), { 'agent', 'home' })
+  local r = pick(RUN .. id, { 'agent', 'home' })
   if not r.agent then return end -- of before there were tokens
   own_run(id, r.agent, r.home or '', score)
-  touched[own_runs_key(r.agent)], touched[own_runs_key(r.agent, r.home or '')] = true, true
+  touched[OWN_RUNS .. r.agent], touched[OWN_RUNS .. r.agent .. ' ' .. (r.home or '')] = true, true
 end
 
 -- bound keeps a list of runs within its cap and the retention.

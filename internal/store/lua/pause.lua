@@ -5,6 +5,7 @@
 -- Holds: whatever begins reads this key in its own script, so that nothing begins after
 --       the answer. A pause keeps its beginning when it is paused again; a resend
 --       changes nothing, not even after a resume.
+-- include clock hash audit slots
 if redis.call('HGET', PAUSED, 'token') == ARGV[2] then return { 'ok' } end
 local was = hash(PAUSED)
 redis.call('HSET', PAUSED, 'token', ARGV[2])

@@ -4,6 +4,7 @@
 -- Returns: how many entries were moved
 -- Holds: only while the entry stands where it was seen: a claim or an edit since has put it
 --       where it belongs, and of two schedulers that spread a backlog the first one did.
+-- include clock
 if stepped then return 0 end
 local moved = 0
 for i = 1, #ARGV, 3 do

@@ -18,9 +18,10 @@
 -- Holds: an edit and its new next slot are one step; a due slot that an edit
 --       passes over gets its record here; a resend gets the same answer. A job that is made
 --       in a run counts against the job that runs, and against the token that made that.
+-- include clock hash audit once history slots quota
 local given = named()
 local id, mode, uid, token = given.job, given.mode, given.uid, given.token
-local key = job_key(id)
+local key = JOB .. id
 local j = hash(key)
 local next = given.next
 local once, print = given.key, given.print
@@ -38,19 +39,19 @@ end
 -- is_full reports whether a token has as many jobs as it may have. Whatever became of the
 -- jobs it counts, none that is gone or has ended may keep it from another.
 local function is_full(token)
-  if token == '' or not most or redis.call('SCARD', token_jobs_key(token)) < most then return false end
-  for _, one in ipairs(redis.call('SMEMBERS', token_jobs_key(token))) do
-    if counted(one).maker ~= token then redis.call('SREM', token_jobs_key(token), one) end
+  if token == '' or not most or redis.call('SCARD', TOKEN_JOBS .. token) < most then return false end
+  for _, one in ipairs(redis.call('SMEMBERS', TOKEN_JOBS .. token)) do
+    if counted(one).maker ~= token then redis.call('SREM', TOKEN_JOBS .. token, one) end
   end
-  return redis.call('SCARD', token_jobs_key(token)) >= most
+  return redis.call('SCARD', TOKEN_JOBS .. token) >= most
 end
 
 if mode == 'create' then
   local first = recall(once)
   if first then
     if first.print ~= print then return { 'other' } end
-    if redis.call('HGET', job_key(first.id), 'uid') ~= first.uid then return { 'spent', first.id } end
-    return { 'same', first.id, redis.call('HGETALL', job_key(first.id)) }
+    if redis.call('HGET', JOB .. first.id, 'uid') ~= first.uid then return { 'spent', first.id } end
+    return { 'same', first.id, redis.call('HGETALL', JOB .. first.id) }
   end
   if j.uid then
     if j.uid == uid then return { 'ok', redis.call('HGETALL', key) } end
@@ -65,10 +66,10 @@ if mode == 'create' then
     if #made >= makes then return { 'in_run', 'too_many_made' } end
     made[#made + 1] = id
     if by.maker then
-      maker, most = by.maker, tonumber(redis.call('HGET', token_key(by.maker), 'maxJobs') or '')
+      maker, most = by.maker, tonumber(redis.call('HGET', TOKEN .. by.maker, 'maxJobs') or '')
     end
   elseif made_in ~= '' then
-    local by = pick(job_key(made_in), { 'v', 'uid', 'made' })
+    local by = pick(JOB .. made_in, { 'v', 'uid', 'made' })
     if by.uid and not newer(by) then
       made = made_by(made_in, by)
       made[#made + 1] = id
@@ -84,9 +85,9 @@ else
   if returns then -- it counts again, and is refused to whom it is counted
     local bound = maker ~= '' or run ~= ''
     maker, made_in = j.maker or '', j.madeBy or ''
-    most = tonumber(redis.call('HGET', token_key(maker), 'maxJobs') or '')
+    most = tonumber(redis.call('HGET', TOKEN .. maker, 'maxJobs') or '')
     if bound and is_full(maker) then return { 'full' } end
-    local by = pick(job_key(made_in), { 'v', 'uid', 'made' })
+    local by = pick(JOB .. made_in, { 'v', 'uid', 'made' })
     if by.uid and not newer(by) then
       made = made_by(made_in, by)
       if run ~= '' and #made >= makes then return { 'in_run', 'too_many_made' } end
@@ -116,8 +117,8 @@ if mode == 'create' or returns then
   if newest and tonumber(newest) >= score then score = tonumber(newest) + 1 end
   redis.call('ZADD', JOBS, int(score), id)
   redis.pcall('ZREM', ENDED, id)
-  if maker ~= '' then redis.call('SADD', token_jobs_key(maker), id) end
-  if made then redis.call('HSET', job_key(made_in), 'made', table.concat(made, ' ')) end
+  if maker ~= '' then redis.call('SADD', TOKEN_JOBS .. maker, id) end
+  if made then redis.call('HSET', JOB .. made_in, 'made', table.concat(made, ' ')) end
 end
 if mode == 'create' then
   redis.call('HSET', key, 'v', VERSION, 'uid', uid, 'rev', 0, 'createdAt', int(now), 'ranSlot', 0) -- none ran

@@ -2,6 +2,7 @@
 -- ARGV: entry, reason, entry, reason, ...
 -- Returns: the entries that were not registered before
 -- Holds: a full register takes no more, and forgets nothing.
+-- include clock
 local entered = {}
 for i = 1, #ARGV, 2 do
   local entry, reason = ARGV[i], string.sub(ARGV[i + 1], 1, 500)

@@ -6,9 +6,10 @@
 --       {silent} (there is no reply) | {dropped} (only its beginning is kept) | {nowhere} (there is no target) | {many} |
 --       {foreign} (the job is another agent's or session's by now, and so is its chat)
 -- Holds: at most one unfinished delivery a run; a resend gets the same answer.
+-- include hash audit once alert quota session delivery
 local given = named()
 local id = given.run
-local key = run_key(id)
+local key = RUN .. id
 local r = hash(key)
 if not r.state or not owned(r, given.agent, given.session) then return { 'gone' } end
 local first = recall(given.key)
@@ -19,12 +20,12 @@ if r.state ~= STATE_DONE then return { 'unfinished' } end
 if not r.reply or r.empty then return { 'silent' } end -- it may have an alert: that is not sent again
 if r.replyDropped then return { 'dropped' } end
 local last = r.deliveries or '0'
-local d = hash(delivery_key(id, last))
+local d = hash(DELIVERY .. id .. ':' .. last)
 if d.state and d.state ~= STATE_DONE then return { 'unfinished' } end
 if tonumber(last) >= tonumber(given.most) then return { 'many' } end
 
 local target = d.target
-local j = hash(job_key(r.job))
+local j = hash(JOB .. r.job)
 if j.uid == r.uid and not newer(j) then
   if r.agent and r.agent ~= (j.agentId or DEFAULT_AGENT) or not owned(j, given.agent, given.session) then return { 'foreign' } end
   target = target_of(j) or target

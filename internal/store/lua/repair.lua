@@ -7,6 +7,7 @@
 -- Holds: every script keeps the indexes and the records in step, so that whatever is
 --       found here is damage. Records of a newer release are left to it, and an entry
 --       that cannot be read stops nobody else.
+-- include clock hash audit history slots session delivery
 local index, cursor, size = ARGV[1], ARGV[2], ARGV[3]
 local found = { '' }
 
@@ -44,10 +45,10 @@ function check.jobs(ids)
   local looks = ask('ZMSCORE', DUE, ids)
   each(ids, function(i, id)
     if looks[i] then return end
-    local j = redis.call('HMGET', job_key(id), 'uid', 'v', 'nextSlot')
+    local j = redis.call('HMGET', JOB .. id, 'uid', 'v', 'nextSlot')
     if j[1] and tonumber(j[2] or '0') <= VERSION and tonumber(j[3]) then
       note('due_missing', id, j[3])
-    elseif redis.call('EXISTS', job_key(id)) == 0 then
+    elseif redis.call('EXISTS', JOB .. id) == 0 then
       disown(id)
       redis.call('ZREM', JOBS, id)
       note('job_orphan', id)
@@ -61,14 +62,14 @@ function check.due(ids)
   local alive = 0
   for first = 1, #ids, 1000 do
     local keys = {}
-    for i = first, math.min(first + 999, #ids) do keys[#keys + 1] = job_key(ids[i]) end
+    for i = first, math.min(first + 999, #ids) do keys[#keys + 1] = JOB .. ids[i] end
     alive = alive + redis.call('EXISTS', unpack(keys))
   end
   each(ids, function(i, id)
-    if alive < #ids and redis.call('EXISTS', job_key(id)) == 0 then
+    if alive < #ids and redis.call('EXISTS', JOB .. id) == 0 then
       note('due_orphan', id)
     elseif not listed[i] then
-      local j = redis.call('HMGET', job_key(id), 'uid', 'v', 'createdAt')
+      local j = redis.call('HMGET', JOB .. id, 'uid', 'v', 'createdAt')
       if not j[1] or tonumber(j[2] or '0') > VERSION then return end
       list(id, j[3])
       note('job_unlisted', id)
@@ -79,7 +80,7 @@ end
 -- An entry of ended is a job that has. It goes when nothing has come of it for the retention.
 function check.ended(ids)
   each(ids, function(_, id)
-    local j = hash(job_key(id))
+    local j = hash(JOB .. id)
     if newer(j) then return end
     if not j.uid or not ended(j) then
       disown(id)
@@ -102,14 +103,14 @@ end
 -- arrived. An older release leaves some behind, which is no damage.
 function check.failing(ids)
   each(ids, function(_, id)
-    local j = hash(job_key(id))
+    local j = hash(JOB .. id)
     if not newer(j) and not fails(j) then redis.call('ZREM', FAILING, id) end
   end)
 end
 
 function check.undelivered(ids)
   each(ids, function(_, id)
-    local j = hash(job_key(id))
+    local j = hash(JOB .. id)
     if not newer(j) and (not j.lastDelivery or j.lastDelivery == DELIVERY_DELIVERED) then redis.call('ZREM', UNDELIVERED, id) end
   end)
 end
@@ -118,15 +119,15 @@ end
 -- not would keep others waiting for ever.
 function check.agents(agents)
   each(agents, function(_, agent)
-    for key, kind in pairs({ [busy_key(agent)] = 'set', [queue_key(agent)] = 'zset' }) do
+    for key, kind in pairs({ [BUSY .. agent] = 'set', [QUEUE .. agent] = 'zset' }) do
       local is = redis.call('TYPE', key).ok
       if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
     end
-    for _, run in ipairs(redis.call('SMEMBERS', busy_key(agent))) do
-      local r = pick(run_key(run), { 'v', 'state', 'notBefore', 'agent' })
+    for _, run in ipairs(redis.call('SMEMBERS', BUSY .. agent)) do
+      local r = pick(RUN .. run, { 'v', 'state', 'notBefore', 'agent' })
       local holds = r.state == STATE_RUNNING or (r.state == STATE_WAITING and (tonumber(r.notBefore) or 0) <= now)
       if not newer(r) and not (holds and (r.agent or DEFAULT_AGENT) == agent and unfinished(run)) then
-        redis.call('SREM', busy_key(agent), run)
+        redis.call('SREM', BUSY .. agent, run)
         note('place_leaked', 'r:' .. run)
       end
     end
@@ -138,10 +139,10 @@ end
 -- would bound nobody, and left by a token that a release before this one has revoked, for ever.
 function check.tokens(ids)
   each(ids, function(_, id)
-    local t = pick(token_key(id), { 'v', 'agentId', 'maxConcurrent', 'revokedAt' })
+    local t = pick(TOKEN .. id, { 'v', 'agentId', 'maxConcurrent', 'revokedAt' })
     local most = not newer(t) and t.agentId and tonumber(t.maxConcurrent)
     if not most then return end
-    local noted = tonumber(redis.pcall('GET', at_once_key(t.agentId))) or math.huge
+    local noted = tonumber(redis.pcall('GET', AT_ONCE .. t.agentId)) or math.huge
     if t.revokedAt and noted == most then
       bound_agent(t.agentId)
     elseif not t.revokedAt and noted > most then
@@ -180,10 +181,10 @@ end
 
 -- give_up tells a run whose delivery is gone that nobody knows what became of it.
 local function give_up(run, n)
-  local r = redis.call('HMGET', run_key(run), 'deliveries', 'delivery', 'alert', 'job', 'uid')
+  local r = redis.call('HMGET', RUN .. run, 'deliveries', 'delivery', 'alert', 'job', 'uid')
   if r[1] ~= n then return end
   for i, field in ipairs({ 'delivery', 'alert' }) do
-    if r[i + 1] == DELIVERY_PENDING then redis.call('HSET', run_key(run), field, DELIVERY_UNKNOWN) end
+    if r[i + 1] == DELIVERY_PENDING then redis.call('HSET', RUN .. run, field, DELIVERY_UNKNOWN) end
   end
   if r[2] == DELIVERY_PENDING then note_delivery(r[4], r[5], run, DELIVERY_UNKNOWN) end
 end

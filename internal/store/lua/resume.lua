@@ -3,6 +3,7 @@
 -- Returns: {ok}
 -- Holds: what was due by now stays held, see held; a resend, or one that comes late,
 --       does not end a pause that somebody else has begun since.
+-- include clock hash audit slots
 local was = hash(PAUSED)
 if was.since == ARGV[1] then
   audit_first(ARGV[2], 'resume-all', '*', cjson.encode({ paused = true, pausedSince = tonumber(was.since), reason = was.reason }),

@@ -2,8 +2,9 @@
 -- made stay.
 -- ARGV: id, actor
 -- Returns, also to a resend: {ok, token} | {gone} | {newer}
+-- include clock hash audit session
 local id = ARGV[1]
-local key = token_key(id)
+local key = TOKEN .. id
 local t = hash(key)
 if not t.hash then return { 'gone' } end
 if newer(t) then return { 'newer' } end
@@ -12,7 +13,6 @@ if not t.revokedAt then
   redis.call('HSET', key, 'revokedAt', int(now))
   redis.call('PEXPIRE', key, RETENTION)
   if t.maxConcurrent then
-    -- seldom
     bound_agent(t.agentId)
   end
 end

@@ -3,8 +3,9 @@
 -- ARGV: run, n, epoch, part, token, number of parts
 -- Returns: {ok} | {sent} (an earlier attempt sent it) | {fenced} | {unknown} (an earlier
 --       attempt began it and got no answer: the delivery is ended)
+-- include clock hash delivery
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
-local key = delivery_key(run, n)
+local key = DELIVERY .. run .. ':' .. n
 local d = redis.call('HMGET', key, 'state', 'epoch', part, 'seenEpoch', 'deadEpoch')
 if d[1] ~= STATE_RUNNING or d[2] ~= epoch then return { 'fenced' } end
 local begun = 'b:' .. epoch .. ':' .. ARGV[5]

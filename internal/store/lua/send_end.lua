@@ -5,9 +5,10 @@
 --   retry: the part surely did not arrive; failed: nor will it.
 -- Returns, also to a resend: {ok} | {retry} | {ended} | {fenced}
 -- Holds: retries that count are bounded by number, all of them by age.
+-- include clock hash delivery
 local run, n, epoch, part = ARGV[1], ARGV[2], ARGV[3], 'p' .. ARGV[4]
 local what, message = ARGV[5], ARGV[7]
-local key = delivery_key(run, n)
+local key = DELIVERY .. run .. ':' .. n
 local d = redis.call('HMGET', key, 'state', 'epoch', 'retries', 'createdAt', 'endedEpoch', part)
 if d[5] == epoch then return { d[1] == STATE_DONE and 'ended' or 'retry' } end
 if d[1] ~= STATE_RUNNING or d[2] ~= epoch then return { 'fenced' } end
