@@ -20,73 +20,26 @@ const ndjson = "application/x-ndjson"
 // when it was made. Policies stand as they are in force, whatever the defaults of the
 // release that reads them.
 type jobLine struct {
-	ID            string `json:"id"`
-	Name          string `json:"name,omitempty"`
-	Schedule      string `json:"schedule,omitempty"`
-	Every         int    `json:"every,omitempty"`
-	At            string `json:"at,omitempty"` // RFC 3339, like the other two
-	Timezone      string `json:"timezone,omitempty"`
-	StartAt       string `json:"startAt,omitempty"`
-	EndAt         string `json:"endAt,omitempty"`
-	JitterSeconds int    `json:"jitterSeconds,omitempty"`
-	Enabled       bool   `json:"enabled"`
-	PauseReason   string `json:"pauseReason,omitempty"`
+	id   string
+	spec job.Spec
 
-	Labels []string `json:"labels,omitempty"`
-
-	Task       string `json:"task"`
-	AgentID    string `json:"agentId,omitempty"`
-	SessionKey string `json:"sessionKey,omitempty"`
-	Model      string `json:"model,omitempty"`
-	Effort     string `json:"reasoningEffort,omitempty"`
-
-	Channel  string `json:"channel,omitempty"`
-	ChatID   string `json:"chatId,omitempty"`
-	PeerID   string `json:"peerId,omitempty"`
-	ThreadID string `json:"threadId,omitempty"`
-	IsGroup  *bool  `json:"isGroup,omitempty"`
-	// SessionForm says how the session's key is made of the above, so that an import gives the
-	// job the same session.
+	PauseReason string `json:"pauseReason,omitempty"`
+	// SessionForm says how the session's key is made, so that an import gives the job the
+	// same session.
 	SessionForm job.SessionForm `json:"sessionForm"`
-
-	MaxRuns             int             `json:"maxRuns,omitempty"`
-	Misfire             job.Misfire     `json:"misfire"`
-	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
-	Overlap             job.Overlap     `json:"overlap"`
-	TimeoutSeconds      int             `json:"timeoutSeconds"`
-	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
-	Deliver             job.Deliver     `json:"deliver"`
-	MaxRetries          int             `json:"maxRetries"`
-	RetryDelaysSeconds  []int           `json:"retryDelaysSeconds,omitempty"`
-	Context             job.Context     `json:"context"`
-	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
-
-	AlertChannel         string `json:"alertChannel,omitempty"`
-	AlertChatID          string `json:"alertChatId,omitempty"`
-	AlertThreadID        string `json:"alertThreadId,omitempty"`
-	AlertAfter           int    `json:"alertAfter,omitempty"`
-	AlertCooldownSeconds int    `json:"alertCooldownSeconds,omitempty"`
-
 	// MadeBy is part of it, though no client defines it: without it a job that was made in
 	// a run could make others once it was moved.
 	MadeBy string `json:"madeBy,omitempty"`
 }
 
+func (l jobLine) MarshalJSON() ([]byte, error) {
+	type rest jobLine
+	return asOne(identity{l.id}, definition{spec: l.spec, line: true}, rest(l))
+}
+
 // lineOf renders a definition. Equal definitions are equal lines, and nothing else is.
 func lineOf(id, madeBy string, s job.Spec) ([]byte, error) {
-	delays := s.RetryDelaysSeconds // without the default, which the store does not keep either
-	s = s.WithDefaults()
-	return encodeLine(jobLine{
-		ID: id, Name: s.Name, Schedule: s.Schedule, Every: s.EverySeconds, At: instantText(s.At), Timezone: s.Timezone,
-		StartAt: instantText(s.StartAt), EndAt: instantText(s.EndAt), JitterSeconds: s.JitterSeconds, Enabled: s.Enabled, PauseReason: s.PauseReason, Labels: s.Labels,
-		Task: s.Task, AgentID: s.AgentID, SessionKey: s.SessionKey, Model: s.Model, Effort: s.Effort,
-		Channel: s.Channel, ChatID: s.ChatID, PeerID: s.PeerID, ThreadID: s.ThreadID, IsGroup: s.IsGroup, SessionForm: s.SessionFormOf(id),
-		MaxRuns: s.MaxRuns, Misfire: s.Misfire, MisfireGraceSeconds: s.MisfireGraceSeconds, Overlap: s.Overlap,
-		TimeoutSeconds: s.TimeoutSeconds, OnAmbiguous: s.OnAmbiguous, Deliver: s.Deliver, MaxRetries: *s.MaxRetries,
-		RetryDelaysSeconds: delays, Context: s.Context, AllowScheduling: s.AllowScheduling,
-		AlertChannel: s.AlertChannel, AlertChatID: s.AlertChatID, AlertThreadID: s.AlertThreadID,
-		AlertAfter: s.AlertAfter, AlertCooldownSeconds: s.AlertCooldownSeconds, MadeBy: madeBy,
-	})
+	return encodeLine(jobLine{id: id, spec: s, PauseReason: s.PauseReason, SessionForm: s.SessionFormOf(id), MadeBy: madeBy})
 }
 
 // instantText is an instant as a client may send any of them: milliseconds before 1973

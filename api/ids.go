@@ -20,19 +20,12 @@ type namedJob struct {
 }
 
 // namedJobShape is jobShape with the id.
-var namedJobShape = withID(jobShape)
-
-func withID(sh shape[job.Spec]) shape[namedJob] {
-	named := shape[namedJob]{
-		fields: []field[namedJob]{
-			withoutNull(stored("id", exampleID, func(n *namedJob) **string { return &n.id }, readID)),
-		},
-		readOnly: slices.DeleteFunc(slices.Clone(sh.readOnly), func(name string) bool { return name == "id" }),
-		synonyms: sh.synonyms,
-		example:  sh.example,
-	}
-	named.fields = append(named.fields, within(sh.fields, func(n *namedJob) *job.Spec { return &n.Spec })...)
-	return named
+var namedJobShape = shape[namedJob]{
+	fields: append([]field[namedJob]{withoutNull(stored("id", exampleID, func(n *namedJob) **string { return &n.id }, readID))},
+		definitionFields(everyField, func(n *namedJob) *job.Spec { return &n.Spec })...),
+	readOnly: slices.DeleteFunc(slices.Clone(jobShape.readOnly), func(name string) bool { return name == "id" }),
+	synonyms: jobShape.synonyms,
+	example:  jobShape.example,
 }
 
 const exampleID = `"morning-summary"`

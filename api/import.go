@@ -37,7 +37,7 @@ type importedJob struct {
 // importShape is the shape of a line: a job as it is created, with its id and why it is
 // paused.
 var importShape = shape[importedJob]{
-	fields: append(within(jobShape.fields, func(j *importedJob) *job.Spec { return &j.spec }),
+	fields: append(definitionFields(everyField, func(j *importedJob) *job.Spec { return &j.spec }),
 		text("id", `"job_01m83mjkge4cp4pd476svfty9y"`, func(j *importedJob) *string { return &j.id }),
 		text("pauseReason", `"on holiday"`, func(j *importedJob) *string { return &j.spec.PauseReason }),
 		stored("madeBy", `"morning-summary"`, func(j *importedJob) *string { return &j.madeBy }, readMaker),

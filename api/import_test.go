@@ -55,8 +55,8 @@ func TestExport(t *testing.T) {
 	}
 	b.seed("a", func(j *job.Job) { j.Task, j.Claims, j.Failures = "two\nlines", 3, 2 })
 	b.seed("b", func(j *job.Job) { j.Spec = j.Paused("on holiday") })
-	const want = `{"id":"a","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":true,"task":"two\nlines","sessionForm":2,"misfire":"run_once","misfireGraceSeconds":3600,"overlap":"skip","timeoutSeconds":900,"onAmbiguous":"retry","deliver":"always","maxRetries":3,"context":"session"}
-{"id":"b","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","enabled":false,"pauseReason":"on holiday","task":"Morning summary","sessionForm":2,"misfire":"run_once","misfireGraceSeconds":3600,"overlap":"skip","timeoutSeconds":900,"onAmbiguous":"retry","deliver":"always","maxRetries":3,"context":"session"}
+	const want = `{"id":"a","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"two\nlines","enabled":true,"deliver":"always","context":"session","overlap":"skip","misfire":"run_once","misfireGraceSeconds":3600,"timeoutSeconds":900,"maxRetries":3,"onAmbiguous":"retry","sessionForm":2}
+{"id":"b","schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Morning summary","enabled":false,"deliver":"always","context":"session","overlap":"skip","misfire":"run_once","misfireGraceSeconds":3600,"timeoutSeconds":900,"maxRetries":3,"onAmbiguous":"retry","pauseReason":"on holiday","sessionForm":2}
 `
 	if d := cmp.Diff(want, b.export()); d != "" {
 		t.Error(d)

@@ -174,7 +174,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"a delay of nothing", with(`"retryDelaysSeconds":[null]`), []string{"retryDelaysSeconds"}, "entry 1 must be a whole number from 1 to 86400, not null"},
 		{"no delay", with(`"retryDelaysSeconds":[0]`), []string{"retryDelaysSeconds"}, "not 0"},
 		{"too long a delay", with(`"retryDelaysSeconds":[86401]`), []string{"retryDelaysSeconds"}, "not 86401"},
-		{"no grace", with(`"misfireGraceSeconds":0`), []string{"misfireGraceSeconds"}, "whole number from 1"},
+		{"no grace", with(`"misfireGraceSeconds":0`), []string{"misfireGraceSeconds"}, "whole number from 60"},
 		{"an unknown misfire policy", with(`"misfire":"run_some"`), []string{"misfire"}, "run_once, run_all or skip"},
 		{"an unknown answer to doubt", with(`"on_ambiguous":"ask"`), []string{"on_ambiguous"}, "retry or fail"},
 
@@ -191,7 +191,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"a time that is no time", with(`"endAt":9223372036854775807`), []string{"endAt"}, "1970 and 2200"},
 		{"every and a schedule", with(`"every":60`), []string{"every"}, "one of schedule, every and at"},
 		{"words for every", `{"every":"5m","task":"x"}`, []string{"every"}, "whole number"},
-		{"every second", `{"every":1,"task":"x"}`, []string{"every"}, "between 10 and"},
+		{"a blank schedule beside every", `{"every":60,"schedule":" ","task":"x"}`, []string{"schedule"}, "left out"},
+		{"every second", `{"every":1,"task":"x"}`, []string{"every"}, "from 10 to"},
 		{"somebody else's name for every", with(`"interval":60`), []string{"interval"}, "did you mean every?"},
 		{"negative jitter", with(`"jitterSeconds":-1`), []string{"jitterSeconds"}, "from 0 to 86400"},
 		{"an unknown zone", with(`"timezone":"Mars/Olympus"`), []string{"timezone"}, "timezone"},

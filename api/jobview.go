@@ -12,58 +12,17 @@ const (
 	leanTaskRunes = 200 // of a task in a list, which a model reads whole
 )
 
-// jobView is a job on the wire. Times are epoch milliseconds; a field without a
-// value is absent, a policy without one is shown with the default in force.
+// jobView is a job on the wire: its id, its definition and what follows here. Times are epoch
+// milliseconds; a field without a value is absent.
 type jobView struct {
-	ID   string `json:"id"`
-	Name string `json:"name,omitempty"`
-	// Labels are what the job can be found by.
-	Labels   []string `json:"labels,omitempty"`
-	Schedule string   `json:"schedule"`
-	Timezone string   `json:"timezone"`
-	// Every, in seconds, or At stands instead of the schedule.
-	Every         int        `json:"every,omitempty"`
-	At            job.Millis `json:"at,omitempty"`
-	StartAt       job.Millis `json:"startAt,omitempty"`
-	EndAt         job.Millis `json:"endAt,omitempty"`
-	JitterSeconds int        `json:"jitterSeconds,omitempty"`
-	Enabled       bool       `json:"enabled"`
+	ID       string   `json:"-"`
+	job.Spec `json:"-"`
+
+	TaskTruncated bool `json:"taskTruncated,omitempty"`
+	RunsUsed      int  `json:"runsUsed,omitempty"`
 	// PauseReason is given when somebody said why the job is not enabled, or when it was
 	// disabled because it failed too often.
 	PauseReason string `json:"pauseReason,omitempty"`
-
-	AgentID    string `json:"agentId,omitempty"`
-	SessionKey string `json:"sessionKey,omitempty"`
-	Channel    string `json:"channel,omitempty"`
-	ChatID     string `json:"chatId,omitempty"`
-	PeerID     string `json:"peerId,omitempty"`
-	ThreadID   string `json:"threadId,omitempty"`
-	IsGroup    *bool  `json:"isGroup,omitempty"`
-
-	Task          string `json:"task"`
-	TaskTruncated bool   `json:"taskTruncated,omitempty"`
-	Model         string `json:"model,omitempty"`
-	Effort        string `json:"reasoningEffort,omitempty"`
-
-	MaxRuns             int             `json:"maxRuns,omitempty"`
-	RunsUsed            int             `json:"runsUsed,omitempty"`
-	Misfire             job.Misfire     `json:"misfire"`
-	MisfireGraceSeconds int             `json:"misfireGraceSeconds"`
-	Overlap             job.Overlap     `json:"overlap"`
-	TimeoutSeconds      int             `json:"timeoutSeconds"`
-	OnAmbiguous         job.OnAmbiguous `json:"onAmbiguous"`
-	Deliver             job.Deliver     `json:"deliver"`
-	MaxRetries          int             `json:"maxRetries"`
-	RetryDelaysSeconds  []int           `json:"retryDelaysSeconds"`
-	Context             job.Context     `json:"context"`
-	AllowScheduling     bool            `json:"allowScheduling,omitempty"`
-
-	// Who is told of failures, and when; absent where the deployment's rules hold.
-	AlertChannel         string `json:"alertChannel,omitempty"`
-	AlertChatID          string `json:"alertChatId,omitempty"`
-	AlertThreadID        string `json:"alertThreadId,omitempty"`
-	AlertAfter           int    `json:"alertAfter,omitempty"`
-	AlertCooldownSeconds int    `json:"alertCooldownSeconds,omitempty"`
 
 	// Ended is given when no run is to come any more: the job is kept for a while, and left
 	// out of lists that do not ask for it.
@@ -89,6 +48,11 @@ type jobView struct {
 	Description string   `json:"description,omitempty"`
 }
 
+func (v jobView) MarshalJSON() ([]byte, error) {
+	type rest jobView
+	return asOne(identity{v.ID}, definition{spec: v.Spec}, rest(v))
+}
+
 type jobList struct {
 	Jobs       []jobView `json:"jobs"`
 	NextCursor string    `json:"nextCursor,omitempty"`
@@ -101,6 +65,12 @@ type startedJob struct {
 	RunID string `json:"runId"`
 }
 
+func (v startedJob) MarshalJSON() ([]byte, error) {
+	return asOne(v.jobView, struct {
+		RunID string `json:"runId"`
+	}{v.RunID})
+}
+
 type deletedJob struct {
 	ID      string `json:"id"`
 	Deleted bool   `json:"deleted"`
@@ -111,18 +81,8 @@ type deletedJob struct {
 }
 
 func wholeJob(j job.Job) jobView {
-	spec := j.WithDefaults()
 	v := jobView{
-		ID: j.ID, Name: spec.Name, Labels: spec.Labels, Schedule: spec.Schedule, Timezone: spec.Timezone, Enabled: spec.Enabled,
-		Every: spec.EverySeconds, At: spec.At, StartAt: spec.StartAt, EndAt: spec.EndAt, JitterSeconds: spec.JitterSeconds,
-		AgentID: spec.AgentID, SessionKey: spec.SessionKey,
-		Channel: spec.Channel, ChatID: spec.ChatID, PeerID: spec.PeerID, ThreadID: spec.ThreadID, IsGroup: spec.IsGroup,
-		Task: spec.Task, Model: spec.Model, Effort: spec.Effort,
-		MaxRuns: spec.MaxRuns, Misfire: spec.Misfire, MisfireGraceSeconds: spec.MisfireGraceSeconds,
-		Overlap: spec.Overlap, TimeoutSeconds: spec.TimeoutSeconds, OnAmbiguous: spec.OnAmbiguous, Deliver: spec.Deliver,
-		MaxRetries: *spec.MaxRetries, RetryDelaysSeconds: spec.RetryDelaysSeconds, Context: spec.Context, AllowScheduling: spec.AllowScheduling, PauseReason: spec.PauseReason,
-		AlertChannel: spec.AlertChannel, AlertChatID: spec.AlertChatID, AlertThreadID: spec.AlertThreadID,
-		AlertAfter: spec.AlertAfter, AlertCooldownSeconds: spec.AlertCooldownSeconds,
+		ID: j.ID, Spec: j.Spec, PauseReason: j.PauseReason,
 		Revision: j.Revision, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, MadeBy: j.MadeBy,
 		LastRunAt: j.LastRunAt, LastRunID: j.LastRunID, LastOutcome: j.LastOutcome, LastOutcomeSlot: j.LastOutcomeSlot, LastDelivery: j.LastDelivery,
 		Failures: j.Failures, NextRunAt: j.NextSlot, Ended: j.Ended(),

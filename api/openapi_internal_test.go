@@ -156,12 +156,17 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 				want[n], _ = p.Type.(string)
 			}
 			got, required := map[string]string{}, []string{}
-			jsonFields(reflect.TypeOf(view), func(name string, always bool, kind string) {
+			tell := func(name string, always bool, kind string) {
 				got[name] = kind
 				if always {
 					required = append(required, name)
 				}
-			})
+			}
+			jsonFields(reflect.TypeOf(view), tell)
+			switch view.(type) {
+			case jobView, startedJob, jobLine:
+				definedFields(name == "JobLine", tell)
+			}
 			slices.Sort(required)
 			if diff := cmp.Diff(got, want); diff != "" {
 				t.Errorf("fields (-) and their descriptions (+):\n%s", diff)
@@ -177,6 +182,9 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 func jsonFields(typ reflect.Type, tell func(name string, always bool, kind string)) {
 	for f := range typ.Fields() {
 		tag := f.Tag.Get("json")
+		if tag == "-" || !f.IsExported() && !f.Anonymous {
+			continue
+		}
 		if f.Anonymous && tag == "" {
 			jsonFields(f.Type, tell)
 			continue

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
 const (
@@ -21,7 +22,7 @@ type previewRequest struct {
 }
 
 var previewShape = shape[previewRequest]{
-	fields: append(timingFields(func(p *previewRequest) *job.Spec { return &p.spec }),
+	fields: append(definitionFields(func(f jobfield.Field) bool { return f.Timing }, func(p *previewRequest) *job.Spec { return &p.spec }),
 		instant("after", func(p *previewRequest) *job.Millis { return &p.after }),
 		count("count", maxPreview, "5", func(p *previewRequest) *int { return &p.count }),
 	),

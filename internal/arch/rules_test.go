@@ -29,8 +29,13 @@ var rules = []rule{
 		why:    "what a reading of Redis's clock is worth, tried without a Redis whose clock is set",
 	},
 	{
+		pkg:    "internal/jobfield",
+		forbid: join(redis, asynq, router, logging, commands),
+		why:    "a table of words and numbers, for those as well who know a job by the API alone",
+	},
+	{
 		pkg:    "internal/job",
-		ours:   []string{"internal/schedule"},
+		ours:   []string{"internal/jobfield", "internal/schedule"},
 		forbid: impure,
 		why:    "the domain is what all others agree on; whatever it imported, everybody would",
 	},
@@ -97,7 +102,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/store",
-		ours:   []string{"internal/clock", "internal/job", "internal/redact", "internal/schedule"},
+		ours:   []string{"internal/clock", "internal/job", "internal/jobfield", "internal/redact", "internal/schedule"},
 		forbid: join(asynq, router, commands),
 		why:    "the protocol in Redis stands on the domain alone; neither the queue nor HTTP may leak into it",
 	},
@@ -108,13 +113,19 @@ var rules = []rule{
 		why:    "what asynq's keys say and what is wrong with them; what a task carries is not its business",
 	},
 	{
+		pkg:    "internal/scripts",
+		ours:   []string{"internal/store"},
+		forbid: join(asynq, router, logging, commands),
+		why:    "prints what the store would send; it asks no Redis",
+	},
+	{
 		pkg:  "internal/bench",
 		ours: []string{"internal/cli", "internal/redisproc/childproc"},
 		why:  "measures the product's real processes from outside; of its code it only starts the command line, with a profiler around it",
 	},
 	{
 		pkg:    "internal/cli/jobs",
-		ours:   []string{"internal/client"},
+		ours:   []string{"internal/client", "internal/jobfield"},
 		forbid: join(redis, asynq),
 		why:    "the commands that talk to a running deployment know it by its API alone",
 	},
@@ -125,7 +136,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/mcp",
-		ours:   []string{"internal/client", "internal/wire"},
+		ours:   []string{"internal/client", "internal/jobfield", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a tool calls the API as its caller could, over the network or not: what reached behind it would bypass its authorization",
 	},
@@ -196,7 +207,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "api",
-		ours:   []string{"internal/doctor", "internal/guess", "internal/health", "internal/job", "internal/ratelimit", "internal/schedule", "internal/wire"},
+		ours:   []string{"internal/doctor", "internal/guess", "internal/health", "internal/job", "internal/jobfield", "internal/ratelimit", "internal/schedule", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "HTTP in, domain out; a route that reached for the queue or for Redis would bypass the atomic scripts",
 	},

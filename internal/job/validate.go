@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,34 +11,22 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 )
 
-// Bounds of what a client may define. Sizes are in bytes.
+// Bounds of what a client may define, beside those in jobfield's table. Sizes are in bytes.
 const (
-	MaxTaskBytes = 64 << 10
-	MaxNameBytes = 200
+	MaxTaskBytes       = jobfield.MaxTaskBytes
+	MaxIdentifierBytes = jobfield.MaxIdentifierBytes
 	// MaxReasonBytes bounds the reason of a pause.
 	MaxReasonBytes = 500
-	// MaxIdentifierBytes bounds agent, session, chat, peer, thread, model and effort.
-	MaxIdentifierBytes = 200
 	// MaxSessionBytes bounds a session key, also one made from agent, channel and
 	// chat: it becomes a file name at the ai-server, which fails above 250 characters
 	// only after the model was paid.
-	MaxSessionBytes        = 200
-	MaxMaxRuns             = 1_000_000
-	MaxTimeoutSeconds      = 6 * 3600
-	MaxMaxRetries          = 10
-	MaxRetryDelays         = 10
-	MaxRetryDelaySeconds   = 24 * 3600
-	MaxMisfireGraceSeconds = 7 * 24 * 3600
-	MinEverySeconds        = 10
-	MaxEverySeconds        = 366 * 24 * 3600
-	MaxJitterSeconds       = 24 * 3600
-	MaxLabels              = 10
-	// MaxAlertAfter is below the number of failures that disable a job, which is told in any case.
-	MaxAlertAfter           = 9
-	MaxAlertCooldownSeconds = 7 * 24 * 3600
+	MaxSessionBytes = 200
+	MinEverySeconds = jobfield.MinEverySeconds
+	MaxEverySeconds = jobfield.MaxEverySeconds
 )
 
 // lastInstant is the latest that at, startAt and endAt may be.
@@ -89,36 +78,80 @@ func (e *InvalidError) Error() string {
 // not know which channels are connected: the caller adds that.
 func (s Spec) Validate() error {
 	var v validator
-
-	v.text("name", s.Name, MaxNameBytes, `"Morning summary"`)
 	v.timing(s)
-	v.task(s.Task)
-	v.labels(s.Labels)
+	for _, f := range jobfield.All() {
+		if !f.Timing {
+			v.field(f, s.Value(f))
+		}
+	}
+	v.text("reason", s.PauseReason, MaxReasonBytes, `"on holiday"`)
+	v.target(s)
+	v.alerts(s)
+	v.session(s)
+	return v.err()
+}
 
-	found := len(v.problems)
-	v.identifier("agentId", s.AgentID, `"main"`)
-	v.identifier("sessionKey", s.SessionKey, `"agent:main:telegram:dm:123"`)
-	v.identifier("chatId", s.ChatID, `"123456"`)
-	v.identifier("peerId", s.PeerID, `"123456"`)
-	v.identifier("threadId", s.ThreadID, `"42"`)
-	// named: what a session is named after is well-formed.
-	named := len(v.problems) == found && (s.Channel == "" || channelPattern.MatchString(s.Channel))
-	v.identifier("model", s.Model, `"anthropic/claude-sonnet-4-5"`)
-	v.identifier("reasoningEffort", s.Effort, `"medium"`)
+// field checks a value by what the table says of it.
+func (v *validator) field(f jobfield.Field, value reflect.Value) {
+	switch f.Kind {
+	case jobfield.Text:
+		v.task(f, value.String())
+	case jobfield.Line:
+		v.text(f.Name, value.String(), f.Most, f.Example)
+	case jobfield.Identifier, jobfield.Chat:
+		v.identifier(f.Name, value.String(), f.Example)
+	case jobfield.Channel:
+		if name := value.String(); name != "" && !channelPattern.MatchString(name) {
+			v.add(f.Name, "must be lower-case letters, digits, - or _, at most 64", f.Example)
+		}
+	case jobfield.Word:
+		if word := value.String(); word != "" && !slices.Contains(f.Choices, word) {
+			most := len(f.Choices) - 1
+			v.add(f.Name, "must be "+strings.Join(f.Choices[:most], ", ")+" or "+f.Choices[most], f.Example)
+		}
+	case jobfield.Number, jobfield.Seconds:
+		if Empty(value) {
+			return
+		}
+		if problem := f.Problem(int(reflect.Indirect(value).Int())); problem != "" {
+			v.add(f.Name, problem, f.Example)
+		}
+	case jobfield.Instant:
+		v.instant(f, Millis(value.Int()))
+	case jobfield.Labels:
+		v.labels(f, value)
+	case jobfield.Delays:
+		v.delays(f, value)
+	case jobfield.Cron, jobfield.Zone, jobfield.Truth, jobfield.MaybeTruth:
+	}
+}
 
+// found reports whether one of the fields has a problem.
+func (v *validator) found(names ...string) bool {
+	return slices.ContainsFunc(v.problems, func(p Problem) bool { return slices.Contains(names, p.Field) })
+}
+
+// target checks that a chat and its channel come together.
+func (v *validator) target(s Spec) {
 	switch {
-	case s.Channel != "" && !channelPattern.MatchString(s.Channel):
-		v.add("channel", "must be lower-case letters, digits, - or _, at most 64", `"telegram"`)
+	case v.found("channel"):
 	case s.Channel != "" && s.ChatID == "":
 		v.add("chatId", "is required with channel: it says which chat gets the reply", `"123456"`)
 	case s.Channel == "" && (s.ChatID != "" || s.ThreadID != ""):
 		v.add("channel", "is required with chatId or threadId (or leave those out): without it no reply is sent", `"telegram"`)
 	}
+}
 
-	v.alerts(s)
-
+// session checks the key that the session of the job gets, unless what that is named after is
+// wrong already.
+func (v *validator) session(s Spec) {
+	if s.Context == ContextIsolated && s.SessionKey != "" {
+		v.add("sessionKey", "must be left out with context isolated, which begins each run with an empty session of the job's own", "null")
+	}
+	if v.found("agentId", "sessionKey", "chatId", "peerId", "threadId") || s.Channel != "" && !channelPattern.MatchString(s.Channel) {
+		return
+	}
 	switch key := s.ResolveSession(strings.Repeat("x", maxIDBytes)); {
-	case !named: // a session made of that would only be wrong once more
 	case climbs(key):
 		v.add("sessionKey", climbsDetail, `"agent:main:morning"`)
 	case s.Context == ContextIsolated && len(key) > MaxSessionBytes:
@@ -129,58 +162,12 @@ func (s Spec) Validate() error {
 	case s.Session == "" && s.SessionForm != FormerSession && !s.clearThread():
 		v.add("sessionKey", "is required here: in the one made from chatId and threadId, nobody could tell the two apart", `"agent:main:morning"`)
 	}
-	switch s.Context {
-	case "", ContextSession:
-	case ContextIsolated:
-		if s.SessionKey != "" {
-			v.add("sessionKey", "must be left out with context isolated, which begins each run with an empty session of the job's own", "null")
-		}
-	default:
-		v.add("context", "must be session or isolated", `"session"`)
-	}
-	v.text("reason", s.PauseReason, MaxReasonBytes, `"on holiday"`)
-	v.between("maxRuns", s.MaxRuns, 0, MaxMaxRuns, "1")
-	v.between("timeoutSeconds", s.TimeoutSeconds, 0, MaxTimeoutSeconds, "900")
-	if s.MaxRetries != nil {
-		v.between("maxRetries", *s.MaxRetries, 0, MaxMaxRetries, "3")
-	}
-	if len(s.RetryDelaysSeconds) > MaxRetryDelays || slices.ContainsFunc(s.RetryDelaysSeconds,
-		func(n int) bool { return n < 1 || n > MaxRetryDelaySeconds }) {
-		v.add("retryDelaysSeconds", fmt.Sprintf("must be at most %d whole numbers from 1 to %d", MaxRetryDelays, MaxRetryDelaySeconds), "[30,60,300]")
-	}
-	if s.MisfireGraceSeconds != 0 { // a slot counts as late only after a minute
-		v.between("misfireGraceSeconds", s.MisfireGraceSeconds, int(LateAfter.Seconds()), MaxMisfireGraceSeconds, "3600")
-	}
-	switch s.Misfire {
-	case "", MisfireRunOnce, MisfireRunAll, MisfireSkip:
-	default:
-		v.add("misfire", "must be run_once, run_all or skip", `"run_once"`)
-	}
-	switch s.Overlap {
-	case "", OverlapSkip, OverlapQueueOne, OverlapAllow, OverlapCancelPrevious:
-	default:
-		v.add("overlap", "must be skip, queue_one, allow or cancel_previous", `"skip"`)
-	}
-	switch s.OnAmbiguous {
-	case "", OnAmbiguousRetry, OnAmbiguousFail:
-	default:
-		v.add("onAmbiguous", "must be retry or fail", `"retry"`)
-	}
-	switch s.Deliver {
-	case "", DeliverAlways, DeliverOnFailure, DeliverNever:
-	default:
-		v.add("deliver", "must be always, on_failure or never", `"always"`)
-	}
-	return v.err()
 }
 
-// alerts checks who is told of failures, and when.
+// alerts checks that the chat that is told of failures and its channel come together.
 func (v *validator) alerts(s Spec) {
-	v.identifier("alertChatId", s.AlertChatID, `"123456"`)
-	v.identifier("alertThreadId", s.AlertThreadID, `"42"`)
 	switch named := s.AlertChatID != "" || s.AlertThreadID != ""; {
-	case s.AlertChannel != "" && !channelPattern.MatchString(s.AlertChannel):
-		v.add("alertChannel", "must be lower-case letters, digits, - or _, at most 64; none for nobody", `"telegram"`)
+	case v.found("alertChannel"):
 	case s.AlertChannel == AlertNone && named:
 		v.add("alertChannel", "none excludes alertChatId and alertThreadId", `"telegram"`)
 	case s.AlertChannel != "" && s.AlertChannel != AlertNone && s.AlertChatID == "":
@@ -188,8 +175,6 @@ func (v *validator) alerts(s Spec) {
 	case s.AlertChannel == "" && named:
 		v.add("alertChannel", "is required with alertChatId or alertThreadId (or leave those out)", `"telegram"`)
 	}
-	v.between("alertAfter", s.AlertAfter, 0, MaxAlertAfter, "2")
-	v.between("alertCooldownSeconds", s.AlertCooldownSeconds, 0, MaxAlertCooldownSeconds, "3600")
 }
 
 // ValidateTiming checks only what says when the job runs, as Validate does.
@@ -221,6 +206,8 @@ func (v *validator) timing(s Spec) {
 		v.add("at", "must stand alone: a job has one of schedule, every and at", "null")
 	case cron && s.EverySeconds != 0:
 		v.add("every", "must stand alone: a job has one of schedule, every and at", "null")
+	case s.Schedule != "" && !cron && (s.At != 0 || s.EverySeconds != 0):
+		v.add("schedule", "must be left out, not blank, with every or at", "null")
 	case s.At == 0 && s.EverySeconds == 0 && !cron:
 		v.add("schedule", "is required: 5 cron fields, minute hour day-of-month month day-of-week (or every, in seconds, or at, for one run)",
 			`"0 9 * * 1-5"`)
@@ -230,12 +217,11 @@ func (v *validator) timing(s Spec) {
 		expr = "* * * * *" // so that a bad zone is reported in the same answer
 	}
 	v.schedule(expr, s.Timezone)
-	if s.EverySeconds != 0 {
-		v.between("every", s.EverySeconds, MinEverySeconds, MaxEverySeconds, "3600")
+	for _, f := range jobfield.All() {
+		if f.Timing {
+			v.field(f, s.Value(f))
+		}
 	}
-	v.instant("at", s.At)
-	v.instant("startAt", s.StartAt)
-	v.instant("endAt", s.EndAt)
 	notWithAt := func(field string, sent bool) {
 		if s.At != 0 && sent {
 			v.add(field, "must be left out with at, which is for one run", "null")
@@ -247,21 +233,17 @@ func (v *validator) timing(s Spec) {
 	if s.At == 0 && s.StartAt != 0 && s.EndAt != 0 && s.EndAt < s.StartAt {
 		v.add("endAt", "must not come before startAt", "null")
 	}
-	v.between("jitterSeconds", s.JitterSeconds, 0, MaxJitterSeconds, "300")
 }
 
 // instant checks an instant that may be absent.
-func (v *validator) instant(field string, m Millis) {
+func (v *validator) instant(f jobfield.Field, m Millis) {
 	switch {
 	case m < 0 || m > lastInstant:
-		v.add(field, "must be between the years 1970 and 2200", exampleInstant)
+		v.add(f.Name, "must be between the years 1970 and 2200", f.Example)
 	case m%1000 != 0:
-		v.add(field, "must be a whole second", exampleInstant)
+		v.add(f.Name, "must be a whole second", f.Example)
 	}
 }
-
-// exampleInstant is an instant as it is sent.
-const exampleInstant = `"2027-03-28T12:00:00+01:00"`
 
 func (v *validator) schedule(expr, zone string) {
 	_, err := schedule.Parse(expr, zone)
@@ -276,30 +258,40 @@ func (v *validator) schedule(expr, zone string) {
 	}
 }
 
-func (v *validator) task(task string) {
-	const example = `"Summarise my unread mail"`
+func (v *validator) task(f jobfield.Field, task string) {
 	switch {
-	case strings.TrimSpace(task) == "":
-		v.add("task", "is required: the text the agent is given at each run", example)
-	case len(task) > MaxTaskBytes:
-		v.add("task", fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), MaxTaskBytes), example)
+	case strings.TrimSpace(task) == "" && f.Required:
+		v.add(f.Name, "is required: the text the agent is given at each run", f.Example)
+	case len(task) > f.Most:
+		v.add(f.Name, fmt.Sprintf("is %d bytes; at most %d are allowed", len(task), f.Most), f.Example)
 	case !utf8.ValidString(task) || strings.ContainsRune(task, 0):
-		v.add("task", "must be valid UTF-8 text without NUL", example)
+		v.add(f.Name, "must be valid UTF-8 text without NUL", f.Example)
 	}
 }
 
-func (v *validator) labels(labels []string) {
-	const example = `["team:ops","daily"]`
-	if len(labels) > MaxLabels {
-		v.add("labels", fmt.Sprintf("are %d; at most %d are allowed", len(labels), MaxLabels), example)
+func (v *validator) labels(f jobfield.Field, labels reflect.Value) {
+	if n := labels.Len(); n > f.Length {
+		v.add(f.Name, fmt.Sprintf("are %d; at most %d are allowed", n, f.Length), f.Example)
 	}
-	for i, label := range labels {
-		switch {
+	seen := map[string]bool{}
+	for i := range labels.Len() {
+		switch label := labels.Index(i).String(); {
 		case !ValidLabel(label):
-			v.add("labels", fmt.Sprintf("entry %d %s", i+1, LabelForm), example)
+			v.add(f.Name, fmt.Sprintf("entry %d %s", i+1, LabelForm), f.Example)
 			return
-		case slices.Contains(labels[:i], label):
-			v.add("labels", fmt.Sprintf("entry %d is there twice; send it once", i+1), example)
+		case seen[label]:
+			v.add(f.Name, fmt.Sprintf("entry %d is there twice; send it once", i+1), f.Example)
+			return
+		default:
+			seen[label] = true
+		}
+	}
+}
+
+func (v *validator) delays(f jobfield.Field, delays reflect.Value) {
+	for i := range delays.Len() {
+		if i == f.Length || f.Problem(int(delays.Index(i).Int())) != "" {
+			v.add(f.Name, fmt.Sprintf("must be at most %d whole numbers from %d to %d", f.Length, f.Low, f.Most), f.Example)
 			return
 		}
 	}
@@ -361,9 +353,3 @@ func isHidden(r rune) bool {
 }
 
 const brailleBlank = 0x2800
-
-func (v *validator) between(field string, n, low, high int, example string) {
-	if n < low || n > high {
-		v.add(field, fmt.Sprintf("must be between %d and %d", low, high), example)
-	}
-}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
 func valid() Spec { return Spec{Schedule: "0 9 * * 1-5", Task: "say hello", Enabled: true} }
@@ -35,7 +37,7 @@ func TestValidate(t *testing.T) {
 		{"isolated, with a long agent", func(s *Spec) { s.Context, s.AgentID = ContextIsolated, strings.Repeat("a", 150) }, []string{"agentId"}},
 		{"once", func(s *Spec) { s.Schedule, s.At, s.Timezone = "", 1_800_000_000_000, "Asia/Kolkata" }, nil},
 		{"every, bounded, spread", func(s *Spec) {
-			s.Schedule, s.EverySeconds, s.StartAt, s.EndAt, s.JitterSeconds = "", MinEverySeconds, 1_800_000_000_000, 1_800_000_000_000, MaxJitterSeconds
+			s.Schedule, s.EverySeconds, s.StartAt, s.EndAt, s.JitterSeconds = "", MinEverySeconds, 1_800_000_000_000, 1_800_000_000_000, mostOf("jitterSeconds")
 		}, nil},
 		{"too often", func(s *Spec) { s.Schedule, s.EverySeconds = "", MinEverySeconds-1 }, []string{"every"}},
 		{"too rarely", func(s *Spec) { s.Schedule, s.EverySeconds = "", MaxEverySeconds+1 }, []string{"every"}},
@@ -48,7 +50,7 @@ func TestValidate(t *testing.T) {
 		{"an end before the start", func(s *Spec) { s.StartAt, s.EndAt = 1_800_000_001_000, 1_800_000_000_000 }, []string{"endAt"}},
 		{"instants out of range", func(s *Spec) { s.StartAt, s.EndAt = -1000, lastInstant+1000 }, []string{"startAt", "endAt"}},
 		{"a part of a second", func(s *Spec) { s.StartAt = 1_800_000_000_001 }, []string{"startAt"}},
-		{"too much jitter", func(s *Spec) { s.JitterSeconds = MaxJitterSeconds + 1 }, []string{"jitterSeconds"}},
+		{"too much jitter", func(s *Spec) { s.JitterSeconds = mostOf("jitterSeconds") + 1 }, []string{"jitterSeconds"}},
 		{"negative jitter", func(s *Spec) { s.JitterSeconds = -1 }, []string{"jitterSeconds"}},
 		{"labels", func(s *Spec) { s.Labels = []string{"0", "team:ops/a_b.c-d", strings.Repeat("x", 63)} }, nil},
 		{"a label too long", func(s *Spec) { s.Labels = []string{strings.Repeat("x", 64)} }, []string{"labels"}},
@@ -58,7 +60,7 @@ func TestValidate(t *testing.T) {
 		{"a label twice", func(s *Spec) { s.Labels = []string{"a", "a"} }, []string{"labels"}},
 		{"too many labels", func(s *Spec) { s.Labels = strings.Split("abcdefghijk", "") }, []string{"labels"}},
 		{"alerts", func(s *Spec) {
-			s.AlertChannel, s.AlertChatID, s.AlertThreadID, s.AlertAfter, s.AlertCooldownSeconds = "telegram", "7", "3", MaxAlertAfter, MaxAlertCooldownSeconds
+			s.AlertChannel, s.AlertChatID, s.AlertThreadID, s.AlertAfter, s.AlertCooldownSeconds = "telegram", "7", "3", mostOf("alertAfter"), mostOf("alertCooldownSeconds")
 		}, nil},
 		{"alerts to nobody", func(s *Spec) { s.AlertChannel = AlertNone }, nil},
 		{"alerts to nobody there", func(s *Spec) { s.AlertChannel, s.AlertChatID = AlertNone, "7" }, []string{"alertChannel"}},
@@ -67,15 +69,15 @@ func TestValidate(t *testing.T) {
 		{"alerts in a thread alone", func(s *Spec) { s.AlertThreadID = "7" }, []string{"alertChannel"}},
 		{"alerts through a strange channel", func(s *Spec) { s.AlertChannel, s.AlertChatID = "A/b", "7" }, []string{"alertChannel"}},
 		{"alerts to a chat with a space", func(s *Spec) { s.AlertChannel, s.AlertChatID = "telegram", "a b" }, []string{"alertChatId"}},
-		{"alerts after the job is disabled", func(s *Spec) { s.AlertAfter = MaxAlertAfter + 1 }, []string{"alertAfter"}},
-		{"alerts too rarely", func(s *Spec) { s.AlertCooldownSeconds = MaxAlertCooldownSeconds + 1 }, []string{"alertCooldownSeconds"}},
+		{"alerts after the job is disabled", func(s *Spec) { s.AlertAfter = mostOf("alertAfter") + 1 }, []string{"alertAfter"}},
+		{"alerts too rarely", func(s *Spec) { s.AlertCooldownSeconds = mostOf("alertCooldownSeconds") + 1 }, []string{"alertCooldownSeconds"}},
 		{"no retries", func(s *Spec) { s.MaxRetries = new(0) }, nil},
-		{"retries without end", func(s *Spec) { s.MaxRetries = new(MaxMaxRetries + 1) }, []string{"maxRetries"}},
+		{"retries without end", func(s *Spec) { s.MaxRetries = new(mostOf("maxRetries") + 1) }, []string{"maxRetries"}},
 		{"no such overlap", func(s *Spec) { s.Overlap = "queue" }, []string{"overlap"}},
-		{"delays", func(s *Spec) { s.RetryDelaysSeconds = []int{1, MaxRetryDelaySeconds, 1} }, nil},
-		{"as many delays as may be", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays) }, nil},
-		{"too many delays", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, MaxRetryDelays+1) }, []string{"retryDelaysSeconds"}},
-		{"no delay, and too long a one", func(s *Spec) { s.RetryDelaysSeconds = []int{0, MaxRetryDelaySeconds + 1} }, []string{"retryDelaysSeconds"}},
+		{"delays", func(s *Spec) { s.RetryDelaysSeconds = []int{1, mostOf("retryDelaysSeconds"), 1} }, nil},
+		{"as many delays as may be", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, 10) }, nil},
+		{"too many delays", func(s *Spec) { s.RetryDelaysSeconds = slices.Repeat([]int{1}, 10+1) }, []string{"retryDelaysSeconds"}},
+		{"no delay, and too long a one", func(s *Spec) { s.RetryDelaysSeconds = []int{0, mostOf("retryDelaysSeconds") + 1} }, []string{"retryDelaysSeconds"}},
 		{"failures only", func(s *Spec) { s.Deliver = DeliverOnFailure }, nil},
 		{"no such delivery", func(s *Spec) { s.Deliver = "failures" }, []string{"deliver"}},
 		{"no such context", func(s *Spec) { s.Context = "none" }, []string{"context"}},
@@ -99,7 +101,7 @@ func TestValidate(t *testing.T) {
 		{"chat with a wide space", func(s *Spec) { s.Channel, s.ChatID = "telegram", "a\u3000b" }, []string{"chatId"}},
 		{"session ..", func(s *Spec) { s.SessionKey = ".." }, []string{"sessionKey"}},
 		{"session .", func(s *Spec) { s.SessionKey = "." }, []string{"sessionKey"}},
-		{"name too long", func(s *Spec) { s.Name = strings.Repeat("x", MaxNameBytes+1) }, []string{"name"}},
+		{"name too long", func(s *Spec) { s.Name = strings.Repeat("x", mostOf("name")+1) }, []string{"name"}},
 		{"channel without chat", func(s *Spec) { s.Channel = "telegram" }, []string{"chatId"}},
 		{"chat without channel", func(s *Spec) { s.ChatID = "1" }, []string{"channel"}},
 		{"peer without channel", func(s *Spec) { s.PeerID = "1" }, nil},
@@ -125,15 +127,15 @@ func TestValidate(t *testing.T) {
 		{"thread without channel", func(s *Spec) { s.ThreadID = "1" }, []string{"channel"}},
 		{"channel that is a path", func(s *Spec) { s.Channel, s.ChatID = "../x", "1" }, []string{"channel"}},
 		{"spaces in ids", func(s *Spec) { s.AgentID, s.SessionKey, s.Model, s.ChatID = "a b", "c\td", "e\nf", "g\u007f" },
-			[]string{"agentId", "sessionKey", "chatId", "model", "channel"}},
+			[]string{"chatId", "agentId", "sessionKey", "model", "channel"}},
 		{"session too long", func(s *Spec) { s.SessionKey = strings.Repeat("x", 201) }, []string{"sessionKey"}},
 		{"made session too long", func(s *Spec) {
 			s.AgentID, s.Channel, s.ChatID = strings.Repeat("a", 100), "telegram", strings.Repeat("c", 100)
 		}, []string{"sessionKey"}},
 		{"unknown policies", func(s *Spec) { s.Misfire, s.OnAmbiguous = "later", "pray" }, []string{"misfire", "onAmbiguous"}},
 		{"out of range", func(s *Spec) {
-			s.MaxRuns, s.TimeoutSeconds, s.MisfireGraceSeconds = MaxMaxRuns+1, MaxTimeoutSeconds+1, MaxMisfireGraceSeconds+1
-		}, []string{"maxRuns", "timeoutSeconds", "misfireGraceSeconds"}},
+			s.MaxRuns, s.TimeoutSeconds, s.MisfireGraceSeconds = mostOf("maxRuns")+1, mostOf("timeoutSeconds")+1, mostOf("misfireGraceSeconds")+1
+		}, []string{"maxRuns", "misfireGraceSeconds", "timeoutSeconds"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -384,4 +386,10 @@ func TestRetryDelay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// mostOf is the upper bound of a field.
+func mostOf(name string) int {
+	f, _ := jobfield.Named(name)
+	return f.Most
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
 // Bounds of answers, which a model reads whole.
@@ -41,9 +44,7 @@ func (s *Server) tools() []tool {
 			description: `Makes a job that runs a task for an AI agent: again and again by schedule or every, or once by at. Send exactly one of these three, and the task.
 Examples: {"schedule":"0 9 * * 1-5","timezone":"Europe/Berlin","task":"Summarise my unread mail","name":"Morning summary"}; once: {"at":"2027-03-01T17:00:00+01:00","task":"Remind me to call Ada"}; five times: {"every":3600,"maxRuns":5,"task":"Has the build ended?"}.
 The answer says when it runs next. Each call makes another job.`,
-			input: object([]string{"task"}, slices.Concat([]property{
-				{"task", "string", "What the agent is told at each run, complete in itself: the run does not see this conversation unless it has its sessionKey.", `"Summarise my unread mail"`},
-			}, timing, settings)...),
+			input: object([]string{"task"}, settings(everyField)...),
 		},
 		{
 			name: "list_cron_jobs", title: "List scheduled jobs", hints: reads, do: listJobs,
@@ -64,10 +65,9 @@ The answer says when it runs next. Each call makes another job.`,
 			name: "update_cron_job", title: "Change a scheduled job", hints: changes, stops: true, do: updateJob,
 			description: `Changes what is sent of a job and leaves the rest. Of schedule, every and at the one that is sent replaces the others. The answer says when the job runs next; what is under way goes on by the old definition.
 Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId":"job_…","clear":["channel","chatId"]}.`,
-			input: object([]string{"jobId"}, slices.Concat([]property{jobID,
-				{"task", "string", "What the agent is told at each run.", `"Summarise my unread mail in three lines"`},
-			}, timing, briefly(settings), []property{
-				{"clear", "array", "The names of fields to set back to their defaults.", `["maxRuns","endAt"]`},
+			input: object([]string{"jobId"}, slices.Concat([]property{jobID}, settings(ofTiming),
+				briefly(settings(func(f jobfield.Field) bool { return !f.Timing })), []property{
+				{"clear", "array of string", "The names of fields to set back to their defaults.", `["maxRuns","endAt"]`},
 			})...),
 		},
 		{
@@ -95,7 +95,7 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 		{
 			name: "preview_schedule", title: "Preview a schedule", hints: reads, do: preview,
 			description: `Says what a schedule means in words, with its next times in its zone and in UTC. It makes nothing and costs nothing. Send exactly one of schedule, every and at.`,
-			input: object(nil, slices.Concat(timing, []property{
+			input: object(nil, slices.Concat(settings(ofTiming), []property{
 				{"count", "integer", "How many times: 1 to 50; 5 if absent.", `5`},
 				{"after", "string", "Show the times after this instant, not after now; RFC 3339 with an offset.", `"2027-03-27T00:00:00Z"`},
 			})...),
@@ -122,35 +122,36 @@ Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId"
 	}
 }
 
-// timing says when the runs of a job are.
-var timing = []property{
-	{"schedule", "string", "Five cron fields, minute hour day-of-month month day-of-week, as in \"0 9 * * 1-5\" (09:00 on weekdays), \"*/15 * * * *\" (every 15 minutes) or \"0 18 1 * *\" (18:00 on day 1 of every month). No seconds field. Instead: every, or at.", `"0 9 * * 1-5"`},
-	{"timezone", "string", "The IANA zone in which schedule is read; UTC if absent, so send the user's. Daylight saving is taken care of.", `"Europe/Berlin"`},
-	{"every", "integer", "Instead of schedule: run each so many seconds, counted from now or startAt; 10 at least.", `7200`},
-	{"at", "string", "Instead of schedule: run once at this instant, then the job is deleted. RFC 3339 with an offset.", `"2027-03-01T17:00:00+01:00"`},
-	{"startAt", "string", "No run before this instant; RFC 3339 with an offset.", `"2027-01-01T00:00:00+01:00"`},
-	{"endAt", "string", "No run after this instant; RFC 3339 with an offset.", `"2027-12-31T23:59:59+01:00"`},
+// settings are the fields of a job that want picks of those that a model has a use for; the
+// API knows more, and takes them all.
+func settings(want func(jobfield.Field) bool) []property {
+	var all []property
+	for _, f := range jobfield.All() {
+		if f.Tool != "" && want(f) {
+			all = append(all, property{f.Name, kindOf(f), f.Tool, f.ToolExample})
+		}
+	}
+	return all
 }
 
-// settings are the fields of a job that a model has a use for; the API knows more, and
-// takes them all.
-var settings = []property{
-	{"name", "string", "One line for people to recognise the job by.", `"Morning summary"`},
-	{"labels", "array", "Words to find the job by: each up to 63 of a-z 0-9 _ . : / -.", `["team:ops"]`},
-	{"channel", "string", "Where replies go, with chatId: a connected channel. Without both the reply is only kept in the run.", `"telegram"`},
-	{"chatId", "string", "The chat in that channel, with channel.", `"123456"`},
-	{"isGroup", "boolean", "Whether that chat is a group.", `false`},
-	{"maxRuns", "integer", "Delete the job after it has run this many times by its schedule.", `5`},
-	{"enabled", "boolean", "false makes the job paused; true if absent.", `true`},
-	{"agentId", "string", "The agent that does the task; main if absent.", `"main"`},
-	{"sessionKey", "string", "The conversation that the runs go into and remember; the chat's own if absent.", `"agent:main:telegram:dm:123456"`},
-	{"context", "string", "session: a run sees what was said before; isolated: each begins with nothing, which is cheaper. session if absent.", `"isolated"`},
-	{"model", "string", "The model to use; the ai-server's own if absent.", `"anthropic/claude-sonnet-4-5"`},
-	{"deliver", "string", "What goes to the chat: always (every reply), on_failure (only word of failures) or never. always if absent.", `"always"`},
-	{"overlap", "string", "When a run is still going on as the next comes due: skip that, queue_one, allow or cancel_previous. skip if absent.", `"skip"`},
-	{"misfire", "string", "What was missed while nothing could run: run_once (the newest), run_all (the newest ten) or skip. run_once if absent.", `"run_once"`},
-	{"timeoutSeconds", "integer", "How long one attempt may take: 1 to 21600; 900 if absent.", `900`},
-	{"allowScheduling", "boolean", "Leave the agent, in its runs, the tools that make and run jobs. Only if the user asks for it: such a job can make others, ten where its tools name the run, else without end.", `false`},
+func ofTiming(f jobfield.Field) bool { return f.Timing }
+
+func everyField(jobfield.Field) bool { return true }
+
+// kindOf is the type of a field in JSON Schema.
+func kindOf(f jobfield.Field) string {
+	switch f.Kind {
+	case jobfield.Number, jobfield.Seconds:
+		return "integer"
+	case jobfield.Truth, jobfield.MaybeTruth:
+		return "boolean"
+	case jobfield.Labels:
+		return "array of string"
+	case jobfield.Delays:
+		return "array of integer"
+	default:
+		return "string"
+	}
 }
 
 // briefly leaves out what create_cron_job has taught: each model pays for every word of
@@ -163,8 +164,8 @@ func briefly(properties []property) []property {
 	return brief
 }
 
-// property is one argument of a tool. Its kind is a type of JSON Schema, its example
-// JSON, or nothing.
+// property is one argument of a tool. Its kind is a type of JSON Schema, or "array of" one, its
+// example JSON, or nothing.
 type property struct{ name, kind, description, example string }
 
 // object is the schema of a tool's arguments, the properties in their order. It does not
@@ -176,9 +177,10 @@ func object(required []string, properties ...property) json.RawMessage {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(quote(p.name) + `:{"type":` + quote(p.kind))
-		if p.kind == "array" {
-			b.WriteString(`,"items":{"type":"string"}`)
+		kind, items, list := strings.Cut(p.kind, " of ")
+		b.WriteString(quote(p.name) + `:{"type":` + quote(kind))
+		if list {
+			b.WriteString(`,"items":{"type":` + quote(items) + `}`)
 		}
 		b.WriteString(`,"description":` + quote(p.description))
 		if p.example != "" {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +15,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
-// Who changed what is noted by the scripts that make the changes; see audit in lib.lua.
+// Who changed what is noted by the scripts that make the changes; see lib/audit.lua.
 // Here is what such a note says of a definition, and how the notes are read.
 
 // maxSearched is how many notes one page of those about one target looks at.
@@ -62,6 +64,15 @@ func edition(was, is map[string]string) note {
 
 func defaults(id string) map[string]string { return specFields(id, job.Spec{Enabled: true}) }
 
+// storedAs are the fields of a definition by their names in the record.
+var storedAs = func() map[string]jobfield.Field {
+	all := map[string]jobfield.Field{}
+	for _, f := range jobfield.All() {
+		all[f.Key()] = f
+	}
+	return all
+}()
+
 // told renders fields of a definition for people: named as in the API, the task only by
 // what it takes to recognise it, nothing that follows from the rest.
 func told(fields map[string]string) string {
@@ -70,25 +81,22 @@ func told(fields map[string]string) string {
 		if value == "" {
 			continue // has none, or the default
 		}
-		switch name {
-		case "session":
-		case "task":
-			sum := sha256.Sum256([]byte(value))
-			out[name] = map[string]any{"bytes": len(value), "sha256": hex.EncodeToString(sum[:6])}
-		case "enabled", "allowScheduling":
-			out[name] = value == "1"
-		case "isGroup":
-			out[name] = value == "true"
-		case "labels":
-			out[name] = strings.Fields(value)
-		case "jitter", "timeout", "misfireGrace", "alertCooldown":
-			out[name+"Seconds"] = json.RawMessage(value)
-		case "retryDelays":
-			out["retryDelaysSeconds"] = json.RawMessage(value)
-		case "every", "at", "startAt", "endAt", "maxRuns", "maxRetries", "alertAfter":
-			out[name] = json.RawMessage(value)
-		default:
+		f, known := storedAs[name]
+		switch {
+		case name == "session": // follows from the rest
+		case !known:
 			out[name] = value
+		case f.Kind == jobfield.Text:
+			sum := sha256.Sum256([]byte(value))
+			out[f.Name] = map[string]any{"bytes": len(value), "sha256": hex.EncodeToString(sum[:6])}
+		case f.Kind == jobfield.Truth:
+			out[f.Name] = value == "1"
+		case f.Kind == jobfield.Labels:
+			out[f.Name] = strings.Fields(value)
+		case slices.Contains([]jobfield.Kind{jobfield.Number, jobfield.Seconds, jobfield.Instant, jobfield.Delays, jobfield.MaybeTruth}, f.Kind):
+			out[f.Name] = json.RawMessage(value)
+		default:
+			out[f.Name] = value
 		}
 	}
 	if len(out) == 0 {

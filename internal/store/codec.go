@@ -3,11 +3,13 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sort"
 	"strconv"
 	"strings"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
 // fields is a hash as Redis gives it.
@@ -24,7 +26,7 @@ func (f fields) millis(name string) job.Millis { return job.Millis(f.int(name)) 
 func flatFields(v any) (fields, error) {
 	flat, ok := v.([]any)
 	if !ok || len(flat)%2 != 0 {
-		return nil, fmt.Errorf("script answered %T instead of a hash", v)
+		return nil, fmt.Errorf("script returned %T instead of a hash", v)
 	}
 	f := make(fields, len(flat)/2)
 	for i := 0; i < len(flat); i += 2 {
@@ -54,35 +56,18 @@ func number(v any) int64 {
 // specFields are the fields of the definition; empty ones are not stored. A
 // policy is stored even where it is the default, because the scripts read it.
 func specFields(id string, s job.Spec) map[string]string {
-	retryDelays := list(s.RetryDelaysSeconds) // without the default: no script reads it
-	s = s.WithDefaults()
-	enabled := "0"
-	if s.Enabled {
-		enabled = "1"
-	}
-	isGroup := ""
-	if s.IsGroup != nil {
-		isGroup = strconv.FormatBool(*s.IsGroup)
-	}
-	maxRuns := positive(int64(s.MaxRuns))
+	whole := s.WithDefaults()
+	whole.RetryDelaysSeconds = s.RetryDelaysSeconds // without the default: no script reads it
 	if s.At != 0 {
-		maxRuns = "1" // a job for one instant goes when it has run
+		whole.MaxRuns = 1 // a job for one instant goes when it has run
 	}
-	return map[string]string{
-		"every": positive(int64(s.EverySeconds)), "at": positive(int64(s.At)), "startAt": positive(int64(s.StartAt)),
-		"endAt": positive(int64(s.EndAt)), "jitter": positive(int64(s.JitterSeconds)),
-		"labels": strings.Join(s.Labels, " "),
-		"name":   s.Name, "schedule": s.Schedule, "timezone": s.Timezone, "enabled": enabled, "task": s.Task,
-		"agentId": s.AgentID, "sessionKey": s.SessionKey, "model": s.Model, "reasoningEffort": s.Effort,
-		"channel": s.Channel, "chatId": s.ChatID, "peerId": s.PeerID, "threadId": s.ThreadID, "isGroup": isGroup,
-		"maxRuns": maxRuns, "misfire": string(s.Misfire), "misfireGrace": strconv.Itoa(s.MisfireGraceSeconds),
-		"timeout": strconv.Itoa(s.TimeoutSeconds), "onAmbiguous": string(s.OnAmbiguous),
-		"overlap": string(s.Overlap), "deliver": string(s.Deliver),
-		"maxRetries": strconv.Itoa(*s.MaxRetries), "retryDelays": retryDelays,
-		"session": s.ResolveSession(id), "context": string(s.Context), "allowScheduling": flag(s.AllowScheduling),
-		"pauseReason": s.PauseReason, "alertChannel": s.AlertChannel, "alertChatId": s.AlertChatID, "alertThreadId": s.AlertThreadID,
-		"alertAfter": positive(int64(s.AlertAfter)), "alertCooldown": positive(int64(s.AlertCooldownSeconds)),
+	all := map[string]string{"enabled": "0", "session": s.ResolveSession(id), "pauseReason": s.PauseReason}
+	for _, f := range jobfield.All() {
+		if text := encode(f, whole.Value(f)); text != "" || all[f.Key()] == "" {
+			all[f.Key()] = text
+		}
 	}
+	return all
 }
 
 // positive renders a number that is stored only where there is one.
@@ -93,21 +78,70 @@ func positive(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// list renders numbers; no numbers are not stored.
-func list(numbers []int) string {
-	if len(numbers) == 0 {
-		return ""
-	}
-	text, _ := json.Marshal(numbers) // integers: cannot fail
-	return string(text)
-}
-
 // flag renders what is stored only where it is true.
 func flag(b bool) string {
 	if b {
 		return "1"
 	}
 	return ""
+}
+
+// encode writes a value as its field is stored, "" where it is not.
+func encode(f jobfield.Field, v reflect.Value) string {
+	if job.Empty(v) {
+		return ""
+	}
+	v = reflect.Indirect(v)
+	switch f.Kind {
+	case jobfield.Number, jobfield.Seconds, jobfield.Instant:
+		return strconv.FormatInt(v.Int(), 10)
+	case jobfield.Truth:
+		return "1"
+	case jobfield.MaybeTruth:
+		return strconv.FormatBool(v.Bool())
+	case jobfield.Labels:
+		labels, _ := v.Interface().([]string)
+		return strings.Join(labels, " ")
+	case jobfield.Delays:
+		text, _ := json.Marshal(v.Interface()) // integers: cannot fail
+		return string(text)
+	default:
+		return v.String()
+	}
+}
+
+// decode sets a value to what is stored of its field; what is absent or damaged leaves it.
+func decode(f jobfield.Field, text string, v reflect.Value) {
+	if text == "" {
+		return
+	}
+	switch f.Kind {
+	case jobfield.Number, jobfield.Seconds, jobfield.Instant:
+		n, err := strconv.ParseInt(text, 10, 64)
+		switch {
+		case err != nil:
+		case v.Kind() == reflect.Pointer:
+			v.Set(reflect.ValueOf(new(int(n))))
+		default:
+			v.SetInt(n)
+		}
+	case jobfield.Truth:
+		v.SetBool(text == "1")
+	case jobfield.MaybeTruth:
+		if b, err := strconv.ParseBool(text); err == nil {
+			v.Set(reflect.ValueOf(&b))
+		}
+	case jobfield.Labels:
+		if labels := strings.Fields(text); len(labels) > 0 {
+			v.Set(reflect.ValueOf(labels))
+		}
+	case jobfield.Delays:
+		if delays := []int(nil); json.Unmarshal([]byte(text), &delays) == nil {
+			v.Set(reflect.ValueOf(delays))
+		}
+	default:
+		v.SetString(text)
+	}
 }
 
 func decodeJob(id string, f fields) (job.Job, error) {
@@ -119,20 +153,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 	}
 	j := job.Job{
 		ID: id, UID: f["uid"], Revision: f.int("rev"),
-		Spec: job.Spec{
-			EverySeconds: int(f.int("every")), At: f.millis("at"), StartAt: f.millis("startAt"), EndAt: f.millis("endAt"),
-			JitterSeconds: int(f.int("jitter")),
-			Name:          f["name"], Schedule: f["schedule"], Timezone: f["timezone"], Enabled: f["enabled"] == "1",
-			Task: f["task"], AgentID: f["agentId"], SessionKey: f["sessionKey"], Model: f["model"],
-			Effort: f["reasoningEffort"], Channel: f["channel"], ChatID: f["chatId"], PeerID: f["peerId"],
-			ThreadID: f["threadId"], Session: f["session"], MaxRuns: int(f.int("maxRuns")), Misfire: job.Misfire(f["misfire"]),
-			MisfireGraceSeconds: int(f.int("misfireGrace")), TimeoutSeconds: int(f.int("timeout")),
-			OnAmbiguous: job.OnAmbiguous(f["onAmbiguous"]), Overlap: job.Overlap(f["overlap"]), Context: job.Context(f["context"]),
-			Deliver:      job.Deliver(f["deliver"]),
-			AlertChannel: f["alertChannel"], AlertChatID: f["alertChatId"], AlertThreadID: f["alertThreadId"],
-			AlertAfter: int(f.int("alertAfter")), AlertCooldownSeconds: int(f.int("alertCooldown")),
-			AllowScheduling: f["allowScheduling"] == "1", PauseReason: f["pauseReason"],
-		},
+		Spec:      job.Spec{Session: f["session"], PauseReason: f["pauseReason"]},
 		CreatedAt: f.millis("createdAt"), UpdatedAt: f.millis("updatedAt"), MadeBy: f["madeBy"],
 		Anchor: f.millis("anchor"), NextSlot: f.millis("nextSlot"), NextDue: nextDue(f), LastSlot: f.millis("lastSlot"), Claims: int(f.int("claims")),
 		LastRunID: f["lastRunId"], LastRunAt: f.millis("lastRunAt"),
@@ -142,20 +163,11 @@ func decodeJob(id string, f fields) (job.Job, error) {
 	if j.LastOutcome == job.Missed || j.LastOutcome == job.Skipped {
 		j.LastOutcomeSlot = f.millis("lastOutcomeSlot") // else it is of what came before
 	}
-	if labels := strings.Fields(f["labels"]); len(labels) > 0 {
-		j.Labels = labels
+	for _, field := range jobfield.All() {
+		decode(field, f[field.Key()], j.Value(field))
 	}
 	if j.At != 0 {
 		j.MaxRuns = 0 // its own, not the client's
-	}
-	if n, err := strconv.Atoi(f["maxRetries"]); err == nil {
-		j.MaxRetries = &n
-	}
-	if delays := []int(nil); json.Unmarshal([]byte(f["retryDelays"]), &delays) == nil {
-		j.RetryDelaysSeconds = delays
-	}
-	if b, err := strconv.ParseBool(f["isGroup"]); err == nil {
-		j.IsGroup = &b
 	}
 	return j, nil
 }

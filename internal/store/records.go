@@ -1,5 +1,7 @@
 package store
 
+import "github.com/gatewaycron/gatewaycron/internal/jobfield"
+
 // Here is what the hashes hold, field by field: the format of the records. The scripts write
 // them and codec.go reads them; tests hold this page to both, and make the tables of
 // docs/protocol.md of it. What is in the other keys, keys.go says.
@@ -17,7 +19,7 @@ type layoutField struct {
 	name   string // <n> stands for a number
 	kind   fieldKind
 	writes string // the scripts that set it; Go: a method of the store does, alone
-	reads  string // the scripts, and functions of lib.lua, that look at it
+	reads  string // the scripts, and functions of modules, that look at it
 	goes   string // when that is before the record goes
 	about  string // unless the name says it
 }
@@ -34,11 +36,71 @@ const (
 	aWord     fieldKind = "word" // one of a closed set, see package job
 )
 
+// readsOfDefinition are the scripts, and functions of modules, that look at fields of a
+// definition.
+var readsOfDefinition = map[string]string{
+	"timezone":        "count_failure tell_missed tell_recovery tell_undelivered",
+	"at":              "tell_missed",
+	"agentId":         "begin_run claim delete_job enter entries_of hand_over owned put_job record_slots redeliver scheduling",
+	"context":         "attempt_of begin_run",
+	"allowScheduling": "scheduling",
+	"channel":         "hearer notify target_of",
+	"chatId":          "hearer notify target_of",
+	"peerId":          "notify target_of",
+	"threadId":        "hearer notify target_of",
+	"isGroup":         "notify target_of",
+	"deliver":         "count_failure hearer notify",
+	"maxRuns":         "claim counted ended retire",
+	"misfire":         "claim",
+	"misfireGrace":    "claim",
+	"overlap":         "claim",
+	"onAmbiguous":     "begin_run fail",
+	"maxRetries":      "may_retry",
+	"alertChannel":    "hearer notify tell_undelivered",
+	"alertChatId":     "hearer notify",
+	"alertThreadId":   "hearer notify",
+	"alertAfter":      "count_failure",
+	"alertCooldown":   "alert_again",
+	"name":            "count_failure delete_job enter put_job record_slots repair tell_missed tell_recovery tell_undelivered",
+}
+
+// definition are the fields of a job's definition, but for enabled, which scripts write, too.
+func definition() []layoutField {
+	var all []layoutField
+	for _, f := range jobfield.All() {
+		if f.Name == "enabled" {
+			continue
+		}
+		row := layoutField{f.Key(), aText, "put_job", readsOfDefinition[f.Key()], "an edit empties it", ""}
+		switch f.Kind {
+		case jobfield.Number:
+			row.kind = aNumber
+		case jobfield.Seconds:
+			row.kind, row.about = aNumber, "seconds"
+		case jobfield.Truth:
+			row.kind = aFlag
+		case jobfield.MaybeTruth:
+			row.about = "true or false, if it is known"
+		case jobfield.Word:
+			row.kind = aWord
+		case jobfield.Instant:
+			row.kind = anInstant
+		case jobfield.Labels:
+			row.about = "with spaces between"
+		case jobfield.Delays:
+			row.kind, row.about = inJSON, "seconds"
+		default:
+		}
+		all = append(all, row)
+	}
+	return all
+}
+
 // layouts are the kinds of hashes, by what stands before the first colon of the key. The names
 // of fields in quarantine, repairs, told and absent are those of other things; see keys.go.
 func layouts() map[string]layout {
 	return map[string]layout{
-		"job": {key: "job:<id>", about: "a job: its definition as it was asked for, its cursor, and what its last runs came to", goes: "it is deleted, or it ended longer ago than the retention", fields: []layoutField{
+		"job": {key: "job:<id>", about: "a job: its definition as it was asked for, its cursor, and what its last runs came to", goes: "it is deleted, or it ended longer ago than the retention", fields: append(definition(), []layoutField{
 			{"v", aNumber, "put_job", "delete_job emitted note_delivery put_job repair scheduling", "", "the format of the record"},
 			{"uid", aText, "put_job", "begin_run claim collapse counted delete_job enter fail look note_delivery put_job record_slots redeliver relist repair run_now scheduling set_cursor tell_undelivered", "", "which job of this id it is: an id can be made again"},
 			{"rev", aNumber, "put_job fail", "claim collapse delete_job put_job set_cursor", "", "the revision: grows with each edit"},
@@ -48,46 +110,11 @@ func layouts() map[string]layout {
 			{"maker", aText, "put_job", "claim counted drop_job put_job retire scheduling set_cursor share_of", "", "the id of the token that it was made with"},
 			{"madeBy", aText, "put_job", "counted put_job scheduling", "", "the job in whose run it was made"},
 			{"made", aText, "put_job", "made_by put_job scheduling", "", "the ids of the jobs made in its own runs, with spaces between"},
-			{"name", aText, "put_job", "count_failure delete_job enter put_job record_slots repair tell_missed tell_recovery tell_undelivered", "an edit empties it", ""},
-			{"labels", aText, "put_job", "", "an edit empties it", "with spaces between"},
-			{"schedule", aText, "put_job", "", "an edit empties it", "five fields of cron"},
-			{"timezone", aText, "put_job", "count_failure tell_missed tell_recovery tell_undelivered", "an edit empties it", "an IANA name"},
-			{"every", aNumber, "put_job", "", "an edit empties it", "seconds between two slots"},
-			{"at", anInstant, "put_job", "tell_missed", "an edit empties it", "the one slot"},
-			{"startAt", anInstant, "put_job", "", "an edit empties it", ""},
-			{"endAt", anInstant, "put_job", "", "an edit empties it", ""},
-			{"jitter", aNumber, "put_job", "", "an edit empties it", "seconds"},
 			{"anchor", anInstant, "put_job", "", "an edit empties it", "from when `every` and the jitter count"},
 			{"enabled", aFlag, "put_job fail", "begin_run claim count_failure counted ended fails pass_slots retire", "", "0 while it is paused"},
 			{"pauseReason", aText, "put_job fail", "", "an edit empties it", "why it is paused"},
 			{"disabledAt", anInstant, "fail", "fails pass_slots relist", "an edit empties it", "since when it is paused; slots due by then get their records"},
-			{"task", aText, "put_job", "", "an edit empties it", ""},
-			{"agentId", aText, "put_job", "begin_run claim delete_job enter entries_of hand_over owned put_job record_slots redeliver scheduling", "an edit empties it", "none is the default agent"},
-			{"sessionKey", aText, "put_job", "", "an edit empties it", "as it was asked for"},
 			{"session", aText, "put_job", "attempt_of begin_run claim delete_job enter entries_of hand_over look owned record_slots scheduling", "an edit empties it", "the key of the session that its runs have"},
-			{"model", aText, "put_job", "", "an edit empties it", ""},
-			{"reasoningEffort", aText, "put_job", "", "an edit empties it", ""},
-			{"context", aWord, "put_job", "attempt_of begin_run", "an edit empties it", ""},
-			{"allowScheduling", aFlag, "put_job", "scheduling", "an edit empties it", "its runs may make jobs"},
-			{"channel", aText, "put_job", "hearer notify target_of", "an edit empties it", ""},
-			{"chatId", aText, "put_job", "hearer notify target_of", "an edit empties it", ""},
-			{"peerId", aText, "put_job", "notify target_of", "an edit empties it", ""},
-			{"threadId", aText, "put_job", "hearer notify target_of", "an edit empties it", ""},
-			{"isGroup", aText, "put_job", "notify target_of", "an edit empties it", "true or false, if it is known"},
-			{"deliver", aWord, "put_job", "count_failure hearer notify", "an edit empties it", ""},
-			{"maxRuns", aNumber, "put_job", "claim counted ended retire", "an edit empties it", ""},
-			{"misfire", aWord, "put_job", "claim", "an edit empties it", ""},
-			{"misfireGrace", aNumber, "put_job", "claim", "an edit empties it", "seconds"},
-			{"overlap", aWord, "put_job", "claim", "an edit empties it", ""},
-			{"timeout", aNumber, "put_job", "", "an edit empties it", "seconds"},
-			{"onAmbiguous", aWord, "put_job", "begin_run fail", "an edit empties it", ""},
-			{"maxRetries", aNumber, "put_job", "may_retry", "an edit empties it", ""},
-			{"retryDelays", inJSON, "put_job", "", "an edit empties it", "seconds"},
-			{"alertChannel", aText, "put_job", "hearer notify tell_undelivered", "an edit empties it", ""},
-			{"alertChatId", aText, "put_job", "hearer notify", "an edit empties it", ""},
-			{"alertThreadId", aText, "put_job", "hearer notify", "an edit empties it", ""},
-			{"alertAfter", aNumber, "put_job", "count_failure", "an edit empties it", ""},
-			{"alertCooldown", aNumber, "put_job", "alert_again", "an edit empties it", "seconds"},
 			{"nextSlot", anInstant, "put_job claim begin collapse set_cursor", "claim collapse count_failure counted delete_job disable due_of emitted ended may_retry put_job redue repair retire set_cursor settled", "no slot is left", "the cursor: the only truth about slots"},
 			{"nextDue", anInstant, "put_job collapse", "due_of emitted redue", "the cursor moves", "when the cursor is due, where the jitter puts that off"},
 			{"emitted", anInstant, "emitted", "collapse emitted settled", "the cursor moves", "the slot that was put into the queue"},
@@ -111,7 +138,7 @@ func layouts() map[string]layout {
 			{"undeliveredAt", anInstant, "begin_delivery send_begin send_end", "tell_undelivered", "", "when it last told of a reply that did not arrive"},
 			{"told", inJSON, "begin fail", "", "it works again", "who was told that it fails"},
 			{"toldFailures", aNumber, "begin fail", "", "it works again", "how many failures were told"},
-		}},
+		}...)},
 		"run": {key: "run:<id>", about: "one run, or a range of slots that did not run", goes: "its history has newer ones, or the retention is over", fields: []layoutField{
 			{"v", aNumber, "put_job claim run_now collapse delete_job", "delete_job newer repair scheduling", "", "the format of the record"},
 			{"job", aText, "put_job claim run_now collapse delete_job", "begin_run commit count_failure delete_job end_delivery end_run fail look put_aside redeliver repair scheduling tell_recovery tell_undelivered", "", ""},

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/gatewaycron/gatewaycron/internal/jobfield"
 )
 
 // kind is how a field is written on the command line, and shown.
@@ -37,46 +40,37 @@ type field struct {
 }
 
 // fields are all fields of a job that can be set, in the order in which they are shown.
-// It is the one place to add one.
 func fields() []field {
-	return []field{
-		{"schedule", "schedule", kindText, `five cron fields, like "0 9 * * 1-5", or @hourly, @daily, @weekly, @monthly`, nil},
-		{"every", "every", kindSeconds, "run each so often, like 5m, 2h or 1d, instead of a schedule", nil},
-		{"at", "at", kindInstant, "run once at this time, like 2027-01-01T09:00:00+01:00, instead of a schedule", nil},
-		{"at", "in", kindFromNow, "run once so long from now, like 20m, instead of a schedule", nil},
-		{"timezone", "tz", kindText, "IANA zone of the schedule, like Europe/Berlin (default UTC)", nil},
-		{"startAt", "start", kindInstant, "no run before this time", nil},
-		{"endAt", "end", kindInstant, "no run after this time", nil},
-		{"jitterSeconds", "jitter", kindSeconds, "put runs off by up to so much, the same for each run of the job", nil},
-		{"task", "task", kindText, "what the agent is to do", nil},
-		{"name", "name", kindText, "one line, for people", nil},
-		{"labels", "label", kindTexts, "label to find the job by, like team:ops; may be given several times", nil},
-		{"enabled", "enabled", kindTruth, "false pauses the job", nil},
-		{"channel", "channel", kindText, "where replies go, like telegram; with --chat", nil},
-		{"chatId", "chat", kindText, "chat that replies go to", nil},
-		{"peerId", "peer", kindText, "the person in the chat", nil},
-		{"threadId", "thread", kindText, "thread of the chat", nil},
-		{"isGroup", "group", kindTruth, "whether the chat is a group", nil},
-		{"deliver", "deliver", kindText, "what goes to the chat (default always)", []string{"always", "on_failure", "never"}},
-		{"alertChannel", "alert-channel", kindText, "where it is told that the job fails; with --alert-chat; none for nowhere (default the job's chat, else whoever the deployment tells)", nil},
-		{"alertChatId", "alert-chat", kindText, "chat that is told", nil},
-		{"alertThreadId", "alert-thread", kindText, "thread of that chat", nil},
-		{"alertAfter", "alert-after", kindNumber, "tell after so many failures in a row (default 2; 1 if the next run is over an hour away)", nil},
-		{"alertCooldownSeconds", "alert-cooldown", kindSeconds, "how long it then tells of no other (default 1h)", nil},
-		{"agentId", "agent", kindText, "the agent (default main)", nil},
-		{"sessionKey", "session", kindText, "conversation that the runs go into (default that of the chat)", nil},
-		{"context", "context", kindText, "isolated starts each run with nothing (default session)", []string{"session", "isolated"}},
-		{"model", "model", kindText, "model (default the ai-server's)", nil},
-		{"reasoningEffort", "effort", kindText, "reasoning effort of the model", nil},
-		{"allowScheduling", "allow-scheduling", kindTruth, "leave the agent the tools that make and run jobs", nil},
-		{"maxRuns", "max-runs", kindNumber, "delete the job after so many runs", nil},
-		{"overlap", "overlap", kindText, "when the last run has not ended (default skip)", []string{"skip", "queue_one", "allow", "cancel_previous"}},
-		{"misfire", "misfire", kindText, "what to do about missed runs (default run_once)", []string{"run_once", "run_all", "skip"}},
-		{"misfireGraceSeconds", "misfire-grace", kindSeconds, "how late a missed run may be made (default 1h)", nil},
-		{"timeoutSeconds", "timeout", kindSeconds, "limit of one attempt (default 15m)", nil},
-		{"maxRetries", "max-retries", kindNumber, "how often a failed run is tried again (default 3)", nil},
-		{"retryDelaysSeconds", "retry-delays", kindDelays, "how long to wait before each retry (default 30s,1m,5m)", nil},
-		{"onAmbiguous", "on-ambiguous", kindText, "after an attempt whose outcome nobody knows (default retry)", []string{"retry", "fail"}},
+	var all []field
+	for _, f := range jobfield.All() {
+		if f.Flag == "" {
+			continue
+		}
+		all = append(all, field{f.Name, f.Flag, kindOf(f), cmp.Or(f.Usage, f.Plain()), f.Choices})
+		if f.Name == "at" {
+			all = append(all, field{f.Name, "in", kindFromNow, "run once so long from now, like 20m, instead of a schedule", nil})
+		}
+	}
+	return all
+}
+
+// kindOf is how the values of a field are written.
+func kindOf(f jobfield.Field) kind {
+	switch f.Kind {
+	case jobfield.Number:
+		return kindNumber
+	case jobfield.Seconds:
+		return kindSeconds
+	case jobfield.Truth, jobfield.MaybeTruth:
+		return kindTruth
+	case jobfield.Instant:
+		return kindInstant
+	case jobfield.Labels:
+		return kindTexts
+	case jobfield.Delays:
+		return kindDelays
+	default:
+		return kindText
 	}
 }
 
