@@ -25,11 +25,11 @@ func (d definition) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for _, f := range jobfield.All() {
-		v := s.Value(f)
+		v := job.ValueOf(&s, f)
 		if job.Empty(v) && !d.always(f) {
 			continue
 		}
-		var value any = v.Interface()
+		value := v.Interface()
 		if d.line && f.Kind == jobfield.Instant {
 			value = instantText(job.Millis(v.Int()))
 		}

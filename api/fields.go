@@ -41,7 +41,7 @@ func definitionFields[T any](want func(jobfield.Field) bool, spec func(*T) *job.
 		if !want(f) {
 			continue
 		}
-		value := func(t *T) reflect.Value { return spec(t).Value(f) }
+		value := func(t *T) reflect.Value { return job.ValueOf(spec(t), f) }
 		one := field[T]{
 			name:    f.Name,
 			example: f.Example,

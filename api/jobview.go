@@ -15,7 +15,7 @@ const (
 // jobView is a job on the wire: its id, its definition and what follows here. Times are epoch
 // milliseconds; a field without a value is absent.
 type jobView struct {
-	ID       string   `json:"-"`
+	ID       string `json:"-"`
 	job.Spec `json:"-"`
 
 	TaskTruncated bool `json:"taskTruncated,omitempty"`

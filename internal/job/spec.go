@@ -92,7 +92,7 @@ const LateAfter = time.Minute
 
 // Spec is what a client defines of a job: everything but identity, cursor and
 // history. Validate says whether it may be stored. A tag is the name of a field in
-// jobfield's table, of which the rest is made: see Value.
+// jobfield's table, of which the rest is made: see ValueOf.
 type Spec struct {
 	Name     string `field:"name"`
 	Schedule string `field:"schedule"` // standard 5-field cron, or one of the accepted @macros; "" with At or EverySeconds
@@ -166,7 +166,7 @@ type Spec struct {
 // WithDefaults returns s with the zero policies filled in.
 func (s Spec) WithDefaults() Spec {
 	for _, f := range withDefault {
-		if v := s.Value(f); Empty(v) {
+		if v := ValueOf(&s, f); Empty(v) {
 			setDefault(v, f.Default)
 		}
 	}
@@ -258,9 +258,9 @@ func (s Spec) ResolveAgent() string {
 	return s.AgentID
 }
 
-// Value returns the value of a field in s, which can be set. It panics at a field that a Spec
+// ValueOf returns the value of a field in s, which can be set. It panics at a field that a Spec
 // does not have.
-func (s *Spec) Value(f jobfield.Field) reflect.Value {
+func ValueOf(s *Spec, f jobfield.Field) reflect.Value {
 	return reflect.ValueOf(s).Elem().FieldByIndex(places[f.Name])
 }
 

@@ -22,7 +22,7 @@ func TestEveryFieldHasItsPlace(t *testing.T) {
 			t.Errorf("no field of Spec has the tag %s", f.Name)
 			continue
 		}
-		is := s.Value(f).Type()
+		is := ValueOf(&s, f).Type()
 		if f.Kind == jobfield.Word && is.Kind() == reflect.String {
 			is = reflect.TypeFor[string]() // one of its own
 		}

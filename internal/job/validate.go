@@ -81,7 +81,7 @@ func (s Spec) Validate() error {
 	v.timing(s)
 	for _, f := range jobfield.All() {
 		if !f.Timing {
-			v.field(f, s.Value(f))
+			v.field(f, ValueOf(&s, f))
 		}
 	}
 	v.text("reason", s.PauseReason, MaxReasonBytes, `"on holiday"`)
@@ -219,7 +219,7 @@ func (v *validator) timing(s Spec) {
 	v.schedule(expr, s.Timezone)
 	for _, f := range jobfield.All() {
 		if f.Timing {
-			v.field(f, s.Value(f))
+			v.field(f, ValueOf(&s, f))
 		}
 	}
 	notWithAt := func(field string, sent bool) {

@@ -67,8 +67,8 @@ The answer says when it runs next. Each call makes another job.`,
 Example: {"jobId":"job_…","schedule":"30 8 * * 1-5"}; without a chat: {"jobId":"job_…","clear":["channel","chatId"]}.`,
 			input: object([]string{"jobId"}, slices.Concat([]property{jobID}, settings(ofTiming),
 				briefly(settings(func(f jobfield.Field) bool { return !f.Timing })), []property{
-				{"clear", "array of string", "The names of fields to set back to their defaults.", `["maxRuns","endAt"]`},
-			})...),
+					{"clear", "array of string", "The names of fields to set back to their defaults.", `["maxRuns","endAt"]`},
+				})...),
 		},
 		{
 			name: "delete_cron_job", title: "Delete a scheduled job", hints: changes, stops: true, do: deleteJob,

@@ -63,7 +63,7 @@ func specFields(id string, s job.Spec) map[string]string {
 	}
 	all := map[string]string{"enabled": "0", "session": s.ResolveSession(id), "pauseReason": s.PauseReason}
 	for _, f := range jobfield.All() {
-		if text := encode(f, whole.Value(f)); text != "" || all[f.Key()] == "" {
+		if text := encode(f, job.ValueOf(&whole, f)); text != "" || all[f.Key()] == "" {
 			all[f.Key()] = text
 		}
 	}
@@ -100,7 +100,7 @@ func encode(f jobfield.Field, v reflect.Value) string {
 	case jobfield.MaybeTruth:
 		return strconv.FormatBool(v.Bool())
 	case jobfield.Labels:
-		labels, _ := v.Interface().([]string)
+		labels, _ := reflect.TypeAssert[[]string](v)
 		return strings.Join(labels, " ")
 	case jobfield.Delays:
 		text, _ := json.Marshal(v.Interface()) // integers: cannot fail
@@ -164,7 +164,7 @@ func decodeJob(id string, f fields) (job.Job, error) {
 		j.LastOutcomeSlot = f.millis("lastOutcomeSlot") // else it is of what came before
 	}
 	for _, field := range jobfield.All() {
-		decode(field, f[field.Key()], j.Value(field))
+		decode(field, f[field.Key()], job.ValueOf(&j.Spec, field))
 	}
 	if j.At != 0 {
 		j.MaxRuns = 0 // its own, not the client's

@@ -16,7 +16,7 @@ func TestCodecKeepsEveryField(t *testing.T) {
 	for _, f := range jobfield.All() {
 		one := job.Spec{}
 		for _, s := range []*job.Spec{&one, &all} {
-			s.Value(f).Set(sample(t, f, s.Value(f).Type()))
+			job.ValueOf(s, f).Set(sample(t, f, job.ValueOf(s, f).Type()))
 		}
 		if f.Name == "at" {
 			all.At = 0 // which excludes maxRuns
