@@ -156,16 +156,16 @@ func (s *Store) leanRuns(ctx context.Context, ids []string) ([]fields, error) {
 const (
 	// maxPageBytes bounds the records of one page of a list.
 	maxPageBytes = 4 << 20
-	// readBatch is how many of them are read at once: a claim waits for no more than that.
+	// readBatch is how many of them are read at once; see inTurn.
 	readBatch = 4
 )
 
 // readPage reads the first of these records, as many as a page may have bytes, but one at
 // least.
-func readPage(ctx context.Context, ids []string, read reader) ([]fields, error) {
+func (s *Store) readPage(ctx context.Context, ids []string, read reader) ([]fields, error) {
 	out, size := make([]fields, 0, len(ids)), 0
 	for some := range slices.Chunk(ids, readBatch) {
-		rows, err := read(ctx, some)
+		rows, err := s.inTurn(ctx, read, some)
 		if err != nil {
 			return nil, err
 		}
@@ -180,6 +180,18 @@ func readPage(ctx context.Context, ids []string, read reader) ([]fields, error) 
 		}
 	}
 	return out, nil
+}
+
+// inTurn reads when nobody else here does, so that a claim waits for one batch of each process
+// at most.
+func (s *Store) inTurn(ctx context.Context, read reader, ids []string) ([]fields, error) {
+	select {
+	case s.reading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.reading }()
+	return read(ctx, ids)
 }
 
 // itsID is where a record that is tested has its id: no field of a hash.
@@ -305,7 +317,7 @@ func (s *Store) find(ctx context.Context, z index, key func(string) string, read
 			next = ""
 		}
 	}
-	hashes, err := readPage(ctx, picked, read)
+	hashes, err := s.readPage(ctx, picked, read)
 	if err != nil {
 		return nil, "", err
 	}

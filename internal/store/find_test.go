@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -247,5 +250,39 @@ func TestAnAnswerFitsTheFilterWhateverChangesMeanwhile(t *testing.T) {
 	f.must(err)
 	if len(jobs) != 1 || jobs[0].ID != "b" {
 		t.Errorf("found %+v", jobs)
+	}
+}
+
+// TestListsAreReadInTurn: a claim waits for one batch of a list, however many are asked for,
+// and who waits for his turn goes when his request ends.
+func TestListsAreReadInTurn(t *testing.T) {
+	s := New(nil, Options{})
+	var reads, at, most atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			_, err := s.readPage(t.Context(), make([]string, 3*readBatch), func(_ context.Context, ids []string) ([]fields, error) {
+				most.Store(max(most.Load(), at.Add(1)))
+				defer at.Add(-1)
+				reads.Add(1)
+				runtime.Gosched()
+				return make([]fields, len(ids)), nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if reads.Load() != 24 || most.Load() != 1 {
+		t.Errorf("%d reads, %d of them at once", reads.Load(), most.Load())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.readPage(t.Context(), make([]string, 1), func(context.Context, []string) ([]fields, error) {
+		cancel()
+		return s.inTurn(ctx, nil, nil)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("who waits is told %v", err)
 	}
 }

@@ -98,7 +98,8 @@ type Store struct {
 	keys      keys
 	scripts   steps
 	schedules *schedule.Cache
-	clock     *clock.Clock // of Redis, as this process knows it
+	reading   chan struct{} // holds one while a batch of a list is read
+	clock     *clock.Clock  // of Redis, as this process knows it
 
 	owners owners // see owners.go
 
@@ -119,7 +120,7 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 		o.Reserve = rdb
 	}
 	k := newKeys(o.Prefix)
-	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newSteps(o.fill(k)), schedules: schedule.NewCache(4096),
+	return &Store{rdb: rdb, reserve: o.Reserve, keys: k, scripts: newSteps(o.fill(k)), reading: make(chan struct{}, 1), schedules: schedule.NewCache(4096),
 		clock: clock.New(o.Clock), owners: owners{turn: make(chan struct{}, 1)}, replicated: o.Replicated,
 
 		agentIDTTL: max(o.Retention, o.SessionTTL)}
