@@ -124,6 +124,14 @@ func Start(ctx context.Context, o Options) (*App, error) {
 	return a, nil
 }
 
+// warnOfPlainHTTP says that others can read what is served, and what to do about it.
+func warnOfPlainHTTP(c config.Config, logger *slog.Logger) {
+	if c.PlainBeyondLoopback() {
+		logger.Warn("plain http beyond loopback: whoever is on the way can read tokens and replies; set GATEWAY_CRON_TLS_CERT_FILE and GATEWAY_CRON_TLS_KEY_FILE, or let only a proxy with TLS reach this address",
+			"addr", c.Addr)
+	}
+}
+
 func (a *App) start(ctx context.Context) error {
 	c := a.opts.Config
 	if a.opts.Roles.API {
@@ -137,10 +145,7 @@ func (a *App) start(ctx context.Context) error {
 		if a.tls, err = serverTLS(c); err != nil {
 			return err
 		}
-		if c.PlainBeyondLoopback() {
-			a.logger.Warn("plain http beyond loopback: whoever is on the way can read tokens and replies; set GATEWAY_CRON_TLS_CERT_FILE and GATEWAY_CRON_TLS_KEY_FILE, or let only a proxy with TLS reach this address",
-				"addr", c.Addr)
-		}
+		warnOfPlainHTTP(c, a.logger)
 		a.setFront(api.Starting(api.Options{Version: a.opts.Version, Now: time.Now, Logger: a.logger, Deployment: startingUp{},
 			Ready: func(context.Context) error { return errors.New("starting") }}))
 		a.serveHTTP(listener)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -68,6 +69,23 @@ func TestServedOverTLS(t *testing.T) {
 	}
 	if err := Healthcheck(t.Context(), config.Config{Addr: p.Addr(), TLSCertFile: certFile}, "api"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPlainHTTPBeyondLoopbackIsSaid(t *testing.T) {
+	for _, tt := range []struct {
+		c    config.Config
+		says bool
+	}{
+		{config.Config{Addr: "127.0.0.1:8090"}, false},
+		{config.Config{Addr: "0.0.0.0:8090"}, true},
+		{config.Config{Addr: "0.0.0.0:8090", TLSCertFile: "cert.pem", TLSKeyFile: "key.pem"}, false},
+	} {
+		var log strings.Builder
+		warnOfPlainHTTP(tt.c, slog.New(slog.NewTextHandler(&log, nil)))
+		if said := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "GATEWAY_CRON_TLS_CERT_FILE"); said != tt.says {
+			t.Errorf("%+v: %q", tt.c, log.String())
+		}
 	}
 }
 
