@@ -16,6 +16,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
 
@@ -199,21 +200,21 @@ func (d *delivery) handBack() job.SendEnd {
 // failure says what a failed send means.
 func (d *delivery) failure(err error) job.SendEnd {
 	e := d.retry(err.Error())
-	var ce *channel.Error
+	var ce *outcome.Error
 	if !errors.As(err, &ce) {
 		e.Result = job.PartUnknown
 		return e
 	}
 	switch ce.Kind {
-	case channel.KindRetryable:
+	case outcome.Retryable:
 		if d.cut() { // not sent, or refused in that very moment
 			e.Retry, e.Delay = job.RetryFree, 0
 		}
-	case channel.KindPermanent:
+	case outcome.Permanent:
 		e.Result = job.PartFailed
-	case channel.KindAmbiguous:
+	case outcome.Ambiguous, outcome.Deadline:
 		e.Result = job.PartUnknown
-	case channel.KindRateLimited:
+	case outcome.RateLimited:
 		e.Retry, e.Delay = job.RetryFree, max(ce.RetryAfter, time.Second)
 		d.h.gates.shut(d.b.Delivery.Target, e.Delay)
 		d.log.Warn("the chat was asked to wait", "wait", e.Delay.String(), "err", e.Message)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -364,8 +365,8 @@ func TestPanic(t *testing.T) {
 
 // Every error, with the worker stopped meanwhile and not.
 func TestClassify(t *testing.T) {
-	ai := func(k aiserver.Kind) error { return fmt.Errorf("call: %w", &aiserver.Error{Kind: k, Message: "m"}) }
-	wait := fmt.Errorf("call: %w", &aiserver.Error{Kind: aiserver.KindRateLimited, RetryAfter: 7 * time.Second, Message: "m"})
+	ai := func(k outcome.Kind) error { return fmt.Errorf("call: %w", &outcome.Error{Kind: k, Message: "m"}) }
+	wait := fmt.Errorf("call: %w", &outcome.Error{Kind: outcome.RateLimited, RetryAfter: 7 * time.Second, Message: "m"})
 	const second, third = time.Minute, 5 * time.Minute // the delays before the retries
 	failed := func(c job.Cause, r job.Retry, d time.Duration) job.Failure {
 		return job.Failure{Result: job.ResultFailed, Cause: c, Retry: r, Delay: d, Outcome: job.Failed}
@@ -383,12 +384,12 @@ func TestClassify(t *testing.T) {
 		err              error
 		running, stopped job.Failure
 	}{
-		{"retryable", ai(aiserver.KindRetryable), failed(job.CauseAIError, job.RetryCounted, second), cut},
-		{"permanent", ai(aiserver.KindPermanent), permanent, permanent},
-		{"rate limited", ai(aiserver.KindRateLimited), failed(job.CauseRateLimited, job.RetryFree, third), failed(job.CauseRateLimited, job.RetryFree, third)},
+		{"retryable", ai(outcome.Retryable), failed(job.CauseAIError, job.RetryCounted, second), cut},
+		{"permanent", ai(outcome.Permanent), permanent, permanent},
+		{"rate limited", ai(outcome.RateLimited), failed(job.CauseRateLimited, job.RetryFree, third), failed(job.CauseRateLimited, job.RetryFree, third)},
 		{"rate limited with a time", wait, failed(job.CauseRateLimited, job.RetryFree, 7*time.Second), failed(job.CauseRateLimited, job.RetryFree, 7*time.Second)},
-		{"deadline", ai(aiserver.KindDeadline), timedOut, timedOut},
-		{"ambiguous", ai(aiserver.KindAmbiguous), ambiguous(job.CauseBroken, second), ambiguous(job.CauseShutdown, 0)},
+		{"deadline", ai(outcome.Deadline), timedOut, timedOut},
+		{"ambiguous", ai(outcome.Ambiguous), ambiguous(job.CauseBroken, second), ambiguous(job.CauseShutdown, 0)},
 		{"not confirmed", fmt.Errorf("%w: %w", errNotConfirmed, context.DeadlineExceeded), failed(job.CauseInternal, job.RetryFree, time.Second), cut},
 		{"panic", errPanic, failed(job.CauseInternal, job.RetryNever, 0), failed(job.CauseInternal, job.RetryNever, 0)},
 		{"our own records", errors.New("load the transcript: EOF"), failed(job.CauseInternal, job.RetryCounted, second), cut},
@@ -417,8 +418,8 @@ func TestClassify(t *testing.T) {
 // The delays of counted retries grow with the retries that are used up.
 func TestClassifyDelays(t *testing.T) {
 	for used, want := range []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute, 5 * time.Minute} {
-		for _, kind := range []aiserver.Kind{aiserver.KindRetryable, aiserver.KindAmbiguous} {
-			if f := classify(&aiserver.Error{Kind: kind}, nil, job.Begun{Attempt: used + 1, Retries: used}); f.Delay != want || f.Retry != job.RetryCounted {
+		for _, kind := range []outcome.Kind{outcome.Retryable, outcome.Ambiguous} {
+			if f := classify(&outcome.Error{Kind: kind}, nil, job.Begun{Attempt: used + 1, Retries: used}); f.Delay != want || f.Retry != job.RetryCounted {
 				t.Errorf("%s after %d retries: %s after %s, want %s", kind, used, f.Retry, f.Delay, want)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/internal/schedule"
 	"github.com/gatewaycron/gatewaycron/tasks"
@@ -400,33 +401,33 @@ func classify(err, cause error, b job.Begun) job.Failure {
 		Retry: job.RetryCounted, Delay: b.Job.RetryDelay(b.Retries + 1),
 	}
 	stopped := errors.Is(cause, errShutdown)
-	var e *aiserver.Error
+	var e *outcome.Error
 	typed := errors.As(err, &e)
 	switch {
 	case errors.Is(err, errPanic):
 		f.Cause, f.Retry = job.CauseInternal, job.RetryNever
-	case stopped && (!typed || e.Kind == aiserver.KindRetryable):
+	case stopped && (!typed || e.Kind == outcome.Retryable):
 		// Not called, or refused in that very moment: no retry is used up.
 		f.Cause, f.Retry, f.Delay = job.CauseShutdown, job.RetryFree, 0
 	case errors.Is(err, errNotConfirmed):
 		f.Cause, f.Retry, f.Delay = job.CauseInternal, job.RetryFree, time.Second
 	case !typed:
 		f.Cause = job.CauseInternal // our own records could not be read
-	case e.Kind == aiserver.KindDeadline:
+	case e.Kind == outcome.Deadline:
 		// The turn may still be going on over there: trying again could do
 		// everything twice.
 		f.Result, f.Cause, f.Outcome, f.Retry = job.ResultTimedOut, job.CauseDeadline, job.TimedOut, job.RetryNever
-	case e.Kind == aiserver.KindAmbiguous && stopped:
+	case e.Kind == outcome.Ambiguous && stopped:
 		f.Result, f.Cause = job.ResultAmbiguous, job.CauseShutdown
 		f.Delay = 0 // the delay is for a server in trouble; here it was us
-	case e.Kind == aiserver.KindAmbiguous:
+	case e.Kind == outcome.Ambiguous:
 		f.Result, f.Cause = job.ResultAmbiguous, job.CauseBroken
-	case e.Kind == aiserver.KindRateLimited:
+	case e.Kind == outcome.RateLimited:
 		f.Cause, f.Retry, f.Delay = job.CauseRateLimited, job.RetryFree, e.RetryAfter
 		if f.Delay <= 0 { // asked to wait, but not how long: longer each time
 			f.Delay = b.Job.RetryDelay(b.Attempt)
 		}
-	case e.Kind == aiserver.KindPermanent:
+	case e.Kind == outcome.Permanent:
 		f.Retry, f.Permanent = job.RetryNever, true
 	}
 	return f

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 )
 
 // SessionStore is what a run needs of our own sessions.
@@ -112,10 +113,10 @@ func (t *transcript) loadRemote(ctx context.Context, id string, most int) (aiser
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	session, found, err := t.remote.Session(ctx, id, t.workspaceID, most)
-	var e *aiserver.Error
-	if errors.As(err, &e) && e.Kind == aiserver.KindDeadline {
+	var e *outcome.Error
+	if errors.As(err, &e) && e.Kind == outcome.Deadline {
 		// A read that hangs did nothing: unlike a turn, it can be tried again.
-		err = &aiserver.Error{Kind: aiserver.KindRetryable, Message: e.Message, Err: err}
+		err = &outcome.Error{Kind: outcome.Retryable, Message: e.Message, Err: err}
 	}
 	return session, found, err
 }

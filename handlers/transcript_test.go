@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -176,7 +177,7 @@ type hangingSessions struct{}
 
 func (hangingSessions) Session(ctx context.Context, _, _ string, _ int) (aiserver.Session, bool, error) {
 	<-ctx.Done()
-	return aiserver.Session{}, false, &aiserver.Error{Kind: aiserver.KindDeadline, Message: "hung", Err: ctx.Err()}
+	return aiserver.Session{}, false, &outcome.Error{Kind: outcome.Deadline, Message: "hung", Err: ctx.Err()}
 }
 
 // The question for a session does not use up the turn's deadline.
@@ -186,8 +187,8 @@ func TestSessionHasItsOwnDeadline(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", "s", true, 0)
-		var e *aiserver.Error
-		if !errors.As(err, &e) || e.Kind != aiserver.KindRetryable || ctx.Err() != nil {
+		var e *outcome.Error
+		if !errors.As(err, &e) || e.Kind != outcome.Retryable || ctx.Err() != nil {
 			t.Errorf("%v of kind %v", err, e)
 		}
 		if took := time.Since(began); took != loadTimeout {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 	"github.com/gatewaycron/gatewaycron/tasks"
 )
@@ -290,7 +291,7 @@ type lastRefusal struct {
 
 func (c lastRefusal) Send(context.Context, channel.Message) (string, error) {
 	c.cut()
-	return "", &channel.Error{Kind: channel.KindRetryable, Message: "503"}
+	return "", &outcome.Error{Kind: outcome.Retryable, Message: "503"}
 }
 
 // TestStopDuringARefusal: the send surely did not arrive, and it was us who stopped.

@@ -4,7 +4,7 @@
 // outcome nobody knows.
 //
 // It never repeats a call by itself and keeps no state but connections. It must
-// import no package of this module but job, redact and wire.
+// import no package of this module but job, outcome, redact and wire.
 package aiserver
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -126,7 +127,7 @@ type Reply struct {
 }
 
 // Chat runs one turn and waits for its end; ctx is the deadline. The request
-// reaches the ai-server at most once. The error is Before's own or an *Error.
+// reaches the ai-server at most once. The error is Before's own or an *outcome.Error.
 func (c *Client) Chat(ctx context.Context, r ChatRequest) (Reply, error) {
 	body, err := encodeChat(r)
 	if err != nil {
@@ -166,7 +167,7 @@ func (c *Client) decodeReply(answer wire.Answer) (Reply, error) {
 	switch {
 	case err != nil && wire.BrokeOff(answer.Body):
 		// Without a length in the header, only the JSON tells that the end is missing.
-		return Reply{}, &Error{Kind: KindAmbiguous, Status: answer.Status, Err: err,
+		return Reply{}, &outcome.Error{Kind: outcome.Ambiguous, Status: answer.Status, Err: err,
 			Message: "ai-server's answer broke off; whether the turn was completed is unknown"}
 	case err != nil || reply.Text == nil:
 		return Reply{}, c.unreadable("a JSON object with the field text", answer, err)
@@ -207,7 +208,7 @@ func (e *LargerError) Error() string {
 // Session loads the stored session id. It takes so many bytes at most, 0 being as many as are
 // ever taken; of more it returns a *LargerError. found is false if the ai-server has none, or
 // keeps no sessions at all: it does not know the path, or answers it as any other.
-// Other failures are *Error; they are never ambiguous, since nothing is changed.
+// Other failures are *outcome.Error; they are never ambiguous, since nothing is changed.
 func (c *Client) Session(ctx context.Context, id, workspaceID string, most int) (session Session, found bool, err error) {
 	path, err := sessionPath(id, workspaceID)
 	if err != nil {
@@ -265,7 +266,7 @@ func (k Keys) Any() bool { return slices.Contains(slices.Collect(maps.Values(k))
 // defaultModel is the model of calls that name none.
 const defaultModel = "anthropic/claude-opus-4-5"
 
-// Health asks the ai-server whether it is up, and which keys it has. The error is an *Error.
+// Health asks the ai-server whether it is up, and which keys it has. The error is an *outcome.Error.
 func (c *Client) Health(ctx context.Context) (Keys, error) {
 	answer, err := c.get(ctx, "health", "/health", 64<<10)
 	if err != nil {
@@ -304,16 +305,16 @@ func (c *Client) get(ctx context.Context, what, path string, most int64) (wire.A
 
 func ok(answer wire.Answer) bool { return answer.Status >= 200 && answer.Status < 300 }
 
-func (c *Client) replyTooLarge() *Error {
+func (c *Client) replyTooLarge() *outcome.Error {
 	return permanent("the reply is larger than %d bytes", c.maxReply)
 }
 
-func (c *Client) unreadable(want string, answer wire.Answer, err error) *Error {
+func (c *Client) unreadable(want string, answer wire.Answer, err error) *outcome.Error {
 	got := wire.Printable(string(answer.Body), 120)
 	if got == "" {
 		got = "an empty body"
 	}
 	kind := strings.TrimSpace(answer.Header.Get("Content-Type"))
-	return &Error{Kind: KindRetryable, Status: answer.Status, Err: err, Message: bounded(
+	return &outcome.Error{Kind: outcome.Retryable, Status: answer.Status, Err: err, Message: bounded(
 		"ai-server answered %d (%s) without %s; is its base URL right? It said: %s", answer.Status, kind, want, got)}
 }

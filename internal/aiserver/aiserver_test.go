@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire/wiretest"
 )
 
@@ -45,11 +46,11 @@ func request() ChatRequest {
 	return ChatRequest{SessionID: "agent:main:cron:a", Messages: []Message{{Role: "user", Text: "hello"}}, IdempotencyKey: "a:1770000000"}
 }
 
-func errorOf(t testing.TB, err error) *Error {
+func errorOf(t testing.TB, err error) *outcome.Error {
 	t.Helper()
-	var e *Error
+	var e *outcome.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("error %v (%T), want an *Error", err, err)
+		t.Fatalf("error %v (%T), want an *outcome.Error", err, err)
 	}
 	if e.Message == "" || len(e.Message) > 500 || strings.ContainsFunc(e.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("message %q (%d bytes) is not one bounded printable line", e.Message, len(e.Message))
@@ -149,39 +150,39 @@ func TestChatAnswers(t *testing.T) {
 		status     int
 		retryAfter string
 		body       string
-		kind       Kind
+		kind       outcome.Kind
 		wait       time.Duration
 		message    string // part of it
 	}{
-		{"unknown model", 500, "", `{"error":"Unknown model: gpt-99"}`, KindPermanent, 0, "Unknown model: gpt-99"},
-		{"no key", 500, "", `{"error":"ANTHROPIC_API_KEY is required"}`, KindPermanent, 0, "ANTHROPIC_API_KEY"},
-		{"provider trouble", 500, "", `{"error":"Overloaded"}`, KindRetryable, 0, "500: Overloaded"},
-		{"talk of a model is not telling", 500, "", `{"error":"the model is unknown"}`, KindRetryable, 0, ""},
-		{"500 without text", 500, "", ``, KindRetryable, 0, "Internal Server Error"},
-		{"no messages", 400, "", `{"error":"messages array is required"}`, KindPermanent, 0, "messages array"},
-		{"404", 404, "", `{"error":"Not found"}`, KindPermanent, 0, "404"},
-		{"408", 408, "", ``, KindRetryable, 0, ""},
-		{"429 in seconds", 429, "7", ``, KindRateLimited, 7 * time.Second, "429"},
-		{"429 by date", 429, "Fri, 01 May 2026 12:01:30 GMT", ``, KindRateLimited, 90 * time.Second, ""},
-		{"429 for ever", 429, "999999999999", ``, KindRateLimited, time.Hour, ""},
-		{"429 without a time", 429, "", ``, KindRateLimited, 0, ""},
-		{"503 with a time", 503, "5", ``, KindRateLimited, 5 * time.Second, ""},
-		{"503", 503, "", ``, KindRetryable, 0, ""},
-		{"502", 502, "", "<html>\n<h1>Bad\x00gateway</h1>" + strings.Repeat("x", 5000), KindRetryable, 0, "502: <html> <h1>Bad gateway"},
-		{"504", 504, "", ``, KindRetryable, 0, ""},
-		{"599", 599, "", ``, KindRetryable, 0, ""},
-		{"redirect", 307, "", ``, KindPermanent, 0, "307"},
-		{"moved", 301, "", ``, KindPermanent, 0, "301"},
-		{"HTML", 200, "", `<html>Welcome`, KindRetryable, 0, "Welcome"},
-		{"empty body", 200, "", ``, KindRetryable, 0, "empty body"},
-		{"no text", 200, "", `{"content":"hi"}`, KindRetryable, 0, "field text"},
-		{"text of another type", 200, "", `{"text":["hi"]}`, KindRetryable, 0, ""},
-		{"text null", 200, "", `{"text":null}`, KindRetryable, 0, ""},
-		{"array", 200, "", `[]`, KindRetryable, 0, ""},
-		{"JSON that breaks off", 200, "", `{"text":"half of`, KindAmbiguous, 0, "broke off"},
-		{"text too long", 200, "", `{"text":"` + strings.Repeat("x", 101) + `"}`, KindPermanent, 0, "100 bytes"},
-		{"body too long", 200, "", `{"text":"` + strings.Repeat("x", 1<<20) + `"}`, KindPermanent, 0, "100 bytes"},
-		{"error body too long", 500, "", strings.Repeat("x", 1<<20), KindRetryable, 0, "500"},
+		{"unknown model", 500, "", `{"error":"Unknown model: gpt-99"}`, outcome.Permanent, 0, "Unknown model: gpt-99"},
+		{"no key", 500, "", `{"error":"ANTHROPIC_API_KEY is required"}`, outcome.Permanent, 0, "ANTHROPIC_API_KEY"},
+		{"provider trouble", 500, "", `{"error":"Overloaded"}`, outcome.Retryable, 0, "500: Overloaded"},
+		{"talk of a model is not telling", 500, "", `{"error":"the model is unknown"}`, outcome.Retryable, 0, ""},
+		{"500 without text", 500, "", ``, outcome.Retryable, 0, "Internal Server Error"},
+		{"no messages", 400, "", `{"error":"messages array is required"}`, outcome.Permanent, 0, "messages array"},
+		{"404", 404, "", `{"error":"Not found"}`, outcome.Permanent, 0, "404"},
+		{"408", 408, "", ``, outcome.Retryable, 0, ""},
+		{"429 in seconds", 429, "7", ``, outcome.RateLimited, 7 * time.Second, "429"},
+		{"429 by date", 429, "Fri, 01 May 2026 12:01:30 GMT", ``, outcome.RateLimited, 90 * time.Second, ""},
+		{"429 for ever", 429, "999999999999", ``, outcome.RateLimited, time.Hour, ""},
+		{"429 without a time", 429, "", ``, outcome.RateLimited, 0, ""},
+		{"503 with a time", 503, "5", ``, outcome.RateLimited, 5 * time.Second, ""},
+		{"503", 503, "", ``, outcome.Retryable, 0, ""},
+		{"502", 502, "", "<html>\n<h1>Bad\x00gateway</h1>" + strings.Repeat("x", 5000), outcome.Retryable, 0, "502: <html> <h1>Bad gateway"},
+		{"504", 504, "", ``, outcome.Retryable, 0, ""},
+		{"599", 599, "", ``, outcome.Retryable, 0, ""},
+		{"redirect", 307, "", ``, outcome.Permanent, 0, "307"},
+		{"moved", 301, "", ``, outcome.Permanent, 0, "301"},
+		{"HTML", 200, "", `<html>Welcome`, outcome.Retryable, 0, "Welcome"},
+		{"empty body", 200, "", ``, outcome.Retryable, 0, "empty body"},
+		{"no text", 200, "", `{"content":"hi"}`, outcome.Retryable, 0, "field text"},
+		{"text of another type", 200, "", `{"text":["hi"]}`, outcome.Retryable, 0, ""},
+		{"text null", 200, "", `{"text":null}`, outcome.Retryable, 0, ""},
+		{"array", 200, "", `[]`, outcome.Retryable, 0, ""},
+		{"JSON that breaks off", 200, "", `{"text":"half of`, outcome.Ambiguous, 0, "broke off"},
+		{"text too long", 200, "", `{"text":"` + strings.Repeat("x", 101) + `"}`, outcome.Permanent, 0, "100 bytes"},
+		{"body too long", 200, "", `{"text":"` + strings.Repeat("x", 1<<20) + `"}`, outcome.Permanent, 0, "100 bytes"},
+		{"error body too long", 500, "", strings.Repeat("x", 1<<20), outcome.Retryable, 0, "500"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -228,20 +229,20 @@ func TestChatUnanswered(t *testing.T) {
 	tests := []struct {
 		name string
 		url  func(*testing.T) string
-		kind Kind
+		kind outcome.Kind
 	}{
-		{"nobody listens", func(t *testing.T) string { return wiretest.Refusing(t) }, KindRetryable},
+		{"nobody listens", func(t *testing.T) string { return wiretest.Refusing(t) }, outcome.Retryable},
 		{"hangs up", func(t *testing.T) string {
 			return wiretest.Serve(t, func(int) (string, bool) { return "", false }).URL
-		}, KindAmbiguous},
+		}, outcome.Ambiguous},
 		{"body breaks off", func(t *testing.T) string {
 			return wiretest.Serve(t, func(int) (string, bool) {
 				return "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"text\":\"hi", false
 			}).URL
-		}, KindAmbiguous},
+		}, outcome.Ambiguous},
 		{"body of unknown length breaks off", func(t *testing.T) string {
 			return wiretest.Serve(t, func(int) (string, bool) { return "HTTP/1.1 200 OK\r\n\r\n{\"text\":\"hi", false }).URL
-		}, KindAmbiguous},
+		}, outcome.Ambiguous},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +269,7 @@ func TestDroppedConnectionIsOneTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.Chat(t.Context(), request())
-	if e := errorOf(t, err); e.Kind != KindAmbiguous {
+	if e := errorOf(t, err); e.Kind != outcome.Ambiguous {
 		t.Errorf("%s: %v; want ambiguous", e.Kind, e)
 	}
 	if s.Requests() != 2 || s.Conns() != 1 {
@@ -282,7 +283,7 @@ func TestChatContext(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		s := wiretest.Serve(t, func(int) (string, bool) { cancel(fenced); return "", true })
 		_, err := newClient(t, s.URL).Chat(ctx, request())
-		if e := errorOf(t, err); e.Kind != KindAmbiguous || !errors.Is(err, context.Canceled) || !errors.Is(err, fenced) {
+		if e := errorOf(t, err); e.Kind != outcome.Ambiguous || !errors.Is(err, context.Canceled) || !errors.Is(err, fenced) {
 			t.Errorf("%s: %v; want ambiguous, with its cause", e.Kind, err)
 		}
 	})
@@ -291,7 +292,7 @@ func TestChatContext(t *testing.T) {
 		cancel()
 		s := wiretest.Serve(t, func(int) (string, bool) { return "", true })
 		_, err := newClient(t, s.URL).Chat(ctx, request())
-		if e := errorOf(t, err); e.Kind != KindRetryable || !errors.Is(err, context.Canceled) {
+		if e := errorOf(t, err); e.Kind != outcome.Retryable || !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v; want retryable", e.Kind, err)
 		}
 		if s.Requests() != 0 {
@@ -304,7 +305,7 @@ func TestChatContext(t *testing.T) {
 		defer cancel()
 		s := wiretest.Serve(t, func(int) (string, bool) { return "", true })
 		_, err := newClient(t, s.URL).Chat(ctx, request())
-		if e := errorOf(t, err); e.Kind != KindDeadline || !errors.Is(err, context.DeadlineExceeded) {
+		if e := errorOf(t, err); e.Kind != outcome.Deadline || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v; want deadline", e.Kind, err)
 		}
 	})
@@ -357,7 +358,7 @@ func TestChatRefusesBeforeSending(t *testing.T) {
 			change(&r)
 			r.Before = func(context.Context) error { t.Error("Before was called"); return nil }
 			_, err := c.Chat(t.Context(), r)
-			if e := errorOf(t, err); e.Kind != KindPermanent {
+			if e := errorOf(t, err); e.Kind != outcome.Permanent {
 				t.Errorf("%s: %v; want permanent", e.Kind, e)
 			}
 		})
@@ -398,19 +399,19 @@ func TestSessionAnswers(t *testing.T) {
 		status int
 		body   string
 		found  bool
-		kind   Kind
+		kind   outcome.Kind
 	}{
 		{"not found", 404, `{"error":"Session not found"}`, false, ""},
 		{"empty", 200, `{"messages":[]}`, true, ""},
 		{"no such path for reading", 405, ``, false, ""},
 		{"no such method at all", 501, ``, false, ""},
 		{"another object", 200, `{"text":"hi"}`, false, ""},
-		{"no messages", 200, `{"id":"s"}`, false, KindRetryable},
-		{"HTML", 200, `<html>`, false, KindRetryable},
-		{"broken off", 200, `{"messages":[`, false, KindRetryable},
-		{"too large", 200, `{"messages":[{"text":"` + strings.Repeat("x", 1000) + `"}]}`, false, KindPermanent},
-		{"error", 500, `{"error":"disk"}`, false, KindRetryable},
-		{"forbidden", 403, ``, false, KindPermanent},
+		{"no messages", 200, `{"id":"s"}`, false, outcome.Retryable},
+		{"HTML", 200, `<html>`, false, outcome.Retryable},
+		{"broken off", 200, `{"messages":[`, false, outcome.Retryable},
+		{"too large", 200, `{"messages":[{"text":"` + strings.Repeat("x", 1000) + `"}]}`, false, outcome.Permanent},
+		{"error", 500, `{"error":"disk"}`, false, outcome.Retryable},
+		{"forbidden", 403, ``, false, outcome.Permanent},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -434,7 +435,7 @@ func TestSessionAnswers(t *testing.T) {
 	t.Run("hung up is not ambiguous", func(t *testing.T) {
 		s := wiretest.Serve(t, func(int) (string, bool) { return "", false })
 		_, _, err := newClient(t, s.URL).Session(t.Context(), "s", "", 0)
-		if e := errorOf(t, err); e.Kind != KindRetryable {
+		if e := errorOf(t, err); e.Kind != outcome.Retryable {
 			t.Errorf("%s: %v; want retryable", e.Kind, e)
 		}
 	})
@@ -470,11 +471,11 @@ func TestSessionSaysThatItIsLarger(t *testing.T) {
 		}
 		_, found, err := c.Session(t.Context(), "s", "", tc.most)
 		larger, isLarger := errors.AsType[*LargerError](err)
-		refused, isError := errors.AsType[*Error](err)
+		refused, isError := errors.AsType[*outcome.Error](err)
 		switch {
 		case isLarger != (tc.want != 0), isLarger && larger.Bytes != tc.want, isError != tc.permanent, err == nil && !found:
 			t.Errorf("%s: %v", name, err)
-		case isError && (refused.Kind != KindPermanent || !strings.Contains(refused.Message, "sessionKey")):
+		case isError && (refused.Kind != outcome.Permanent || !strings.Contains(refused.Message, "sessionKey")):
 			t.Errorf("%s: %+v", name, refused)
 		}
 		s.Close()
@@ -485,14 +486,14 @@ func TestSessionRefusesBadIDs(t *testing.T) {
 	c := newClient(t, "http://127.0.0.1:1")
 	for _, id := range []string{"", ".", "..", "...", "a\xff", "a\x00", strings.Repeat("x", 201)} {
 		_, _, err := c.Session(t.Context(), id, "", 0)
-		if e := errorOf(t, err); e.Kind != KindPermanent {
+		if e := errorOf(t, err); e.Kind != outcome.Permanent {
 			t.Errorf("id %q: %s: %v; want permanent", id, e.Kind, e)
 		}
 		if id == "" {
 			continue
 		}
 		_, _, err = c.Session(t.Context(), "s", id, 0)
-		if e := errorOf(t, err); e.Kind != KindPermanent {
+		if e := errorOf(t, err); e.Kind != outcome.Permanent {
 			t.Errorf("workspace %q: %s: %v; want permanent", id, e.Kind, e)
 		}
 	}
@@ -548,13 +549,13 @@ func TestHealth(t *testing.T) {
 	tests := []struct {
 		status int
 		body   string
-		kind   Kind
+		kind   outcome.Kind
 	}{
 		{200, `{"status":"ok","version":"1","hasAnthropicKey":true}`, ""},
-		{200, `<html>`, KindRetryable},
-		{200, `{"status":"starting"}`, KindRetryable},
-		{404, ``, KindPermanent},
-		{503, ``, KindRetryable},
+		{200, `<html>`, outcome.Retryable},
+		{200, `{"status":"starting"}`, outcome.Retryable},
+		{404, ``, outcome.Permanent},
+		{503, ``, outcome.Retryable},
 	}
 	for _, tt := range tests {
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -574,7 +575,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	_, err := newClient(t, wiretest.Refusing(t)).Health(t.Context())
-	if e := errorOf(t, err); e.Kind != KindRetryable || !strings.Contains(e.Message, "cannot be reached") {
+	if e := errorOf(t, err); e.Kind != outcome.Retryable || !strings.Contains(e.Message, "cannot be reached") {
 		t.Errorf("%s: %v", e.Kind, e)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -30,7 +31,7 @@ type chatBody struct {
 }
 
 // encodeChat checks r and encodes it within MaxRequestBytes. Its error is an
-// *Error of KindPermanent.
+// *outcome.Error of outcome.Permanent.
 func encodeChat(r ChatRequest) ([]byte, error) {
 	if err := checkID("session id", r.SessionID); err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func encodeChat(r ChatRequest) ([]byte, error) {
 	}
 	data, err := wire.ASCIIJSON(body)
 	if err != nil {
-		return nil, &Error{Kind: KindPermanent, Message: bounded("the chat request cannot be encoded: %v", err), Err: err}
+		return nil, &outcome.Error{Kind: outcome.Permanent, Message: bounded("the chat request cannot be encoded: %v", err), Err: err}
 	}
 	if len(data) > MaxRequestBytes {
 		return nil, tooLarge(len(data))
@@ -66,7 +67,7 @@ func encodeChat(r ChatRequest) ([]byte, error) {
 	return data, nil
 }
 
-func tooLarge(size int) *Error {
+func tooLarge(size int) *outcome.Error {
 	return permanent("the chat request is %d bytes; at most %d are allowed; shorten the conversation at the ai-server, or give the job another sessionKey or the context isolated", size, MaxRequestBytes)
 }
 

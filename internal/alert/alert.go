@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 )
 
 // Outbox is what there is to tell.
@@ -161,17 +162,17 @@ func (s *Sender) send(base context.Context, taken job.AlertTaken, token string, 
 func (s *Sender) bring(ctx context.Context, taken job.AlertTaken, token string) (id string, err error) {
 	text := Text(taken.Notices, taken.More)
 	if text == "" {
-		return "", &channel.Error{Kind: channel.KindPermanent, Message: "there is nothing to tell that can be read"}
+		return "", &outcome.Error{Kind: outcome.Permanent, Message: "there is nothing to tell that can be read"}
 	}
 	if taken.To == job.HookTarget {
 		if s.o.Hook == nil {
-			return "", &channel.Error{Kind: channel.KindPermanent, Message: "there is no hook any more: GATEWAY_CRON_ALERT_URL is not set"}
+			return "", &outcome.Error{Kind: outcome.Permanent, Message: "there is no hook any more: GATEWAY_CRON_ALERT_URL is not set"}
 		}
 		return "", s.o.Hook.post(ctx, token, text, taken)
 	}
 	ch, ok := s.o.Channels.Lookup(taken.Target.Channel)
 	if !ok {
-		return "", &channel.Error{Kind: channel.KindRetryable, Message: "channel " + taken.Target.Channel + " is not connected to this process"}
+		return "", &outcome.Error{Kind: outcome.Retryable, Message: "channel " + taken.Target.Channel + " is not connected to this process"}
 	}
 	return ch.Send(ctx, channel.Message{Target: taken.Target, Text: text, IdempotencyKey: "alert:" + token})
 }
@@ -182,21 +183,21 @@ func (s *Sender) failure(e job.AlertEnd, err error, taken job.AlertTaken, stoppi
 	e.Result, e.Message = job.PartRetry, err.Error()
 	e.Retry, e.Delay = job.RetryCounted, delays[min(taken.Retries, len(delays)-1)]
 	e.Forward = taken.To != job.HookTarget && !s.deployments(taken.Target)
-	var ce *channel.Error
+	var ce *outcome.Error
 	if !errors.As(err, &ce) {
 		e.Result = job.PartUnknown
 		return e
 	}
 	switch ce.Kind {
-	case channel.KindRetryable:
+	case outcome.Retryable:
 		if stopping {
 			e.Retry, e.Delay = job.RetryFree, 0
 		}
-	case channel.KindPermanent:
+	case outcome.Permanent:
 		e.Result = job.PartFailed
-	case channel.KindAmbiguous:
+	case outcome.Ambiguous, outcome.Deadline:
 		e.Result = job.PartUnknown
-	case channel.KindRateLimited:
+	case outcome.RateLimited:
 		e.Retry, e.Delay = job.RetryFree, max(ce.RetryAfter, time.Second)
 	}
 	return e

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/redact"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
@@ -93,7 +94,7 @@ type postedData struct {
 	Notices []job.Notice `json:"notices"` // of total, the first hundred
 }
 
-// post sends one alert. Its error is a *channel.Error.
+// post sends one alert. Its error is a *outcome.Error.
 func (h *Hook) post(ctx context.Context, id, text string, taken job.AlertTaken) error {
 	now := h.now().UTC()
 	notices := distinct(taken.Notices)
@@ -101,7 +102,7 @@ func (h *Hook) post(ctx context.Context, id, text string, taken job.AlertTaken) 
 	body, err := json.Marshal(posted{Type: "gateway_cron.alert", Timestamp: now.Format(time.RFC3339),
 		Data: postedData{Text: text, Total: total, Notices: notices[:min(len(notices), mostNotices)]}})
 	if err != nil {
-		return &channel.Error{Kind: channel.KindPermanent, Message: "alert hook: not sent: it cannot be written as JSON"}
+		return &outcome.Error{Kind: outcome.Permanent, Message: "alert hook: not sent: it cannot be written as JSON"}
 	}
 	id = "msg_" + id
 	timestamp := strconv.FormatInt(now.Unix(), 10)
@@ -113,20 +114,15 @@ func (h *Hook) post(ctx context.Context, id, text string, taken job.AlertTaken) 
 	var failure *wire.Failure
 	switch {
 	case errors.As(err, &failure) && failure.Sent:
-		return h.failed(channel.KindAmbiguous, "the alert was sent but not confirmed: %v", failure)
+		return h.failed(outcome.Ambiguous, "the alert was sent but not confirmed: %v", failure)
 	case err != nil:
-		return h.failed(channel.KindRetryable, "cannot be reached: %v", err)
+		return h.failed(outcome.Retryable, "cannot be reached: %v", err)
 	case answer.Status >= 200 && answer.Status <= 299:
 		return nil
 	}
-	e := h.failed(channel.KindPermanent, "answered %d: %s", answer.Status, wire.Complaint(answer.Body, maxAnswerBytes))
-	wait, asked := wire.RetryAfter(answer.Header, h.now())
-	switch status := answer.Status; {
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && asked:
-		e.Kind, e.RetryAfter = channel.KindRateLimited, wait
-	case status == http.StatusRequestTimeout, status >= 500:
-		e.Kind = channel.KindRetryable
-	}
+	kind, wait := outcome.Refused(answer, h.now())
+	e := h.failed(kind, "answered %d: %s", answer.Status, wire.Complaint(answer.Body, maxAnswerBytes))
+	e.RetryAfter = wait
 	return e
 }
 
@@ -137,6 +133,6 @@ func (h *Hook) sign(id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func (h *Hook) failed(kind channel.Kind, format string, args ...any) *channel.Error {
-	return &channel.Error{Kind: kind, Message: wire.Printable(redact.Text("alert hook: "+fmt.Sprintf(format, args...)), maxMessageBytes)}
+func (h *Hook) failed(kind outcome.Kind, format string, args ...any) *outcome.Error {
+	return &outcome.Error{Kind: kind, Message: wire.Printable(redact.Text("alert hook: "+fmt.Sprintf(format, args...)), maxMessageBytes)}
 }

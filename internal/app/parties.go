@@ -12,6 +12,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 )
 
 // How a worker finds whom its runs need. It asks them how they are, without any effect, and
@@ -162,10 +163,10 @@ func (a watchedAI) Session(ctx context.Context, id, workspaceID string, most int
 
 // note notes a failure, if it says something of the ai-server.
 func (a watchedAI) note(err error) {
-	switch e := (*aiserver.Error)(nil); {
+	switch e := (*outcome.Error)(nil); {
 	case err == nil, errors.Is(err, context.Canceled), !errors.As(err, &e):
 		// None, or ended by us, or never made.
-	case e.Kind == aiserver.KindRetryable, e.Kind == aiserver.KindAmbiguous, e.Kind == aiserver.KindDeadline:
+	case e.Kind == outcome.Retryable, e.Kind == outcome.Ambiguous, e.Kind == outcome.Deadline:
 		a.failed(err)
 	}
 }
@@ -218,14 +219,14 @@ type watchedChannel struct {
 // Send sends a message; see channel.Channel.
 func (c watchedChannel) Send(ctx context.Context, m channel.Message) (string, error) {
 	id, err := c.Channel.Send(ctx, m)
-	switch e := (*channel.Error)(nil); {
+	switch e := (*outcome.Error)(nil); {
 	case err == nil:
 		c.succeeded()
 	case errors.Is(err, context.Canceled), !errors.As(err, &e):
 		// Ended by us.
-	case e.Kind == channel.KindPermanent:
+	case e.Kind == outcome.Permanent:
 		c.refusedFor(m.Target, err)
-	case e.Kind == channel.KindRetryable, e.Kind == channel.KindAmbiguous:
+	case e.Kind == outcome.Retryable, e.Kind == outcome.Ambiguous:
 		c.failed(err)
 	}
 	return id, err

@@ -80,7 +80,7 @@ var rules = []rule{
 	},
 	{
 		pkg:    "internal/alert",
-		ours:   []string{"internal/channel", "internal/job", "internal/redact", "internal/wire"},
+		ours:   []string{"internal/channel", "internal/job", "internal/outcome", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "tells people; what there is to tell is handed in, so that it is tested without a store",
 	},
@@ -141,14 +141,20 @@ var rules = []rule{
 		why:    "a tool calls the API as its caller could, over the network or not: what reached behind it would bypass its authorization",
 	},
 	{
+		pkg:    "internal/outcome",
+		ours:   []string{"internal/wire"},
+		forbid: join(redis, asynq, logging, commands),
+		why:    "how a call can end is the same for every outside party; what follows is its caller's",
+	},
+	{
 		pkg:    "internal/aiserver",
-		ours:   []string{"internal/job", "internal/redact", "internal/wire"},
+		ours:   []string{"internal/job", "internal/outcome", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a client of somebody else's API: it translates to the domain and knows nothing of runs in Redis",
 	},
 	{
 		pkg:    "internal/channel",
-		ours:   []string{"internal/job", "internal/redact", "internal/wire"},
+		ours:   []string{"internal/job", "internal/outcome", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a channel sends a text to a chat; whether and when is decided elsewhere",
 	},
@@ -201,7 +207,7 @@ var rules = []rule{
 		pkg: "handlers",
 		// The two clients for what they say of a call that failed: whether it may
 		// be tried again is in their typed errors.
-		ours:   []string{"internal/aiserver", "internal/alert", "internal/channel", "internal/fault", "internal/job", "internal/queue", "internal/schedule", "tasks"},
+		ours:   []string{"internal/aiserver", "internal/alert", "internal/channel", "internal/fault", "internal/job", "internal/outcome", "internal/queue", "internal/schedule", "tasks"},
 		forbid: join(router, commands),
 		why:    "the life of a run against interfaces of its own; the store is handed in",
 	},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -12,7 +13,7 @@ import (
 var ErrNoHealth = errors.New("has no /health")
 
 // Ask asks the Bot API who the bot is, which sends nothing to anybody, and answers its
-// name. The error is an *Error.
+// name. The error is an *outcome.Error.
 func (t *Telegram) Ask(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
@@ -21,13 +22,13 @@ func (t *Telegram) Ask(ctx context.Context) (string, error) {
 		return "", t.classify(err)
 	}
 	if user.ID == 0 {
-		return "", t.redact.failed(KindRetryable, "answered without a bot")
+		return "", t.redact.failed(outcome.Retryable, "answered without a bot")
 	}
 	return wire.Printable("@"+user.Username, 64), nil
 }
 
 // Ask asks the channel manager how it is, which sends nothing to anybody. The error is
-// ErrNoHealth, or an *Error.
+// ErrNoHealth, or an *outcome.Error.
 func (h *HTTP) Ask(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()

@@ -4,7 +4,8 @@
 // Telegram, which speaks to the Bot API directly.
 //
 // It sends one part once and says how that ended; retries, order and records
-// are the caller's. It must import no package of this module but job, redact and wire.
+// are the caller's. It must import no package of this module but job, outcome,
+// redact and wire.
 package channel
 
 import (
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/redact"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
@@ -41,37 +43,9 @@ type Channel interface {
 	// same text, none of them empty.
 	Split(text string) []string
 	// Send sends one part, at most once, and returns the channel's id of it. Its
-	// error is an *Error.
+	// error is an *outcome.Error.
 	Send(ctx context.Context, m Message) (messageID string, err error)
 }
-
-// Kind says what a failed send means for the delivery.
-type Kind string
-
-const (
-	// KindRetryable: not sent, or refused in a way that may pass.
-	KindRetryable Kind = "retryable"
-	// KindPermanent: the same send would fail again.
-	KindPermanent Kind = "permanent"
-	// KindRateLimited: not sent; asked to come back later, after Error.RetryAfter.
-	KindRateLimited Kind = "rate_limited"
-	// KindAmbiguous: it may have arrived.
-	KindAmbiguous Kind = "ambiguous"
-)
-
-// maxMessageBytes bounds Error.Message.
-const maxMessageBytes = 500
-
-// Error is how a send failed.
-type Error struct {
-	Kind       Kind
-	RetryAfter time.Duration // of KindRateLimited, at most an hour; 0 if not given
-	Message    string        // one printable line for a person, at most 500 bytes
-	Err        error         // the cause, if there is one
-}
-
-func (e *Error) Error() string { return e.Message }
-func (e *Error) Unwrap() error { return e.Err }
 
 // Manager finds the channel of a target.
 type Manager struct {
@@ -132,12 +106,12 @@ func (m *Manager) Check(t job.Target) []job.Problem {
 }
 
 // invalid is the error of a message that no try would bring through.
-func invalid(problems []job.Problem) *Error {
+func invalid(problems []job.Problem) *outcome.Error {
 	parts := make([]string, len(problems))
 	for i, p := range problems {
 		parts[i] = p.Field + " " + p.Detail
 	}
-	return &Error{Kind: KindPermanent, Message: wire.Printable("not sent: "+strings.Join(parts, "; "), maxMessageBytes)}
+	return &outcome.Error{Kind: outcome.Permanent, Message: wire.Printable("not sent: "+strings.Join(parts, "; "), outcome.MaxMessageBytes)}
 }
 
 // redactor words errors so that a secret never gets into them.
@@ -153,21 +127,19 @@ func (r redactor) message(format string, args ...any) string {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
-	return wire.Printable(redact.Text(text), maxMessageBytes)
+	return wire.Printable(redact.Text(text), outcome.MaxMessageBytes)
 }
 
-func (r redactor) failed(kind Kind, format string, args ...any) *Error {
-	return &Error{Kind: kind, Message: r.message(format, args...)}
+func (r redactor) failed(kind outcome.Kind, format string, args ...any) *outcome.Error {
+	return &outcome.Error{Kind: kind, Message: r.message(format, args...)}
 }
 
 // unanswered classifies a send that got no complete answer. A passed deadline is
 // no different from a broken connection: what was written may have arrived.
-func (r redactor) unanswered(f *wire.Failure) *Error {
-	var e *Error
+func (r redactor) unanswered(f *wire.Failure) *outcome.Error {
+	e := r.failed(outcome.Unanswered(f), "cannot be reached: %v", f)
 	if f.Sent {
-		e = r.failed(KindAmbiguous, "the message was sent but not confirmed: %v", f)
-	} else {
-		e = r.failed(KindRetryable, "cannot be reached: %v", f)
+		e.Message = r.message("the message was sent but not confirmed: %v", f)
 	}
 	// The failure itself is not kept: its text is not ours to vouch for.
 	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
@@ -180,19 +152,14 @@ func (r redactor) unanswered(f *wire.Failure) *Error {
 }
 
 // refused classifies a complete answer other than 2xx.
-func (r redactor) refused(answer wire.Answer, now time.Time) *Error {
+func (r redactor) refused(answer wire.Answer, now time.Time) *outcome.Error {
 	// Cut only after it was redacted: half a secret would not be recognised.
 	complaint := wire.Complaint(answer.Body, maxAnswerBytes)
 	if complaint == "" {
 		complaint = http.StatusText(answer.Status)
 	}
-	e := r.failed(KindPermanent, "answered %d: %s", answer.Status, complaint)
-	wait, asked := wire.RetryAfter(answer.Header, now)
-	switch status := answer.Status; {
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && asked:
-		e.Kind, e.RetryAfter = KindRateLimited, wait
-	case status == http.StatusRequestTimeout, status >= 500:
-		e.Kind = KindRetryable
-	}
+	kind, wait := outcome.Refused(answer, now)
+	e := r.failed(kind, "answered %d: %s", answer.Status, complaint)
+	e.RetryAfter = wait
 	return e
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -116,7 +117,7 @@ func TestTelegramSupergroup(t *testing.T) {
 		io.WriteString(w, `{"ok":false,"error_code":400,"description":"group chat was upgraded","parameters":{"migrate_to_chat_id":-100987}}`)
 	})
 	_, err := c.Send(t.Context(), implementations["telegram"].message())
-	if e := errorOf(t, err); e.Kind != KindPermanent || !strings.Contains(e.Message, "-100987") {
+	if e := errorOf(t, err); e.Kind != outcome.Permanent || !strings.Contains(e.Message, "-100987") {
 		t.Errorf("%s: %v; want permanent, naming the new chat", e.Kind, e)
 	}
 }

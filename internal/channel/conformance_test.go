@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire/wiretest"
 )
 
@@ -114,11 +115,11 @@ func (i implementation) message() Message {
 	return Message{Target: i.target, Text: "hello", IdempotencyKey: "a:1770000000:deliver:1:0"}
 }
 
-func errorOf(t testing.TB, err error) *Error {
+func errorOf(t testing.TB, err error) *outcome.Error {
 	t.Helper()
-	var e *Error
+	var e *outcome.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("error %v (%T), want an *Error", err, err)
+		t.Fatalf("error %v (%T), want an *outcome.Error", err, err)
 	}
 	if e.Message == "" || len(e.Message) > 500 || strings.ContainsFunc(e.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("message %q is not one bounded printable line", e.Message)
@@ -193,31 +194,31 @@ func testAnswers(t *testing.T, impl implementation) {
 	tests := []struct {
 		name   string
 		answer http.HandlerFunc
-		kind   Kind
+		kind   outcome.Kind
 		wait   time.Duration
 	}{
-		{"429", refuse(429, 7*time.Second), KindRateLimited, 7 * time.Second},
-		{"429 for ever", refuse(429, 48*time.Hour), KindRateLimited, time.Hour},
-		{"429 without a time", refuse(429, 0), KindRateLimited, 0},
-		{"429 in HTML", raw(429, "<html>"), KindRateLimited, 0},
-		{"400", refuse(400, 0), KindPermanent, 0},
-		{"400 in HTML", raw(400, "<html>"), KindPermanent, 0},
-		{"401", refuse(401, 0), KindPermanent, 0},
-		{"403", refuse(403, 0), KindPermanent, 0},
-		{"404", refuse(404, 0), KindPermanent, 0},
-		{"405", refuse(405, 0), KindPermanent, 0},
-		{"408", refuse(408, 0), KindRetryable, 0},
-		{"409", refuse(409, 0), KindPermanent, 0},
-		{"413", refuse(413, 0), KindPermanent, 0},
-		{"500", refuse(500, 0), KindRetryable, 0},
-		{"502 in HTML", raw(502, "<html>"), KindRetryable, 0},
-		{"503", refuse(503, 0), KindRetryable, 0},
-		{"redirect", raw(307, ""), KindPermanent, 0},
-		{"moved", raw(301, ""), KindPermanent, 0},
-		{"200 without an id", raw(200, "{}"), KindAmbiguous, 0},
-		{"200 in HTML", raw(200, "<html>"+secret), KindAmbiguous, 0},
-		{"200 empty", raw(200, ""), KindAmbiguous, 0},
-		{"200 endless", raw(200, strings.Repeat(" ", maxAnswerBytes)+impl.confirmation(1)), KindAmbiguous, 0},
+		{"429", refuse(429, 7*time.Second), outcome.RateLimited, 7 * time.Second},
+		{"429 for ever", refuse(429, 48*time.Hour), outcome.RateLimited, time.Hour},
+		{"429 without a time", refuse(429, 0), outcome.RateLimited, 0},
+		{"429 in HTML", raw(429, "<html>"), outcome.RateLimited, 0},
+		{"400", refuse(400, 0), outcome.Permanent, 0},
+		{"400 in HTML", raw(400, "<html>"), outcome.Permanent, 0},
+		{"401", refuse(401, 0), outcome.Permanent, 0},
+		{"403", refuse(403, 0), outcome.Permanent, 0},
+		{"404", refuse(404, 0), outcome.Permanent, 0},
+		{"405", refuse(405, 0), outcome.Permanent, 0},
+		{"408", refuse(408, 0), outcome.Retryable, 0},
+		{"409", refuse(409, 0), outcome.Permanent, 0},
+		{"413", refuse(413, 0), outcome.Permanent, 0},
+		{"500", refuse(500, 0), outcome.Retryable, 0},
+		{"502 in HTML", raw(502, "<html>"), outcome.Retryable, 0},
+		{"503", refuse(503, 0), outcome.Retryable, 0},
+		{"redirect", raw(307, ""), outcome.Permanent, 0},
+		{"moved", raw(301, ""), outcome.Permanent, 0},
+		{"200 without an id", raw(200, "{}"), outcome.Ambiguous, 0},
+		{"200 in HTML", raw(200, "<html>"+secret), outcome.Ambiguous, 0},
+		{"200 empty", raw(200, ""), outcome.Ambiguous, 0},
+		{"200 endless", raw(200, strings.Repeat(" ", maxAnswerBytes)+impl.confirmation(1)), outcome.Ambiguous, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,7 +247,7 @@ func testUnanswered(t *testing.T, impl implementation) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := wiretest.Serve(t, func(int) (string, bool) { return tt.raw, false })
 			_, err := impl.open(t, s.URL, 0).Send(t.Context(), impl.message())
-			if e := errorOf(t, err); e.Kind != KindAmbiguous {
+			if e := errorOf(t, err); e.Kind != outcome.Ambiguous {
 				t.Errorf("%s: %v; want ambiguous", e.Kind, e)
 			}
 			if s.Requests() != 1 {
@@ -256,7 +257,7 @@ func testUnanswered(t *testing.T, impl implementation) {
 	}
 	t.Run("nobody listens", func(t *testing.T) {
 		_, err := impl.open(t, wiretest.Refusing(t), 0).Send(t.Context(), impl.message())
-		if e := errorOf(t, err); e.Kind != KindRetryable {
+		if e := errorOf(t, err); e.Kind != outcome.Retryable {
 			t.Errorf("%s: %v; want retryable", e.Kind, e)
 		}
 	})
@@ -266,7 +267,7 @@ func testContexts(t *testing.T, impl implementation) {
 	t.Run("own timeout", func(t *testing.T) {
 		s := wiretest.Serve(t, func(int) (string, bool) { return "", true })
 		_, err := impl.open(t, s.URL, 2*time.Second).Send(t.Context(), impl.message())
-		if e := errorOf(t, err); e.Kind != KindAmbiguous || !errors.Is(err, context.DeadlineExceeded) {
+		if e := errorOf(t, err); e.Kind != outcome.Ambiguous || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v; want ambiguous", e.Kind, e)
 		}
 	})
@@ -274,7 +275,7 @@ func testContexts(t *testing.T, impl implementation) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := wiretest.Serve(t, func(int) (string, bool) { cancel(); return "", true })
 		_, err := impl.open(t, s.URL, 0).Send(ctx, impl.message())
-		if e := errorOf(t, err); e.Kind != KindAmbiguous || !errors.Is(err, context.Canceled) {
+		if e := errorOf(t, err); e.Kind != outcome.Ambiguous || !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v; want ambiguous", e.Kind, e)
 		}
 	})
@@ -283,7 +284,7 @@ func testContexts(t *testing.T, impl implementation) {
 		cancel()
 		c, requests := impl.watch(t, func(http.ResponseWriter, *http.Request) {})
 		_, err := c.Send(ctx, impl.message())
-		if e := errorOf(t, err); e.Kind != KindRetryable || requests.Load() != 0 {
+		if e := errorOf(t, err); e.Kind != outcome.Retryable || requests.Load() != 0 {
 			t.Errorf("%s: %v, %d requests; want retryable, none", e.Kind, e, requests.Load())
 		}
 	})
@@ -302,7 +303,7 @@ func testDroppedConnection(t *testing.T, impl implementation) {
 		t.Fatal(err)
 	}
 	_, err := c.Send(t.Context(), impl.message())
-	if e := errorOf(t, err); e.Kind != KindAmbiguous {
+	if e := errorOf(t, err); e.Kind != outcome.Ambiguous {
 		t.Errorf("%s: %v; want ambiguous", e.Kind, e)
 	}
 	if s.Requests() != 2 || s.Conns() != 1 {
@@ -326,7 +327,7 @@ func testRefuses(t *testing.T, impl implementation) {
 		m := impl.message()
 		change(&m)
 		_, err := c.Send(t.Context(), m)
-		if e := errorOf(t, err); e.Kind != KindPermanent {
+		if e := errorOf(t, err); e.Kind != outcome.Permanent {
 			t.Errorf("%s: %s: %v; want permanent", name, e.Kind, e)
 		}
 	}

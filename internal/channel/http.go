@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -133,7 +134,7 @@ func (h *HTTP) Send(ctx context.Context, m Message) (string, error) {
 		IdempotencyKey string `json:"idempotencyKey"`
 	}{m.Target.ChatID, m.Target.PeerID, m.Target.ThreadID, m.Target.IsGroup, m.Text, m.IdempotencyKey})
 	if err != nil {
-		return "", h.redact.failed(KindPermanent, "not sent: %v", err)
+		return "", h.redact.failed(outcome.Permanent, "not sent: %v", err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}
 	if h.token != "" {
@@ -158,7 +159,7 @@ func (h *HTTP) Send(ctx context.Context, m Message) (string, error) {
 	}
 	id := messageID(answer.Body)
 	if id == "" {
-		return "", h.redact.failed(KindAmbiguous,
+		return "", h.redact.failed(outcome.Ambiguous,
 			"answered %d without a messageId: the message was sent but not confirmed", answer.Status)
 	}
 	return id, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/go-telegram/bot"
 
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/wire"
 )
 
@@ -143,16 +144,16 @@ func (t *Telegram) Send(ctx context.Context, m Message) (string, error) {
 	return strconv.Itoa(message.ID), nil
 }
 
-func (t *Telegram) unconfirmed() *Error {
-	return t.redact.failed(KindAmbiguous, "answered without a message_id: the message was sent but not confirmed")
+func (t *Telegram) unconfirmed() *outcome.Error {
+	return t.redact.failed(outcome.Ambiguous, "answered without a message_id: the message was sent but not confirmed")
 }
 
-// classify turns what the library made of an answer into an *Error. Answers the
+// classify turns what the library made of an answer into an *outcome.Error. Answers the
 // library has no type for do not reach it, except one that says ok and cannot be
 // read.
-func (t *Telegram) classify(err error) *Error {
+func (t *Telegram) classify(err error) *outcome.Error {
 	var (
-		own     *Error
+		own     *outcome.Error
 		failure *wire.Failure
 		limited *bot.TooManyRequestsError
 		moved   *bot.MigrateError
@@ -163,17 +164,17 @@ func (t *Telegram) classify(err error) *Error {
 	case errors.As(err, &failure):
 		return t.redact.unanswered(failure)
 	case errors.As(err, &limited):
-		e := t.redact.failed(KindRateLimited, "%s", limited.Message)
+		e := t.redact.failed(outcome.RateLimited, "%s", limited.Message)
 		// Clamped before it is multiplied: a huge number would overflow.
 		seconds := min(max(limited.RetryAfter, 0), int(wire.MaxRetryAfter/time.Second))
 		e.RetryAfter = time.Duration(seconds) * time.Second
 		return e
 	case errors.As(err, &moved):
-		return t.redact.failed(KindPermanent, "the group became a supergroup: set chatId to %d", moved.MigrateToChatID)
+		return t.redact.failed(outcome.Permanent, "the group became a supergroup: set chatId to %d", moved.MigrateToChatID)
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return t.redact.failed(KindPermanent, "%v; is GATEWAY_CRON_TELEGRAM_TOKEN the token of a bot that exists?", err)
+		return t.redact.failed(outcome.Permanent, "%v; is GATEWAY_CRON_TELEGRAM_TOKEN the token of a bot that exists?", err)
 	case errors.Is(err, bot.ErrorBadRequest), errors.Is(err, bot.ErrorForbidden), errors.Is(err, bot.ErrorConflict):
-		return t.redact.failed(KindPermanent, "%v", err)
+		return t.redact.failed(outcome.Permanent, "%v", err)
 	default:
 		return t.unconfirmed()
 	}
@@ -192,7 +193,7 @@ func (d *telegramDoer) Do(req *http.Request) (*http.Response, error) {
 	// In memory the body has a length and is written in one piece.
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return nil, d.redact.failed(KindPermanent, "not sent: %v", err)
+		return nil, d.redact.failed(outcome.Permanent, "not sent: %v", err)
 	}
 	answer, err := d.client.Do(req.Context(), wire.Request{
 		Method: req.Method, URL: req.URL.String(), Header: req.Header, Body: body, MaxAnswerBytes: maxAnswerBytes,

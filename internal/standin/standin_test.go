@@ -20,6 +20,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/job"
+	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -125,16 +126,16 @@ func TestEchoFaults(t *testing.T) {
 	tests := []struct {
 		name   string
 		answer standin.Answer
-		kind   aiserver.Kind // "" means success
+		kind   outcome.Kind // "" means success
 		text   string
 	}{
 		{"usual", standin.Answer{}, "", "Echo: hi"},
 		{"another text", standin.Answer{Text: "NO_REPLY"}, "", "NO_REPLY"},
 		{"empty text", standin.Answer{Status: 200}, "", ""},
-		{"error", standin.Answer{Status: 500, Text: "Unknown model: x"}, aiserver.KindPermanent, ""},
-		{"raw body", standin.Answer{Status: 200, Body: []byte("<html>")}, aiserver.KindRetryable, ""},
-		{"rate limit", standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, aiserver.KindRateLimited, ""},
-		{"drop", standin.Answer{Drop: true}, aiserver.KindAmbiguous, ""},
+		{"error", standin.Answer{Status: 500, Text: "Unknown model: x"}, outcome.Permanent, ""},
+		{"raw body", standin.Answer{Status: 200, Body: []byte("<html>")}, outcome.Retryable, ""},
+		{"rate limit", standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, outcome.RateLimited, ""},
+		{"drop", standin.Answer{Drop: true}, outcome.Ambiguous, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestEchoFaults(t *testing.T) {
 				return tt.answer
 			}})
 			reply, err := c.Chat(t.Context(), aiserver.ChatRequest{SessionID: "s", Messages: []aiserver.Message{{Role: "user", Text: "hi"}}})
-			var failed *aiserver.Error
+			var failed *outcome.Error
 			if errors.As(err, &failed) != (tt.kind != "") || failed != nil && failed.Kind != tt.kind || reply.Text != tt.text {
 				t.Errorf("reply %+v, %v; want %q, kind %q", reply, err, tt.text, tt.kind)
 			}
@@ -289,15 +290,15 @@ func TestRecordingChannelFaults(t *testing.T) {
 		name   string
 		answer standin.Answer
 		token  string
-		kind   channel.Kind
+		kind   outcome.Kind
 		shown  int
 	}{
 		{"usual", standin.Answer{}, "tok", "", 1},
-		{"refused", standin.Answer{Status: 403, Text: "blocked"}, "tok", channel.KindPermanent, 0},
-		{"rate limit", standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, "tok", channel.KindRateLimited, 0},
-		{"no id", standin.Answer{Body: []byte("{}")}, "tok", channel.KindAmbiguous, 1},
-		{"drop", standin.Answer{Drop: true}, "tok", channel.KindAmbiguous, 0},
-		{"wrong token", standin.Answer{}, "wrong", channel.KindPermanent, 0},
+		{"refused", standin.Answer{Status: 403, Text: "blocked"}, "tok", outcome.Permanent, 0},
+		{"rate limit", standin.Answer{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, "tok", outcome.RateLimited, 0},
+		{"no id", standin.Answer{Body: []byte("{}")}, "tok", outcome.Ambiguous, 1},
+		{"drop", standin.Answer{Drop: true}, "tok", outcome.Ambiguous, 0},
+		{"wrong token", standin.Answer{}, "wrong", outcome.Permanent, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -305,7 +306,7 @@ func TestRecordingChannelFaults(t *testing.T) {
 			r, c, _ := recorder(t, standin.ChannelOptions{Token: "tok", Reply: func(standin.Message) standin.Answer { return tt.answer },
 				OnMessage: func(standin.Message) { shown++ }}, tt.token)
 			_, err := c.Send(t.Context(), channel.Message{Target: job.Target{Channel: "slack", ChatID: "C1"}, Text: "hi"})
-			var failed *channel.Error
+			var failed *outcome.Error
 			if errors.As(err, &failed) != (tt.kind != "") || failed != nil && failed.Kind != tt.kind {
 				t.Errorf("%v; want kind %q", err, tt.kind)
 			}
