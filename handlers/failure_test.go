@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/executor"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
@@ -111,9 +111,7 @@ func TestRefusedConnection(t *testing.T) {
 	gone, err := f.ai.Start("127.0.0.1:0")
 	must(t, err)
 	must(t, gone.Close())
-	ai, err := aiserver.New(aiserver.Options{BaseURL: gone.URL()})
-	must(t, err)
-	f.worker.runs.ai, f.worker.runs.transcript.remote = ai, ai
+	f.worker.runs.executor, _ = f.executorAt(gone.URL())
 	slot, run := f.due("a", rarely())
 	must(t, f.turn(slot))
 	f.wantFailed(run, job.ResultFailed, job.CauseAIError, 30*time.Second)
@@ -347,16 +345,14 @@ func TestNoReply(t *testing.T) {
 	}
 }
 
-// panicking is an ai-server client with a defect.
-type panicking struct{ AIServer }
+// panicking is an executor with a defect.
+type panicking struct{ executor.Executor }
 
-func (panicking) Chat(context.Context, aiserver.ChatRequest) (aiserver.Reply, error) {
-	panic("nil map")
-}
+func (panicking) Run(context.Context, executor.Turn) (string, error) { panic("nil map") }
 
 func TestPanic(t *testing.T) {
 	f := setup(t, setupOptions{})
-	f.worker.runs.ai = panicking{}
+	f.worker.runs.executor = panicking{}
 	slot, run := f.due("a", rarely())
 	must(t, f.turn(slot))
 	f.wantFailed(run, job.ResultFailed, job.CauseInternal, 0)

@@ -22,8 +22,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/channel"
+	"github.com/gatewaycron/gatewaycron/internal/executor"
+	"github.com/gatewaycron/gatewaycron/internal/executor/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/redistest"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
@@ -97,17 +98,16 @@ func setup(t *testing.T, o setupOptions) *fixture {
 	must(t, err)
 	aiServer := httptest.NewServer(front)
 
-	ai, err := aiserver.New(aiserver.Options{BaseURL: aiServer.URL})
-	must(t, err)
+	turns, ai := f.executorAt(aiServer.URL)
 	manager, err := channel.NewHTTP(channel.HTTPOptions{BaseURL: chatServer.URL(), Timeout: 2 * patience})
 	must(t, err)
 	if o.turns == 0 {
 		o.turns = 4
 	}
 	f.opts = Options{
-		Runs: f.store, Deliveries: f.store, Sessions: f.store, AI: ai, Channels: channels{manager, o.wrap, o.only},
+		Runs: f.store, Deliveries: f.store, Executor: turns, Channels: channels{manager, o.wrap, o.only},
 		Redis: rdb, Queues: f.queues, Logger: slog.New(slog.NewTextHandler(f.log, nil)), QueueLog: queueLog{f.log},
-		ID: "worker-1", WorkspaceID: "ws-1", Model: "model-1", Effort: "low", Concurrency: o.turns, Grace: o.grace,
+		ID: "worker-1", Concurrency: o.turns, Grace: o.grace,
 	}
 	f.worker = New(f.opts)
 	t.Cleanup(func() {
@@ -118,6 +118,14 @@ func setup(t *testing.T, o setupOptions) *fixture {
 		must(t, errors.Join(aiServer.Config.Close(), f.ai.Close(), f.chat.Close(), chatServer.Close()))
 	})
 	return f
+}
+
+// executorAt returns the executor of the ai-server there.
+func (f *fixture) executorAt(url string) (executor.Executor, *aiserver.Client) {
+	f.t.Helper()
+	ai, err := aiserver.New(aiserver.Options{BaseURL: url})
+	must(f.t, err)
+	return aiserver.NewExecutor(aiserver.ExecutorOptions{Calls: ai, Sessions: f.store, WorkspaceID: "ws-1", Model: "model-1", Effort: "low"}), ai
 }
 
 func must(t testing.TB, err error) {

@@ -7,15 +7,6 @@ import (
 	"time"
 )
 
-const (
-	// smallSession is the largest stored session that is loaded without asking for room:
-	// what so many turns as there are places hold of such is little.
-	smallSession = 256 << 10
-	// copies is how often a transcript is in memory while a turn begins: as it came, as
-	// messages, and as the request.
-	copies = 3
-)
-
 // memory bounds the bytes of transcripts and replies that the turns in hand hold together. A
 // turn with a long transcript waits for room, the first to come first; one alone always has
 // it, however long its own is. Short ones are counted and never wait. The long ones of one

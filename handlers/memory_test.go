@@ -15,6 +15,9 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
+// longSession is the size of a stored session whose turn asks for memory.
+const longSession = 512 << 10
+
 // Long transcripts wait for room in their order, short ones do not, and one alone has it.
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -139,7 +142,7 @@ func TestLongConversationsTakeTurns(t *testing.T) {
 		return standin.Answer{}
 	}})
 	f.worker.runs.memory = newMemory(1)
-	talk := []standin.ChatMessage{{Role: "user", Text: strings.Repeat("x", 2*smallSession)}, {Role: "assistant", Text: "yes"}}
+	talk := []standin.ChatMessage{{Role: "user", Text: strings.Repeat("x", longSession)}, {Role: "assistant", Text: "yes"}}
 	for _, id := range []string{"a", "b"} {
 		f.ai.SetSession("agent:main:cron:"+id, talk, standin.ChatGateway{})
 		f.create(id, rarely())
@@ -182,7 +185,7 @@ func TestWaitingTurnIsCut(t *testing.T) {
 	f.worker.runs.memory = newMemory(1)
 	other := f.worker.runs.memory.open("another")
 	must(t, other.wait(f.ctx, "other", 1))
-	f.ai.SetSession("agent:main:cron:a", []standin.ChatMessage{{Role: "user", Text: strings.Repeat("x", 2*smallSession)}}, standin.ChatGateway{})
+	f.ai.SetSession("agent:main:cron:a", []standin.ChatMessage{{Role: "user", Text: strings.Repeat("x", longSession)}}, standin.ChatGateway{})
 	f.create("a", rarely())
 	c, run := f.manual("a")
 	ended := make(chan error, 1)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
+	"github.com/gatewaycron/gatewaycron/internal/executor"
 	"github.com/gatewaycron/gatewaycron/internal/fault"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/outcome"
@@ -34,10 +34,6 @@ type RunStore interface {
 	Cancelled(ctx context.Context, tell func(run string))
 }
 
-type chatter interface {
-	Chat(ctx context.Context, r aiserver.ChatRequest) (aiserver.Reply, error)
-}
-
 const (
 	// askTimeout bounds one question to Redis.
 	askTimeout = 5 * time.Second
@@ -47,30 +43,22 @@ const (
 	// staleTries bounds how often a claim is computed again for a job that is
 	// edited meanwhile.
 	staleTries = 5
-	// withoutScheduling is a lane that takes the writing and scheduling tools from the
-	// model: a job must not make jobs. withScheduling leaves them.
-	withoutScheduling = "subagent"
-	withScheduling    = "cron"
 )
 
 // runHandler handles cron:run, and cron:batch slot by slot.
 type runHandler struct {
-	base        context.Context // ends when the worker cuts what runs
-	store       RunStore
-	ai          chatter
-	transcript  *transcript
-	schedules   *schedule.Cache
-	report      func(ctx context.Context, task *asynq.Task, results ...result)
-	kick        func(ctx context.Context, carriers []job.Carrier)
-	handBack    func(ctx context.Context, slots []tasks.Run) error
-	roomy       func() bool // a good part of the places is free
-	mayBegin    func() error
-	worker      string
-	workspaceID string
-	memory      *memory
-	model       string // of jobs that name none, and so effort
-	effort      string
-	logger      *slog.Logger
+	base      context.Context // ends when the worker cuts what runs
+	store     RunStore
+	executor  executor.Executor
+	schedules *schedule.Cache
+	report    func(ctx context.Context, task *asynq.Task, results ...result)
+	kick      func(ctx context.Context, carriers []job.Carrier)
+	handBack  func(ctx context.Context, slots []tasks.Run) error
+	roomy     func() bool // a good part of the places is free
+	mayBegin  func() error
+	worker    string
+	memory    *memory
+	logger    *slog.Logger
 
 	mu      sync.Mutex
 	watched map[*watched]struct{} // what begins here, or has begun
@@ -78,17 +66,15 @@ type runHandler struct {
 
 func newRunHandler(base context.Context, o Options, client *asynq.Client, roomy func() bool) *runHandler {
 	return &runHandler{
-		base: base, store: o.Runs, ai: o.AI, worker: o.ID, workspaceID: o.WorkspaceID,
-		model: o.Model, effort: o.Effort, logger: o.Logger,
-		transcript: &transcript{remote: o.AI, local: o.Sessions, workspaceID: o.WorkspaceID},
-		schedules:  schedule.NewCache(4096),
-		report:     reporter(o.Queues.Run(), queue.New(o.Redis), o.Logger),
-		kick:       kicker(o.Queues, client, o.Logger),
-		handBack:   handBack(o.Queues, client),
-		roomy:      roomy,
-		mayBegin:   o.MayBegin,
-		memory:     newMemory(cmp.Or(o.MemoryBytes, DefaultMemoryBytes)),
-		watched:    map[*watched]struct{}{},
+		base: base, store: o.Runs, executor: o.Executor, worker: o.ID, logger: o.Logger,
+		schedules: schedule.NewCache(4096),
+		report:    reporter(o.Queues.Run(), queue.New(o.Redis), o.Logger),
+		kick:      kicker(o.Queues, client, o.Logger),
+		handBack:  handBack(o.Queues, client),
+		roomy:     roomy,
+		mayBegin:  o.MayBegin,
+		memory:    newMemory(cmp.Or(o.MemoryBytes, DefaultMemoryBytes)),
+		watched:   map[*watched]struct{}{},
 	}
 }
 
@@ -228,7 +214,7 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 	held := h.memory.open(b.Job.ResolveAgent())
 	defer held.release()
 	started := time.Now()
-	reply, err := h.chat(ctx, b, lease, held)
+	reply, err := h.turn(ctx, b, lease, held)
 	ended := job.Millis(int64(b.Now) + time.Since(asked).Milliseconds())
 
 	// What is known now is written whatever ctx says, for as long as it takes; a
@@ -249,73 +235,43 @@ func (h *runHandler) attempt(w *watched, b job.Begun, asked time.Time) result {
 // errPanic is a defect of ours in the middle of an attempt.
 var errPanic = errors.New("internal error")
 
-// chat loads the transcript and makes the call. What the turn holds is told to held.
-func (h *runHandler) chat(ctx context.Context, b job.Begun, lease *lease, held *holding) (reply string, err error) {
+// turn makes the turn of an attempt.
+func (h *runHandler) turn(ctx context.Context, b job.Begun, lease *lease, held *holding) (reply string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.logger.Error("attempt panicked", "run_id", b.Run.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
-	deadline := time.Now().Add(time.Duration(b.Job.TimeoutSeconds) * time.Second)
-	c, waited, err := h.open(ctx, b, deadline, held)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithDeadline(ctx, deadline.Add(waited))
-	defer cancel()
-	lane := withoutScheduling
-	if b.Job.AllowScheduling {
-		lane = withScheduling
-	}
 	fault.Point("before_call")
-	answer, err := h.ai.Chat(ctx, aiserver.ChatRequest{
-		SessionID:       c.id,
-		Messages:        append(c.history.Messages, aiserver.Message{Role: "user", Text: b.Job.Task, Timestamp: int64(b.Now) / 1000}),
-		Model:           cmp.Or(b.Job.Model, h.model),
-		ReasoningEffort: cmp.Or(b.Job.Effort, h.effort),
-		WorkspaceID:     h.workspaceID,
-		Gateway: aiserver.Gateway{
-			Channel: b.Job.Channel, PeerID: b.Job.PeerID, ChatID: b.Job.ChatID, IsGroup: b.Job.Group(),
-			DisplayName: c.history.DisplayName, AgentID: b.Job.ResolveAgent(), SessionKey: b.Run.SessionKey, Lane: lane,
-		},
-		IdempotencyKey: b.Run.ID,
-		Before:         lease.fresh,
-	})
+	reply, err = h.executor.Run(ctx, executor.Turn{Begun: b, Before: lease.fresh, Memory: turnMemory{h, held, b.Run}})
 	fault.Point("after_call")
-	if err != nil {
-		return "", err
-	}
-	held.set(copies * int64(len(answer.Text))) // of the transcript nothing is needed any more
-	return answer.Text, nil                    // also an empty one: the turn has ended, and what it did is done
+	return reply, err
 }
 
-// open opens the conversation of a run. A long one is loaded when there is room for it; how
-// long that took is no part of the attempt's time, and the lease is renewed meanwhile.
-func (h *runHandler) open(ctx context.Context, b job.Begun, deadline time.Time, held *holding) (c conversation, waited time.Duration, err error) {
-	open := func(most int) {
-		ctx, cancel := context.WithDeadline(ctx, deadline.Add(waited))
-		defer cancel()
-		c, err = h.transcript.open(ctx, b, most)
-	}
-	open(smallSession)
-	if larger, ok := errors.AsType[*aiserver.LargerError](err); ok {
-		bytes := copies * larger.Bytes
-		came := time.Now()
-		h.logger.Debug("turn asks for memory", "job_id", b.Run.JobID, "run_id", b.Run.ID, "bytes", bytes)
-		if err := held.wait(ctx, b.Run.JobID, bytes); err != nil {
-			return conversation{}, 0, err
-		}
-		if waited = time.Since(came); waited > time.Second {
-			h.logger.Warn("turn has waited for memory", "job_id", b.Run.JobID, "run_id", b.Run.ID, "bytes", bytes, "waited_ms", waited.Milliseconds())
-		}
-		open(0)
-	}
-	if err == nil {
-		held.set(copies * c.history.Size())
-	}
-	return c, waited, err
+// turnMemory is the memory of a turn, whose waiting is logged. The lease is renewed meanwhile.
+type turnMemory struct {
+	h    *runHandler
+	held *holding
+	run  job.Run
 }
+
+// Wait implements executor.Memory.
+func (m turnMemory) Wait(ctx context.Context, bytes int64) error {
+	log := m.h.logger.With("job_id", m.run.JobID, "run_id", m.run.ID, "bytes", bytes)
+	log.Debug("turn asks for memory")
+	came := time.Now()
+	if err := m.held.wait(ctx, m.run.JobID, bytes); err != nil {
+		return err
+	}
+	if waited := time.Since(came); waited > time.Second {
+		log.Warn("turn has waited for memory", "waited_ms", waited.Milliseconds())
+	}
+	return nil
+}
+
+// Set implements executor.Memory.
+func (m turnMemory) Set(bytes int64) { m.held.set(bytes) }
 
 func (h *runHandler) commit(ctx context.Context, log *slog.Logger, b job.Begun, reply string, ended job.Millis, took time.Duration) result {
 	c := job.Commit{

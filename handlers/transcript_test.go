@@ -1,21 +1,16 @@
 package handlers
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
-	"github.com/gatewaycron/gatewaycron/internal/outcome"
 	"github.com/gatewaycron/gatewaycron/internal/standin"
 )
 
@@ -102,11 +97,14 @@ func TestOwnTranscript(t *testing.T) {
 	}
 }
 
+// ownBytes is how much of our own transcript goes along.
+const ownBytes = 4 << 20
+
 // Of a long transcript of ours the newest part is sent.
 func TestOwnTranscriptIsBounded(t *testing.T) {
 	f := setup(t, setupOptions{})
 	slot, _ := f.due("a", rarely())
-	long := strings.Repeat("x", localBytes/4)
+	long := strings.Repeat("x", ownBytes/4)
 	for n := range 6 {
 		m, err := json.Marshal(job.Message{Role: "user", Text: strconv.Itoa(n) + long[1:]})
 		must(t, err)
@@ -170,31 +168,6 @@ func TestOwnTranscriptCannotBeRead(t *testing.T) {
 	if f.ai.Count() != 0 {
 		t.Errorf("%d calls", f.ai.Count())
 	}
-}
-
-// hangingSessions is an ai-server that answers nothing before the caller gives up.
-type hangingSessions struct{}
-
-func (hangingSessions) Session(ctx context.Context, _, _ string, _ int) (aiserver.Session, bool, error) {
-	<-ctx.Done()
-	return aiserver.Session{}, false, &outcome.Error{Kind: outcome.Deadline, Message: "hung", Err: ctx.Err()}
-}
-
-// The question for a session does not use up the turn's deadline.
-func TestSessionHasItsOwnDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		began := time.Now()
-		_, err := (&transcript{remote: hangingSessions{}}).load(ctx, "s", "s", true, 0)
-		var e *outcome.Error
-		if !errors.As(err, &e) || e.Kind != outcome.Retryable || ctx.Err() != nil {
-			t.Errorf("%v of kind %v", err, e)
-		}
-		if took := time.Since(began); took != loadTimeout {
-			t.Errorf("gave up after %s of fake time", took)
-		}
-	})
 }
 
 // TestIsolatedRunsBeginWithNothing: neither the ai-server's transcript nor ours goes

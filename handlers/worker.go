@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatewaycron/gatewaycron/internal/channel"
+	"github.com/gatewaycron/gatewaycron/internal/executor"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/queue"
 	"github.com/gatewaycron/gatewaycron/tasks"
@@ -28,8 +29,7 @@ import (
 type Options struct {
 	Runs       RunStore
 	Deliveries DeliveryStore
-	Sessions   SessionStore
-	AI         AIServer
+	Executor   executor.Executor // makes the turns
 	Channels   Channels
 	Redis      redis.UniversalClient // for the queue; stays the caller's to close
 	Queues     tasks.Queues
@@ -37,10 +37,7 @@ type Options struct {
 	QueueLog   asynq.Logger // receives what asynq has to say
 
 	ID          string // names this worker in the attempts it makes
-	WorkspaceID string // sent to the ai-server with each call; may be empty
-	// Model and Effort are of jobs that name none; "" means the ai-server's default.
-	Model, Effort string
-	Concurrency   int // calls under way at once
+	Concurrency int    // calls under way at once
 	// MemoryBytes is how many bytes of transcripts and replies the turns in hand may hold
 	// together; one alone may hold more. Default DefaultMemoryBytes.
 	MemoryBytes int64
@@ -50,12 +47,6 @@ type Options struct {
 	// MayBegin says why no turn may begin at the moment, although Redis serves; nil if one
 	// may. The option itself may be nil.
 	MayBegin func() error
-}
-
-// AIServer is what a run calls; see package aiserver.
-type AIServer interface {
-	chatter
-	transcripts
 }
 
 // Channels finds the channel of a target; see package channel.

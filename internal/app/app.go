@@ -28,9 +28,9 @@ import (
 	"github.com/gatewaycron/gatewaycron/api"
 	"github.com/gatewaycron/gatewaycron/handlers"
 	"github.com/gatewaycron/gatewaycron/internal/absence"
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/edge"
+	"github.com/gatewaycron/gatewaycron/internal/executor/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/guess"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
@@ -256,10 +256,11 @@ func (a *App) Serve(ctx context.Context) error {
 		}
 		a.onClose(ai.CloseIdle)
 		watch := &partyWatch{}
-		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store, Sessions: a.store,
-			AI: watch.watchAI(ai, c.Model), Channels: watch.watchChannels(channels),
-			Redis: a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
-			WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort, Concurrency: c.Concurrency, Grace: c.ShutdownGrace,
+		w := handlers.New(handlers.Options{Runs: a.store, Deliveries: a.store,
+			Executor: watch.watchAI(ai, aiserver.ExecutorOptions{Sessions: a.store, WorkspaceID: c.WorkspaceID, Model: c.Model, Effort: c.ReasoningEffort}),
+			Channels: watch.watchChannels(channels),
+			Redis:    a.queue, Queues: queues, Logger: a.logger, QueueLog: newQueueLog(ctx, a.logger), ID: a.id,
+			Concurrency: c.Concurrency, Grace: c.ShutdownGrace,
 			MemoryBytes: c.WorkerMemoryBytes, MayBegin: mayBegin})
 		count := places(w.Places)
 		beat := a.newHeartbeat("worker", func(p *job.Process) {

@@ -1,15 +1,15 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/gatewaycron/gatewaycron/handlers"
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/channel"
+	"github.com/gatewaycron/gatewaycron/internal/executor"
+	"github.com/gatewaycron/gatewaycron/internal/executor/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/health"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/outcome"
@@ -129,19 +129,17 @@ type watchedAI struct {
 	*party
 }
 
-// watchAI notes how the calls of an ai-server end. Keys are looked for that calls of the
-// given model need; "" is the model that the ai-server takes by itself.
-func (w *partyWatch) watchAI(ai *aiserver.Client, model string) handlers.AIServer {
-	p := &party{known: job.Party{Name: health.AIServer}, ask: func(ctx context.Context) (string, bool, error) {
-		keys, err := ai.Health(ctx)
-		provider := keys.Lacks(model)
-		if err != nil || provider == "" {
-			return "", false, err
-		}
-		return "the key of " + provider + ", which " + cmp.Or(model, "its usual model") + " needs", keys.Any(), nil
-	}}
+// watchAI returns the executor of an ai-server, how whose calls end is noted.
+func (w *partyWatch) watchAI(ai *aiserver.Client, o aiserver.ExecutorOptions) executor.Executor {
+	p := &party{known: job.Party{Name: health.AIServer}}
+	o.Calls = watchedAI{ai, p}
+	turns := aiserver.NewExecutor(o)
+	p.ask = func(ctx context.Context) (string, bool, error) {
+		s, err := turns.Probe(ctx)
+		return s.Lacks, s.Usable, err
+	}
 	w.parties = append(w.parties, p)
-	return watchedAI{ai, p}
+	return turns
 }
 
 // Chat makes a turn; see aiserver.Client.Chat.

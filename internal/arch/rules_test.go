@@ -113,6 +113,10 @@ var rules = []rule{
 		why:    "what asynq's keys say and what is wrong with them; what a task carries is not its business",
 	},
 	{
+		pkg: "internal/recipes",
+		why: "carries out the recipes of CONTRIBUTING.md on a copy of the tree, and imports nothing of it",
+	},
+	{
 		pkg:    "internal/scripts",
 		ours:   []string{"internal/store"},
 		forbid: join(asynq, router, logging, commands),
@@ -147,8 +151,14 @@ var rules = []rule{
 		why:    "how a call can end is the same for every outside party; what follows is its caller's",
 	},
 	{
-		pkg:    "internal/aiserver",
-		ours:   []string{"internal/job", "internal/outcome", "internal/redact", "internal/wire"},
+		pkg:    "internal/executor",
+		ours:   []string{"internal/job"},
+		forbid: join(redis, asynq, router, logging, commands),
+		why:    "what a worker asks of whoever runs a turn; how it is made is the business of a package beside it",
+	},
+	{
+		pkg:    "internal/executor/aiserver",
+		ours:   []string{"internal/executor", "internal/job", "internal/outcome", "internal/redact", "internal/wire"},
 		forbid: join(redis, asynq, commands),
 		why:    "a client of somebody else's API: it translates to the domain and knows nothing of runs in Redis",
 	},
@@ -204,10 +214,8 @@ var rules = []rule{
 		why:    "declares the small interfaces it needs, so that it is tested without a store and knows neither API nor handlers",
 	},
 	{
-		pkg: "handlers",
-		// The two clients for what they say of a call that failed: whether it may
-		// be tried again is in their typed errors.
-		ours:   []string{"internal/aiserver", "internal/alert", "internal/channel", "internal/fault", "internal/job", "internal/outcome", "internal/queue", "internal/schedule", "tasks"},
+		pkg:    "handlers",
+		ours:   []string{"internal/alert", "internal/channel", "internal/executor", "internal/fault", "internal/job", "internal/outcome", "internal/queue", "internal/schedule", "tasks"},
 		forbid: join(router, commands),
 		why:    "the life of a run against interfaces of its own; the store is handed in",
 	},

@@ -1,4 +1,4 @@
-package handlers
+package aiserver
 
 import (
 	"context"
@@ -7,21 +7,16 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatewaycron/gatewaycron/internal/aiserver"
 	"github.com/gatewaycron/gatewaycron/internal/job"
 	"github.com/gatewaycron/gatewaycron/internal/outcome"
 )
 
-// SessionStore is what a run needs of our own sessions.
-type SessionStore interface {
+// Sessions is what a turn needs of our own sessions.
+type Sessions interface {
 	ReadSession(ctx context.Context, key, cursor string, limit, maxBytes int) (s job.Session, next string, err error)
 	// SessionID returns the id that the conversation of a session key has at the ai-server,
 	// which has that of other under the id found ("" if that is not known).
 	SessionID(ctx context.Context, key, other, found string) (string, error)
-}
-
-type transcripts interface {
-	Session(ctx context.Context, id, workspaceID string, most int) (session aiserver.Session, found bool, err error)
 }
 
 // loadTimeout bounds the question for a stored session, which is read from a file
@@ -42,8 +37,8 @@ const (
 // would be replaced, and people go on talking in it between our runs. Ours is
 // for a server that has lost it, or keeps none.
 type transcript struct {
-	remote      transcripts
-	local       SessionStore
+	remote      Calls
+	local       Sessions
 	workspaceID string
 }
 
@@ -53,7 +48,7 @@ const maxOthers = 4
 // conversation is a session as the ai-server has it.
 type conversation struct {
 	id      string
-	history aiserver.Session // empty of a new one, and for an isolated run
+	history Session // empty of a new one, and for an isolated run
 }
 
 // open returns the conversation of a run, if its history has no more than so many bytes; 0
@@ -85,11 +80,11 @@ func (t *transcript) open(ctx context.Context, b job.Begun, most int) (conversat
 // load returns the history of a session, of which there may be messages of ours; it is
 // empty for a new one. Of the ai-server's it takes so many bytes at most; 0 takes all. Errors
 // are those of the ai-server client, or of the store.
-func (t *transcript) load(ctx context.Context, id, key string, ours bool, most int) (aiserver.Session, error) {
+func (t *transcript) load(ctx context.Context, id, key string, ours bool, most int) (Session, error) {
 	session, found, err := t.loadRemote(ctx, id, most)
 	// The ai-server keeps the empty reply of a turn that only acted, and a model refuses
 	// the whole transcript for it.
-	session.Messages = slices.DeleteFunc(session.Messages, func(m aiserver.Message) bool {
+	session.Messages = slices.DeleteFunc(session.Messages, func(m Message) bool {
 		return len(m.Images) == 0 && job.Blank(m.Text)
 	})
 	if err != nil || found || !ours {
@@ -97,19 +92,19 @@ func (t *transcript) load(ctx context.Context, id, key string, ours bool, most i
 	}
 	own, _, err := t.local.ReadSession(ctx, key, "", localMessages, localBytes)
 	if errors.Is(err, job.ErrNotFound) {
-		return aiserver.Session{}, nil
+		return Session{}, nil
 	}
 	if err != nil {
-		return aiserver.Session{}, fmt.Errorf("load the transcript: %w", err)
+		return Session{}, fmt.Errorf("load the transcript: %w", err)
 	}
-	messages := make([]aiserver.Message, len(own.Messages)) // the newest are what the agent needs
+	messages := make([]Message, len(own.Messages)) // the newest are what the agent needs
 	for i, m := range own.Messages {
-		messages[i] = aiserver.Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
+		messages[i] = Message{Role: m.Role, Text: m.Text, Timestamp: int64(m.Timestamp) / 1000}
 	}
-	return aiserver.Session{Messages: messages}, nil
+	return Session{Messages: messages}, nil
 }
 
-func (t *transcript) loadRemote(ctx context.Context, id string, most int) (aiserver.Session, bool, error) {
+func (t *transcript) loadRemote(ctx context.Context, id string, most int) (Session, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	session, found, err := t.remote.Session(ctx, id, t.workspaceID, most)

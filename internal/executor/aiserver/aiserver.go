@@ -1,10 +1,11 @@
-// Package aiserver is the client of the ai-server: one chat turn, the stored
-// session, the health probe. It turns every way a call can end into one typed
+// Package aiserver runs turns at the ai-server (Executor), and is its client: one chat turn,
+// the stored session, the health probe. It turns every way a call can end into one typed
 // error, above all telling a call that was certainly not made from one whose
 // outcome nobody knows.
 //
 // It never repeats a call by itself and keeps no state but connections. It must
-// import no package of this module but job, outcome, redact and wire.
+// import no package of this module but executor, job, outcome, redact
+// and wire.
 package aiserver
 
 import (
