@@ -14,7 +14,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos check-long bench scripts compose-test redis clean
+.PHONY: help run build test check fmt fmt-check vet lint model fuzz chaos check-long bench scripts recipes compose-test redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ ifeq ($(RACE),)
 endif
 	go test -count=1 $(RACE) -timeout 25m ./...
 
-check: ## exactly what CI runs: gofmt, vet, lint, models, tests, fuzzing
+check: ## exactly what CI runs: gofmt, vet, lint, models, tests, recipes, fuzzing
 	@.ci/run
 
 fmt: ## format every file
@@ -50,6 +50,10 @@ lint: ## golangci-lint, its version pinned in tools/go.mod
 
 model: ## the models of the protocol, with spin: no promise broken, and each rule needed
 	@scripts/model.sh
+
+# By itself, because it builds the product again, which keeps two cores busy.
+recipes: redis ## the recipes of CONTRIBUTING.md, carried out on a copy of the tree
+	GATEWAY_CRON_RECIPES=1 go test -count=1 -timeout 20m ./internal/recipes
 
 fuzz: ## every fuzz target, or those that match FUZZ, FUZZTIME each (30s)
 	@FUZZTIME=$(FUZZTIME) FUZZ='$(FUZZ)' scripts/fuzz.sh

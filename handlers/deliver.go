@@ -102,7 +102,7 @@ func (d *delivery) deliver(granted time.Time) {
 		d.end(next, d.retry("channel "+target.Channel+" is not connected to this worker"))
 		return
 	}
-	parts := ch.Split(d.text())
+	parts := ch.Parts(d.text())
 	if next >= len(parts) {
 		// Nothing to send (any more): cannot be for a committed reply, and must not
 		// be claimed as delivered.
@@ -140,7 +140,7 @@ func (d *delivery) text() string {
 }
 
 // part sends one part and reports whether to go on with the next.
-func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts []string) bool {
+func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts []channel.Part) bool {
 	n, token := d.b.Delivery.N, rand.Text()
 	var verdict job.SendVerdict
 	err := insist(ctx, func(ctx context.Context) error {
@@ -168,7 +168,7 @@ func (d *delivery) part(ctx context.Context, ch channel.Channel, part int, parts
 	}
 
 	fault.Point("before_send")
-	id, err := ch.Send(ctx, channel.Message{Target: d.b.Delivery.Target, Text: parts[part],
+	id, err := ch.Send(ctx, channel.Message{Target: d.b.Delivery.Target, Part: parts[part],
 		IdempotencyKey: d.run + ":" + strconv.Itoa(n) + ":" + strconv.Itoa(part)})
 	fault.Point("after_send")
 	if err != nil {

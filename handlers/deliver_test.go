@@ -23,10 +23,10 @@ type chunked struct {
 	most int
 }
 
-func (c chunked) Split(text string) []string {
-	var parts []string
-	for part := range slices.Chunk([]rune(text), c.most) {
-		parts = append(parts, string(part))
+func (c chunked) Parts(reply string) []channel.Part {
+	var parts []channel.Part
+	for part := range slices.Chunk([]rune(reply), c.most) {
+		parts = append(parts, channel.Part{Text: string(part)})
 	}
 	return parts
 }
@@ -357,7 +357,7 @@ func TestChannelNotConnected(t *testing.T) {
 // mute is a channel that finds nothing to send in any text.
 type mute struct{ channel.Channel }
 
-func (mute) Split(string) []string { return nil }
+func (mute) Parts(string) []channel.Part { return nil }
 
 func TestNothingToSend(t *testing.T) {
 	f := setup(t, setupOptions{wrap: func(c channel.Channel) channel.Channel { return mute{c} }})

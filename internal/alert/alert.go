@@ -174,7 +174,7 @@ func (s *Sender) bring(ctx context.Context, taken job.AlertTaken, token string) 
 	if !ok {
 		return "", &outcome.Error{Kind: outcome.Retryable, Message: "channel " + taken.Target.Channel + " is not connected to this process"}
 	}
-	return ch.Send(ctx, channel.Message{Target: taken.Target, Text: text, IdempotencyKey: "alert:" + token})
+	return ch.Send(ctx, channel.Message{Target: taken.Target, Part: channel.Part{Text: text}, IdempotencyKey: "alert:" + token})
 }
 
 // failure says what a failed send means. What a chat does not get, the deployment does,

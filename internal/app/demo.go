@@ -35,8 +35,9 @@ func RunDemo(ctx context.Context, o Options) error {
 		return err
 	}
 	defer stop()
-	o.Config.AIServerURL, o.Config.ChannelManagerURL, o.Config.ChannelManagerToken = ai, messages, ""
-	o.Config.TelegramToken, o.Config.AlertURL, o.Config.AlertSecret, o.Config.HeartbeatURL = "", "", "", ""
+	withoutChannels(&o.Config)
+	o.Config.AIServerURL, o.Config.ChannelManagerURL = ai, messages
+	o.Config.AlertURL, o.Config.AlertSecret, o.Config.HeartbeatURL = "", "", ""
 	o.Config.StateDir = filepath.Join(o.Config.StateDir, "demo")
 	o.Config.Prefix += "-demo" // on a Redis that serve uses too, its jobs are not the demo's to run
 	fmt.Fprintf(o.Stdout, "DEMO: no model and no chat. A stand-in ai-server echoes each task (%s),\n"+

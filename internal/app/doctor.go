@@ -16,7 +16,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatewaycron/gatewaycron/internal/channel"
 	"github.com/gatewaycron/gatewaycron/internal/config"
 	"github.com/gatewaycron/gatewaycron/internal/doctor"
 	"github.com/gatewaycron/gatewaycron/internal/executor/aiserver"
@@ -209,11 +208,8 @@ func amount(s string) float64 {
 
 // parties are the ai-server and the channels, and what is wrong with their settings.
 func parties(c config.Config) (all []doctor.Party, found []doctor.Finding) {
-	wrong := func(what string, err error) {
-		found = append(found, doctor.Finding{Level: doctor.Fail, What: what, Found: err.Error()})
-	}
 	if ai, err := aiserver.New(aiserver.Options{BaseURL: c.AIServerURL}); err != nil {
-		wrong("ai-server", err)
+		found = append(found, doctor.Finding{Level: doctor.Fail, What: "ai-server", Found: err.Error()})
 	} else {
 		all = append(all, doctor.Party{What: "ai-server", Remedy: "start it, or set GATEWAY_CRON_AI_SERVER_URL",
 			Ask: func(ctx context.Context) (string, error) {
@@ -221,29 +217,7 @@ func parties(c config.Config) (all []doctor.Party, found []doctor.Finding) {
 				return c.AIServerURL + " is well", err
 			}})
 	}
-	if c.TelegramToken != "" {
-		if telegram, err := channel.NewTelegram(channel.TelegramOptions{Token: c.TelegramToken, ServerURL: c.TelegramURL}); err != nil {
-			wrong("telegram", err)
-		} else {
-			all = append(all, doctor.Party{What: "telegram", Ask: telegram.Ask,
-				Remedy: "is GATEWAY_CRON_TELEGRAM_TOKEN as @BotFather gave it, and " + c.TelegramURL + " within reach?"})
-		}
-	}
-	if c.ChannelManagerURL != "" {
-		if manager, err := channel.NewHTTP(channel.HTTPOptions{BaseURL: c.ChannelManagerURL, Token: c.ChannelManagerToken}); err != nil {
-			wrong("channel manager", err)
-		} else {
-			all = append(all, doctor.Party{What: "channel manager", Unsure: channel.ErrNoHealth,
-				Ask: func(ctx context.Context) (string, error) {
-					said, err := manager.Ask(ctx)
-					return c.ChannelManagerURL + " " + said, err
-				},
-				Remedy: "start it, or set GATEWAY_CRON_CHANNEL_MANAGER_URL and …_TOKEN"})
-		}
-	}
-	if c.TelegramToken == "" && c.ChannelManagerURL == "" {
-		found = append(found, doctor.Finding{Level: doctor.Warn, What: "channels", Found: "none is connected: replies stay in the history",
-			Remedy: "set GATEWAY_CRON_CHANNEL_MANAGER_URL or GATEWAY_CRON_TELEGRAM_TOKEN"})
-	}
+	asked, wrongs := channelParties(c)
+	all, found = append(all, asked...), append(found, wrongs...)
 	return all, found
 }

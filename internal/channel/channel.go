@@ -27,10 +27,13 @@ import (
 // DefaultTimeout bounds one send.
 const DefaultTimeout = 30 * time.Second
 
-// Message is one part of a reply.
+// Part is a piece of a reply.
+type Part struct{ Text string }
+
+// Message is one part of a reply, and where it goes.
 type Message struct {
-	Target         job.Target
-	Text           string
+	Target job.Target
+	Part
 	IdempotencyKey string // the same for every try at this part
 }
 
@@ -39,9 +42,9 @@ type Channel interface {
 	// Check says what is wrong with a target when a job is saved: nothing about
 	// it is guessed when a message is sent.
 	Check(job.Target) []job.Problem
-	// Split cuts a reply into parts that Send accepts, always the same for the
-	// same text, none of them empty.
-	Split(text string) []string
+	// Parts cuts a reply into parts that Send accepts, always the same for the
+	// same reply, none of them empty.
+	Parts(reply string) []Part
 	// Send sends one part, at most once, and returns the channel's id of it. Its
 	// error is an *outcome.Error.
 	Send(ctx context.Context, m Message) (messageID string, err error)

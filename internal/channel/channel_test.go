@@ -70,7 +70,7 @@ func TestHTTPOnTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(c.CloseIdle)
-			id, err := c.Send(t.Context(), Message{Target: tt.target, Text: "hé", IdempotencyKey: "k"})
+			id, err := c.Send(t.Context(), Message{Target: tt.target, Part: Part{Text: "hé"}, IdempotencyKey: "k"})
 			if id != "42" || err != nil {
 				t.Errorf("id %q, %v", id, err)
 			}
@@ -105,7 +105,7 @@ func TestTelegramOnTheWire(t *testing.T) {
 		}
 		io.WriteString(w, impl.confirmation(5))
 	})
-	id, err := c.Send(t.Context(), Message{Target: job.Target{Channel: "telegram", ChatID: "@some_group"}, Text: "hi", IdempotencyKey: "k"})
+	id, err := c.Send(t.Context(), Message{Target: job.Target{Channel: "telegram", ChatID: "@some_group"}, Part: Part{Text: "hi"}, IdempotencyKey: "k"})
 	if id != "5" || err != nil {
 		t.Errorf("id %q, %v", id, err)
 	}
@@ -162,7 +162,7 @@ type named string
 func (n named) Check(job.Target) []job.Problem {
 	return []job.Problem{{Field: "by", Detail: string(n)}}
 }
-func (n named) Split(text string) []string                    { return []string{text} }
+func (n named) Parts(reply string) []Part                     { return []Part{{Text: reply}} }
 func (n named) Send(context.Context, Message) (string, error) { return string(n), nil }
 
 func TestManager(t *testing.T) {

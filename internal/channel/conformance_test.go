@@ -112,7 +112,7 @@ func (i implementation) watch(t testing.TB, handler http.HandlerFunc) (Channel, 
 }
 
 func (i implementation) message() Message {
-	return Message{Target: i.target, Text: "hello", IdempotencyKey: "a:1770000000:deliver:1:0"}
+	return Message{Target: i.target, Part: Part{Text: "hello"}, IdempotencyKey: "a:1770000000:deliver:1:0"}
 }
 
 func errorOf(t testing.TB, err error) *outcome.Error {
@@ -357,12 +357,12 @@ func testCheck(t *testing.T, impl implementation) {
 func testSplit(t *testing.T, impl implementation) {
 	c := impl.open(t, "http://127.0.0.1:1", 0)
 	for _, text := range []string{"", " \n\t ", "short", strings.Repeat("word ", impl.most/2), strings.Repeat("😀", impl.most), "a\xffb"} {
-		parts := c.Split(text)
+		parts := c.Parts(text)
 		if (len(parts) == 0) != (strings.TrimSpace(text) == "") {
 			t.Errorf("%d parts of %.20q", len(parts), text)
 		}
 		for i, part := range parts {
-			if problems := checkMessage(Message{Text: part}, impl.most); len(problems) > 0 {
+			if problems := checkMessage(Message{Part: part}, impl.most); len(problems) > 0 {
 				t.Errorf("part %d of %.20q: %+v", i, text, problems)
 			}
 		}

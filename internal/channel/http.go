@@ -117,8 +117,8 @@ func (h *HTTP) Check(t job.Target) []job.Problem {
 	return problems
 }
 
-// Split implements Channel: one part, unless the text is of an unlikely size.
-func (h *HTTP) Split(text string) []string { return split(text, maxHTTPUnits) }
+// Parts implements Channel: one part, unless the text is of an unlikely size.
+func (h *HTTP) Parts(reply string) []Part { return plain(reply, maxHTTPUnits) }
 
 // Send implements Channel.
 func (h *HTTP) Send(ctx context.Context, m Message) (string, error) {

@@ -7,6 +7,15 @@ import (
 	"unicode/utf8"
 )
 
+// plain are the parts of a reply that is sent as it is.
+func plain(reply string, limit int) []Part {
+	var parts []Part
+	for _, text := range split(reply, limit) {
+		parts = append(parts, Part{Text: text})
+	}
+	return parts
+}
+
 // split cuts text into parts of at most limit UTF-16 units, the measure of most
 // chats: at the end of a line if one ends in the second half of the room, else
 // between words likewise, else between characters. The white space at a cut is

@@ -120,8 +120,8 @@ func (t *Telegram) Check(target job.Target) []job.Problem {
 	return problems
 }
 
-// Split implements Channel.
-func (t *Telegram) Split(text string) []string { return split(text, maxTelegramUnits) }
+// Parts implements Channel.
+func (t *Telegram) Parts(reply string) []Part { return plain(reply, maxTelegramUnits) }
 
 // Send implements Channel.
 func (t *Telegram) Send(ctx context.Context, m Message) (string, error) {

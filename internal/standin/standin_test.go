@@ -244,7 +244,7 @@ func TestRecordingChannel(t *testing.T) {
 	r, c, url := recorder(t, standin.ChannelOptions{Token: "tok", OnMessage: func(m standin.Message) { shown = append(shown, m.Text) }}, "tok")
 	target := job.Target{Channel: "slack", ChatID: "C1", PeerID: "U1", ThreadID: "7", IsGroup: new(true)}
 	for i, want := range []string{"m-1", "m-2"} { // the second one is a repetition, and shows
-		id, err := c.Send(t.Context(), channel.Message{Target: target, Text: "hé 😀", IdempotencyKey: "k"})
+		id, err := c.Send(t.Context(), channel.Message{Target: target, Part: channel.Part{Text: "hé 😀"}, IdempotencyKey: "k"})
 		if id != want || err != nil {
 			t.Errorf("send %d: id %q, %v; want %q", i, id, err, want)
 		}
@@ -305,7 +305,7 @@ func TestRecordingChannelFaults(t *testing.T) {
 			shown := 0
 			r, c, _ := recorder(t, standin.ChannelOptions{Token: "tok", Reply: func(standin.Message) standin.Answer { return tt.answer },
 				OnMessage: func(standin.Message) { shown++ }}, tt.token)
-			_, err := c.Send(t.Context(), channel.Message{Target: job.Target{Channel: "slack", ChatID: "C1"}, Text: "hi"})
+			_, err := c.Send(t.Context(), channel.Message{Target: job.Target{Channel: "slack", ChatID: "C1"}, Part: channel.Part{Text: "hi"}})
 			var failed *outcome.Error
 			if errors.As(err, &failed) != (tt.kind != "") || failed != nil && failed.Kind != tt.kind {
 				t.Errorf("%v; want kind %q", err, tt.kind)
@@ -356,7 +356,7 @@ func TestJournals(t *testing.T) {
 		if _, err := ai.Chat(t.Context(), aiserver.ChatRequest{SessionID: "s", Messages: []aiserver.Message{{Role: "user", Text: "hi"}}, IdempotencyKey: "j:1"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := chat.Send(t.Context(), channel.Message{Target: job.Target{Channel: "slack", ChatID: "C1"}, Text: "hi", IdempotencyKey: "k"}); err != nil {
+		if _, err := chat.Send(t.Context(), channel.Message{Target: job.Target{Channel: "slack", ChatID: "C1"}, Part: channel.Part{Text: "hi"}, IdempotencyKey: "k"}); err != nil {
 			t.Fatal(err)
 		}
 	}
