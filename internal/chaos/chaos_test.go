@@ -141,6 +141,8 @@ type chaos struct {
 	rdb   *redis.Client // to see when all is quiet; the judge does not use it
 	fleet *fleet
 	todo  []deed // by time
+
+	clockSet bool // Redis's
 }
 
 // deed is something to do at a time.
@@ -301,8 +303,14 @@ func (c *chaos) befall(e event) {
 			f.note(judge.Frozen, "redis", from, "")
 		})
 	case "clock":
+		if c.clockSet { // the year ahead may have begun late
+			c.later(time.Now().Add(200*time.Millisecond), func() { c.befall(e) })
+			return
+		}
+		c.clockSet = true
 		c.redis.setClock(e.By)
 		after(func() {
+			c.clockSet = false
 			c.redis.setClock(0)
 			f.note(judge.Clock, "redis", from, e.By.String())
 		})
