@@ -40,9 +40,18 @@ var programs = sync.OnceValue(func() map[string]string {
 	for _, c := range (Options{}).constants(keys{}) {
 		marks[c.name] = c.mark()
 	}
+	// Each file is made ready once: a module stands in many scripts.
+	ready := map[string]string{}
+	for _, name := range luaNames("lua/lib") {
+		ready["lib/"+name] = compact(spell(luaText("lib/"+name), marks))
+	}
+	scripts := luaNames("lua")
+	for _, name := range scripts {
+		ready[name] = compact(spell(luaText(name), marks))
+	}
 	all := map[string]string{}
-	for _, name := range luaNames("lua") {
-		all[name] = compact(spell(whole(name), marks))
+	for _, name := range scripts {
+		all[name] = whole(name, ready)
 	}
 	return all
 })
@@ -82,8 +91,8 @@ func includes(text string) []string {
 	return strings.Fields(m[1])
 }
 
-// whole is a script after what it includes.
-func whole(script string) string {
+// whole is a script after what it includes, of files that are ready.
+func whole(script string, ready map[string]string) string {
 	var b strings.Builder
 	there := map[string]bool{}
 	var add func(name string)
@@ -92,11 +101,10 @@ func whole(script string) string {
 			return
 		}
 		there[name] = true
-		text := luaText(name)
-		for _, module := range includes(text) {
+		for _, module := range includes(luaText(name)) {
 			add("lib/" + module)
 		}
-		b.WriteString(text)
+		b.WriteString(ready[name])
 	}
 	add(script)
 	return b.String()
