@@ -43,9 +43,10 @@ func definitionFields[T any](want func(jobfield.Field) bool, spec func(*T) *job.
 		}
 		value := func(t *T) reflect.Value { return job.ValueOf(spec(t), f) }
 		one := field[T]{
-			name:    f.Name,
-			example: f.Example,
-			clear:   func(t *T) { value(t).SetZero() },
+			name:      f.Name,
+			example:   f.Example,
+			insteadOf: f.Instead,
+			clear:     func(t *T) { value(t).SetZero() },
 			read: func(raw json.RawMessage) (func(*T), string) {
 				v, problem := readField(f, raw)
 				if problem != "" {
@@ -56,9 +57,6 @@ func definitionFields[T any](want func(jobfield.Field) bool, spec func(*T) *job.
 		}
 		if f.NoNull {
 			one = withoutNull(one)
-		}
-		if f.Name == "every" || f.Name == "at" {
-			one.insteadOf = "schedule"
 		}
 		all = append(all, one)
 	}
@@ -191,7 +189,7 @@ func instant[T any](name string, at func(*T) *job.Millis) field[T] {
 	return stored(name, `"2027-03-28T12:00:00+01:00"`, at, readSecond)
 }
 
-// readSecond reads a time as RFC 3339, or in the UTC milliseconds that answers have it in.
+// readSecond reads a time as RFC 3339, or in UTC milliseconds, as responses have it.
 // A part of a second counts as a whole one: slots have whole seconds.
 func readSecond(raw json.RawMessage) (job.Millis, string) {
 	ms, problem := readInstant(raw)

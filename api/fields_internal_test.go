@@ -102,7 +102,7 @@ func grouped(n int) string {
 // withFields puts the fields into the schemas that have them, before what else these have.
 func withFields(doc string) (string, error) {
 	for schema, describe := range map[string]func(jobfield.Field) string{
-		"JobFields": sent, "JobEdit": edited, "Job": answered(false), "JobLine": answered(true),
+		"JobFields": sent, "JobEdit": edited, "Job": returned(false), "JobLine": returned(true),
 	} {
 		begin := strings.Index(doc, "\n      \""+schema+"\": {\n")
 		if begin < 0 {
@@ -184,7 +184,7 @@ func withRequired(doc string, begin int, line bool) (string, error) {
 	return doc[:at] + b.String() + doc[end:], nil
 }
 
-// always reports whether every job that is answered, or exported, has a field.
+// always reports whether every job in a response, or in an export, has a field.
 func always(f jobfield.Field, line bool) bool {
 	text, _ := json.Marshal(definition{spec: job.Spec{}, line: line}) // nothing set: cannot fail
 	return bytes.Contains(text, []byte(`"`+f.Name+`":`))
@@ -251,8 +251,8 @@ func edited(f jobfield.Field) string {
 	return `{"anyOf": [` + ref + `, {"type": "null"}]}`
 }
 
-// answered is the schema of a field as it is answered, or exported.
-func answered(line bool) func(jobfield.Field) string {
+// returned is the schema of a field in a response, or in an export.
+func returned(line bool) func(jobfield.Field) string {
 	return func(f jobfield.Field) string {
 		switch kind := kindOfField(f, line); {
 		case f.Kind == jobfield.Instant && line:
@@ -269,7 +269,7 @@ func answered(line bool) func(jobfield.Field) string {
 	}
 }
 
-// kindOfField is the type of a field in answers, or in exports.
+// kindOfField is the type of a field in responses, or in exports.
 func kindOfField(f jobfield.Field, line bool) string {
 	switch f.Kind {
 	case jobfield.Number, jobfield.Seconds:

@@ -22,8 +22,7 @@ import (
 )
 
 const (
-	maxAnswerBytes  = 16 << 10
-	maxMessageBytes = 500
+	maxAnswerBytes = 16 << 10
 	// minKeyBytes is the length of the shortest signing key.
 	minKeyBytes = 16
 	// mostNotices bounds the facts in one post; total counts all.
@@ -134,5 +133,5 @@ func (h *Hook) sign(id, timestamp string, body []byte) string {
 }
 
 func (h *Hook) failed(kind outcome.Kind, format string, args ...any) *outcome.Error {
-	return &outcome.Error{Kind: kind, Message: wire.Printable(redact.Text("alert hook: "+fmt.Sprintf(format, args...)), maxMessageBytes)}
+	return &outcome.Error{Kind: kind, Message: wire.Printable(redact.Text("alert hook: "+fmt.Sprintf(format, args...)), outcome.MaxMessageBytes)}
 }

@@ -22,7 +22,7 @@ type connection struct {
 	connect func(c config.Config) (askedChannel, error)
 	// unsure is the error of a question that the channel may not know; nil if it knows it.
 	unsure error
-	well   func(c config.Config, said string) string // what the doctor says of one that has answered
+	well   func(c config.Config, said string) string // what the doctor says of one that responds
 	remedy func(c config.Config) string              // where it does not
 }
 

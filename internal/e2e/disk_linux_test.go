@@ -102,7 +102,7 @@ func TestServeOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready()
-	// If Redis was gone before its carrier could be given back, asynq finds it: its lease is
+	// If Redis was gone before its task could be given back, asynq finds it: its lease is
 	// over after 30 s, and asynq looks for such every minute.
 	w.until("the third turn is made", 3*time.Minute, func() bool { return len(w.ai.Calls()) == 3 })
 	serve.Stop()

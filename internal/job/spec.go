@@ -281,7 +281,7 @@ var places = func() map[string][]int {
 }()
 
 // withDefault are the fields that have a value where nobody set one.
-var withDefault = slices.DeleteFunc(jobfield.All(), func(f jobfield.Field) bool { return !f.InForce() })
+var withDefault = slices.DeleteFunc(slices.Clone(jobfield.All()), func(f jobfield.Field) bool { return !f.InForce() })
 
 // setDefault sets a value to the default that the table has for it.
 func setDefault(v reflect.Value, to any) {

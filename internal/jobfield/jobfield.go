@@ -48,10 +48,11 @@ type Field struct {
 	Default           any      // what is in force where it is left out, if that can be said: as in job.Spec
 	Example           string   // JSON
 
-	Timing   bool // it says when the job runs
-	Required bool // to make a job
-	NoNull   bool // null does not put the default back: see Enabled in the table
-	Always   bool // every answer has it
+	Timing   bool   // it says when the job runs
+	Required bool   // to make a job
+	Instead  string // the field in whose place it stands; "" for none
+	NoNull   bool   // null does not put the default back: see Enabled in the table
+	Always   bool   // every answer has it
 
 	// Text says what it is, in sentences of the documentation, with names in backquotes.
 	Text string
@@ -66,8 +67,9 @@ type Field struct {
 	Tool, ToolExample string
 }
 
-// All returns the table.
-func All() []Field { return slices.Clone(table) }
+// All returns the table, which is shared by all callers and must not be changed: it is gone
+// over with each record that is read.
+func All() []Field { return slices.Clip(table) }
 
 // Named returns the field of that name on the wire.
 func Named(name string) (Field, bool) {

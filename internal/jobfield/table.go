@@ -22,13 +22,13 @@ var table = []Field{
 		ToolExample: `"0 9 * * 1-5"`,
 	},
 	{
-		Name: "every", Kind: Seconds, Low: MinEverySeconds, Most: MaxEverySeconds, Timing: true, Example: "3600",
+		Name: "every", Instead: "schedule", Kind: Seconds, Low: MinEverySeconds, Most: MaxEverySeconds, Timing: true, Example: "3600",
 		Text: "Seconds from one slot to the next, counted from `startAt`, else from when it was set.",
 		Flag: "every", Usage: "run each so often, like 5m, 2h or 1d, instead of a schedule",
 		Tool: "Instead of schedule: run each so many seconds, counted from now or startAt; 10 at least.", ToolExample: "7200",
 	},
 	{
-		Name: "at", Kind: Instant, Timing: true, Example: exampleInstant,
+		Name: "at", Instead: "schedule", Kind: Instant, Timing: true, Example: exampleInstant,
 		Text: "The one slot; the job is deleted when it has run. Stands without `startAt`, `endAt` and `maxRuns`.",
 		More: "It has [ended](#ends) if its slot passed without a run.",
 		Flag: "at", Usage: "run once at this time, like 2027-01-01T09:00:00+01:00, instead of a schedule",

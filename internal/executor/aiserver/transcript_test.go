@@ -10,7 +10,7 @@ import (
 	"github.com/gatewaycron/gatewaycron/internal/outcome"
 )
 
-// hangingSessions is an ai-server that answers nothing before the caller gives up.
+// hangingSessions is an ai-server that does not respond before the caller gives up.
 type hangingSessions struct{ Calls }
 
 func (hangingSessions) Session(ctx context.Context, _, _ string, _ int) (Session, bool, error) {
